@@ -1,0 +1,107 @@
+"""Field types of the messages: how a Python annotation becomes bytes and a C member.
+
+A message is a frozen dataclass whose fields are annotated with the types below. Packing is
+little-endian without padding. `Tail` (bytes of any length) may only be the last field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How a field travels: struct code, C type, and element count for fixed byte arrays."""
+
+    code: str
+    ctype: str
+    count: int = 0
+
+
+U8 = Annotated[int, Wire("B", "uint8_t")]
+U16 = Annotated[int, Wire("H", "uint16_t")]
+U32 = Annotated[int, Wire("I", "uint32_t")]
+U64 = Annotated[int, Wire("Q", "uint64_t")]
+I32 = Annotated[int, Wire("i", "int32_t")]
+F32 = Annotated[float, Wire("f", "float")]
+Bytes8 = Annotated[bytes, Wire("8s", "uint8_t", 8)]
+Bytes16 = Annotated[bytes, Wire("16s", "uint8_t", 16)]
+Words13 = Annotated[tuple[int, ...], Wire("13I", "uint32_t", 13)]
+Words32 = Annotated[tuple[int, ...], Wire("32I", "uint32_t", 32)]
+Tail = Annotated[bytes, Wire("", "uint8_t")]
+
+
+class MessageError(ValueError):
+    """A payload that does not fit its message."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """Base of every payload; subclasses are frozen dataclasses of the field types above."""
+
+    _layout: ClassVar[tuple[tuple[str, Wire], ...]]
+
+    @classmethod
+    def layout(cls) -> tuple[tuple[str, Wire], ...]:
+        """(field name, wire type) in order of travel."""
+        cached = cls.__dict__.get("_layout")
+        if cached is not None:
+            return typing.cast(tuple[tuple[str, Wire], ...], cached)
+        hints = typing.get_type_hints(cls, include_extras=True)
+        rows = tuple((f.name, typing.get_args(hints[f.name])[1]) for f in dataclasses.fields(cls))
+        for name, wire in rows[:-1]:
+            if not wire.code:
+                raise TypeError(f"{cls.__name__}.{name}: only the last field can be a Tail")
+        cls._layout = rows
+        return rows
+
+    @classmethod
+    def has_tail(cls) -> bool:
+        """Whether the last field takes the remaining bytes."""
+        rows = cls.layout()
+        return bool(rows) and not rows[-1][1].code
+
+    @classmethod
+    def fixed_size_bytes(cls) -> int:
+        """Bytes before the tail."""
+        return struct.calcsize("<" + "".join(w.code for _, w in cls.layout()))
+
+    def pack(self) -> bytes:
+        """The payload bytes. Raises MessageError on a value out of range."""
+        out = b""
+        for name, wire in self.layout():
+            value: Any = getattr(self, name)
+            try:
+                if not wire.code:
+                    out += value
+                elif wire.count and isinstance(value, tuple):
+                    out += struct.pack("<" + wire.code, *value)
+                else:
+                    out += struct.pack("<" + wire.code, value)
+            except struct.error as error:
+                raise MessageError(
+                    f"{type(self).__name__}.{name} = {value!r} does not fit {wire.ctype}: {error}"
+                ) from None
+        return out
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """Inverse of pack. Raises MessageError when the length is wrong."""
+        fixed = cls.fixed_size_bytes()
+        if len(data) < fixed or (len(data) > fixed and not cls.has_tail()):
+            more = " or more" if cls.has_tail() else ""
+            raise MessageError(f"{cls.__name__}: {len(data)} bytes, expected {fixed}{more}")
+        values: list[Any] = []
+        at = 0
+        for _, wire in cls.layout():
+            if not wire.code:
+                values.append(bytes(data[at:]))
+                continue
+            parts = struct.unpack_from("<" + wire.code, data, at)
+            at += struct.calcsize("<" + wire.code)
+            values.append(parts if wire.ctype != "uint8_t" and wire.count else parts[0])
+        return cls(*values)

@@ -1,0 +1,495 @@
+"""Messages: everything that the host and a board say to each other over the UART.
+
+The only definition. C gets `messages.h` from it (hil/protocol/cheader.py); the meaning of each
+message is in docs/protocol.md. Frame format: hil/protocol/frames.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from hil.protocol.fields import (
+    F32,
+    U8,
+    U16,
+    U32,
+    U64,
+    Bytes8,
+    Bytes16,
+    Message,
+    Tail,
+    Words13,
+    Words32,
+)
+
+PROTOCOL_VERSION = 1
+PAYLOAD_BYTES_MAX = 4096
+"""Longest payload of any frame."""
+
+
+class Kind(IntEnum):
+    """First byte of a frame."""
+
+    COMMAND = 1  # host -> board; code is a Command
+    RESPONSE = 2  # board -> host; code and sequence repeat the command's; payload starts with a Status
+    EVENT = 3  # board -> host, unasked; code is an Event
+    LOG = 4  # board -> host; code is a Level, payload is UTF-8 text
+
+
+class Level(IntEnum):
+    """Severity of a log line."""
+
+    DEBUG = 0
+    INFO = 1
+    WARNING = 2
+    ERROR = 3
+
+
+class Status(IntEnum):
+    """First byte of a response. Anything but OK is followed by a UTF-8 sentence instead of the payload."""
+
+    OK = 0
+    UNKNOWN_COMMAND = 1
+    BAD_LENGTH = 2
+    BAD_ARGUMENT = 3
+    BUSY = 4  # a job runs; only IDENTIFY, PING, JOB_STATUS, JOB_ABORT are served
+    NO_MODEL = 5
+    OUT_OF_MEMORY = 6
+    WRONG_ROLE = 7
+
+
+class Command(IntEnum):
+    """Codes of commands; payload classes are in COMMANDS."""
+
+    IDENTIFY = 0x01
+    PING = 0x02
+    HEALTH = 0x03
+    REBOOT = 0x04
+    MEMORY_READ = 0x05
+    CRASH = 0x06
+    JOB_STATUS = 0x10
+    JOB_ABORT = 0x11
+    LINK_SEND = 0x20
+    LINK_RECEIVE = 0x21
+    LINK_COUNTERS = 0x22
+    LINK_RESET = 0x23
+    LINK_LOOPBACK = 0x24
+    PIN_MODE = 0x28
+    PIN_DRIVE = 0x29
+    PIN_READ = 0x2A
+    MODEL_INFO = 0x30
+    SERVE = 0x31
+    GENERATE = 0x32
+    TAPS_READ = 0x38
+    TAPS_CLEAR = 0x39
+    TOKENS_READ = 0x3A
+    BENCH = 0x40
+
+
+class Event(IntEnum):
+    """Codes of events; payload classes are in EVENTS."""
+
+    READY = 1
+    CRASHED = 2
+    JOB_DONE = 3
+    TOKEN = 4
+    LINK_FAULT = 5
+
+
+class JobResult(IntEnum):
+    """How a job ended (or that it has not)."""
+
+    NONE = 0
+    RUNNING = 1
+    DONE = 2
+    ABORTED = 3
+    LINK_FAILED = 4
+    REFUSED = 5
+
+
+class Bank(IntEnum):
+    """The two sides of a board."""
+
+    DOWNSTREAM = 0  # high bank, GPIO 16..25, to the next rank
+    UPSTREAM = 1  # low bank, GPIO 4..13, from the previous rank
+
+
+class Role(IntEnum):
+    """What a board was doing on a link when a fault was reported."""
+
+    SENDER = 0
+    RECEIVER = 1
+
+
+class Phase(IntEnum):
+    """Where in the handshake a board was; the four phases of a byte and the opening before them."""
+
+    WAIT_GRANT = 0  # sender: waits for ACK high
+    WAIT_CLAIM_TAKEN = 1  # sender: holds 0xA5 on D, waits for ACK low
+    WAIT_ACK_HIGH = 2  # sender: CLK raised
+    WAIT_ACK_LOW = 3  # sender: CLK lowered
+    WAIT_CLAIM = 4  # receiver: grants (ACK high), waits for 0xA5 on D
+    WAIT_CLK_HIGH = 5  # receiver: waits for the next byte
+    WAIT_CLK_LOW = 6  # receiver: ACK raised
+    WAIT_QUIET = 7  # either: waits for the lines to be low before opening
+
+
+@dataclass(frozen=True)
+class Empty(Message):
+    """No payload."""
+
+
+@dataclass(frozen=True)
+class Identify(Message):
+    """Starts a session: the board forgets the last sequence number it served."""
+
+    session: U32
+
+
+@dataclass(frozen=True)
+class Identity(Message):
+    """Who a board is. rank 0xFF: no shard in memory."""
+
+    session: U32
+    protocol: U16
+    rank: U8
+    world_size: U8
+    layer_start: U16
+    layer_end: U16
+    has_embed: U8
+    has_head: U8
+    board_serial: U64
+    board_revision: U32
+    arm_memory_bytes: U32
+    shard_bytes: U32
+    build_id: Bytes16
+    git_revision: Bytes16  # ASCII, zero-padded, '+' at the end when the tree was dirty
+    baud: U32
+
+
+@dataclass(frozen=True)
+class Blob(Message):
+    """Bytes without further structure."""
+
+    data: Tail
+
+
+@dataclass(frozen=True)
+class Health(Message):
+    """Clocks in Hz, temperature in thousandths of a degree Celsius, throttle bits as the mailbox gives them."""
+
+    uptime_us: U64
+    arm_clock_hz: U32
+    core_clock_hz: U32
+    uart_clock_hz: U32
+    temperature_mc: U32
+    throttled: U32
+    reset_status: U32  # PM_RSTS as found at boot
+    uart_overruns: U32
+    uart_bad_frames: U32
+
+
+@dataclass(frozen=True)
+class Reboot(Message):
+    """Watchdog reset after delay_ms."""
+
+    delay_ms: U16
+
+
+@dataclass(frozen=True)
+class MemoryRead(Message):
+    """Reads RAM; the response is a Blob."""
+
+    address: U32
+    size_bytes: U16
+
+
+@dataclass(frozen=True)
+class Crash(Message):
+    """Crashes on purpose. kind: 0 undefined instruction, 1 data abort, 2 prefetch abort."""
+
+    kind: U8
+
+
+@dataclass(frozen=True)
+class JobState(Message):
+    """The current or last job. job counts up from 1 since boot; 0 means none yet."""
+
+    job: U32
+    command: U8
+    result: U8
+    progress: U32  # positions, frames or bytes done
+    detail: U32  # token count of a generation; count of frames with wrong content of a LINK_RECEIVE
+
+
+@dataclass(frozen=True)
+class LinkTest(Message):
+    """Sends or expects `frames` frames of `length_bytes` pattern bytes on a bank.
+
+    Byte i of frame f is byte (i & 3) of xorshift32 stream word i>>2 seeded with
+    (seed + f) | 1; see link_pattern in docs/protocol.md.
+    """
+
+    bank: U8
+    frames: U32
+    length_bytes: U32
+    seed: U32
+    timeout_ms: U32
+
+
+@dataclass(frozen=True)
+class LinkBank(Message):
+    """Names a bank."""
+
+    bank: U8
+
+
+@dataclass(frozen=True)
+class LinkCounters(Message):
+    """Counters of one bank since boot."""
+
+    frames_sent: U32
+    frames_received: U32
+    bytes_sent: U64  # payload bytes of frames answered good
+    bytes_received: U64
+    resends: U32
+    bad_headers: U32
+    bad_payloads: U32
+    duplicates: U32
+    timeouts: U32
+    turnarounds: U32
+
+
+@dataclass(frozen=True)
+class LoopbackTest(Message):
+    """One board, high bank jumpered to low bank. reverse 0: downstream sends; 1: upstream sends."""
+
+    reverse: U8
+    frames: U32
+    length_bytes: U32
+    seed: U32
+
+
+@dataclass(frozen=True)
+class LinkFault(Message):
+    """A link operation gave up: all pins of the bank are inputs now."""
+
+    bank: U8
+    role: U8
+    phase: U8
+    byte_index: U32  # within the burst; header included
+    burst_bytes: U32
+    gplev0: U32
+    waited_us: U32
+
+
+@dataclass(frozen=True)
+class PinMode(Message):
+    """Sets pins of pin_mask to input with a pull (0 none, 1 down, 2 up). Only the ring's 20 pins are allowed."""
+
+    pin_mask: U32
+    pull: U8
+
+
+@dataclass(frozen=True)
+class PinDrive(Message):
+    """Drives one pin of the ring (latch before direction) or releases it (drive 0); drive_ma 2..16."""
+
+    pin: U8
+    drive: U8
+    level: U8
+    drive_ma: U8
+
+
+@dataclass(frozen=True)
+class PinLevels(Message):
+    """GPLEV0 as read, and the pins that are outputs now."""
+
+    gplev0: U32
+    outputs: U32
+
+
+@dataclass(frozen=True)
+class ModelInfo(Message):
+    """The shard's header, what was set up from it, and where memory ends."""
+
+    dim: U32
+    hidden_dim: U32
+    n_layers: U32
+    n_heads: U32
+    n_kv_heads: U32
+    vocab_size: U32
+    seq_len: U32
+    shared_classifier: U8
+    shard_crc32: U32
+    arena_used_bytes: U32
+    arena_size_bytes: U32
+
+
+@dataclass(frozen=True)
+class Serve(Message):
+    """A rank without head: take activations from upstream, run the layers, send downstream, until END."""
+
+    flags: U8  # bit 0: record taps
+    timeout_ms: U32  # between frames
+
+
+@dataclass(frozen=True)
+class Generate(Message):
+    """The rank with the head: prompt tokens (uint16 each) in the tail, then sample up to `positions` in all."""
+
+    flags: U8  # bit 0: record taps
+    positions: U16
+    temperature: F32
+    topp: F32
+    rng_seed: U64
+    timeout_ms: U32
+    prompt: Tail
+
+
+@dataclass(frozen=True)
+class JobStarted(Message):
+    """A job was accepted."""
+
+    job: U32
+
+
+@dataclass(frozen=True)
+class TapsRead(Message):
+    """Asks for tap records [first, first + count). full 0: digests only; 1: TapRecords."""
+
+    first: U32
+    count: U16
+    full: U8
+
+
+@dataclass(frozen=True)
+class TapsPart(Message):
+    """Records from `first`; keys_crc32 covers the packed keys of the part, so digests alone are enough."""
+
+    total: U32
+    first: U32
+    keys_crc32: U32
+    dropped: U32  # taps that did not fit the buffer
+    data: Tail
+
+
+@dataclass(frozen=True)
+class TokensRead(Message):
+    """Asks for the tokens of the last generation from position `first`."""
+
+    first: U16
+
+
+@dataclass(frozen=True)
+class TokensPart(Message):
+    """Tokens from `first`, uint16 each, as many as fit; `total` in all."""
+
+    total: U16
+    first: U16
+    data: Tail
+
+
+@dataclass(frozen=True)
+class TapRecord(Message):
+    """One tap in full. flags bit 0: something was flushed to zero (sticky FPSCR UFC or IDC)."""
+
+    key: U32
+    crc32: U32
+    count: U32
+    minimum: F32
+    maximum: F32
+    nonfinite: U32
+    flags: U32
+
+
+@dataclass(frozen=True)
+class Bench(Message):
+    """Runs `rounds` dot products of `length` elements."""
+
+    rounds: U32
+    length: U32
+
+
+@dataclass(frozen=True)
+class BenchResult(Message):
+    """Multiply-adds done, system timer microseconds taken, and the sum, so that nothing is optimised away."""
+
+    multiply_adds: U64
+    time_us: U64
+    checksum: F32
+
+
+@dataclass(frozen=True)
+class Ready(Message):
+    """First frame after boot."""
+
+    protocol: U16
+    rank: U8
+    world_size: U8
+    build_id: Bytes16
+
+
+@dataclass(frozen=True)
+class Crashed(Message):
+    """Exception dump. kind: 0 undefined, 1 SWI, 2 prefetch abort, 3 data abort, 4 FIQ/IRQ unexpected, 5 assertion."""
+
+    kind: U8
+    pc: U32
+    lr: U32
+    sp: U32
+    cpsr: U32
+    fault_status: U32
+    fault_address: U32
+    registers: Words13  # r0..r12
+    stack: Words32  # from sp upwards
+    build_id: Bytes8
+
+
+@dataclass(frozen=True)
+class Token(Message):
+    """A token of a generation, as the head rank accepted it. forced 1: from the prompt."""
+
+    job: U32
+    position: U16
+    token: U16
+    forced: U8
+    time_us: U64
+
+
+COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
+    Command.IDENTIFY: (Identify, Identity),
+    Command.PING: (Blob, Blob),
+    Command.HEALTH: (Empty, Health),
+    Command.REBOOT: (Reboot, Empty),
+    Command.MEMORY_READ: (MemoryRead, Blob),
+    Command.CRASH: (Crash, Empty),
+    Command.JOB_STATUS: (Empty, JobState),
+    Command.JOB_ABORT: (Empty, JobState),
+    Command.LINK_SEND: (LinkTest, JobStarted),
+    Command.LINK_RECEIVE: (LinkTest, JobStarted),
+    Command.LINK_COUNTERS: (LinkBank, LinkCounters),
+    Command.LINK_RESET: (LinkBank, PinLevels),
+    Command.LINK_LOOPBACK: (LoopbackTest, JobStarted),
+    Command.PIN_MODE: (PinMode, PinLevels),
+    Command.PIN_DRIVE: (PinDrive, PinLevels),
+    Command.PIN_READ: (Empty, PinLevels),
+    Command.MODEL_INFO: (Empty, ModelInfo),
+    Command.SERVE: (Serve, JobStarted),
+    Command.GENERATE: (Generate, JobStarted),
+    Command.TAPS_READ: (TapsRead, TapsPart),
+    Command.TAPS_CLEAR: (Empty, Empty),
+    Command.TOKENS_READ: (TokensRead, TokensPart),
+    Command.BENCH: (Bench, BenchResult),
+}
+"""Request and response payload of every command."""
+
+EVENTS: dict[Event, type[Message]] = {
+    Event.READY: Ready,
+    Event.CRASHED: Crashed,
+    Event.JOB_DONE: JobState,
+    Event.TOKEN: Token,
+    Event.LINK_FAULT: LinkFault,
+}
+"""Payload of every event."""
