@@ -1,0 +1,1 @@
+"""Wire formats shared with the firmware, each defined once. Pure functions; no I/O, no clock."""
