@@ -95,6 +95,7 @@ class BootSession:
         self._crc = zlib.crc32(image)
         self._buffer = bytearray()
         self._printed = b""
+        self._crossed = 0
         self.state = BootState.WAITING
         self.leftover = b""
 
@@ -160,9 +161,11 @@ class BootSession:
                 f"the board started again in the middle of the upload{self._last_words()}; "
                 "check its power and try again"
             )
-        # GET_PROG_INFO comes every 300 ms: one that was on its way before the offer arrived is no new question.
-        if self.state is BootState.OFFERED:
-            return Send(b""), 4
+        # GET_PROG_INFO comes every 300 ms. One may have crossed the offer; a second one means that the offer was lost.
+        if self.state is BootState.OFFERED and self._crossed == 0:
+            self._crossed = 1
+            return None, 4
+        self._crossed = 0
         self.state = BootState.OFFERED
         offer = struct.pack("<4I", BootWord.PUT_PROG_INFO, self._address, len(self._image), self._crc)
         return Send(offer), 4
