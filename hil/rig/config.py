@@ -1,0 +1,167 @@
+"""Rig files: which boards, ports and links there are.
+
+Format: docs/rigs.md. Owns: the TOML reader and the built-in simulated rigs `sim` and `sim-loopback`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hil.errors import RigError
+
+WORLD_SIZE_MAX = 16
+BAUD_DEFAULT = 115200
+
+
+@dataclass(frozen=True, slots=True)
+class BoardSpec:
+    """One board: its rank, its serial port (path or pyserial URL) and, if known, its serial number."""
+
+    rank: int
+    port: str
+    serial: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """Ten wires from the downstream (high) bank of one board to the upstream (low) bank of another."""
+
+    source: int
+    target: int
+
+    def __str__(self) -> str:
+        return f"{self.source}->{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class SimSpec:
+    """How simulated boards differ from perfect ones. One entry per board, or empty for the default."""
+
+    drift_ppm: tuple[float, ...] = ()
+    start_delay_ms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RigConfig:
+    """A rig. `sim` is set where the boards are simulated; then ports are sim://RANK."""
+
+    name: str
+    boards: tuple[BoardSpec, ...]
+    links: tuple[LinkSpec, ...]
+    baud: int = BAUD_DEFAULT
+    sim: SimSpec | None = None
+    source: Path | None = None
+
+    @property
+    def world_size(self) -> int:
+        """Number of boards."""
+        return len(self.boards)
+
+    @property
+    def is_loopback(self) -> bool:
+        """One board whose high bank is wired to its own low bank."""
+        return self.world_size == 1 and bool(self.links)
+
+    @property
+    def is_ring(self) -> bool:
+        """Every board is wired to the next, and there are at least two."""
+        return self.world_size >= 2 and set(self.links) == set(ring_links(self.world_size))
+
+
+def ring_links(world_size: int) -> tuple[LinkSpec, ...]:
+    """The links of a ring; none for a single board."""
+    if world_size < 2:
+        return ()
+    return tuple(LinkSpec(n, (n + 1) % world_size) for n in range(world_size))
+
+
+def sim_rig(world_size: int = 4, *, name: str = "sim", loopback: bool = False) -> RigConfig:
+    """A simulated rig. Raises RigError if world_size is not 1..16."""
+    if not 1 <= world_size <= WORLD_SIZE_MAX:
+        raise RigError(f"world size {world_size}: a simulated rig has 1 to {WORLD_SIZE_MAX} boards")
+    boards = tuple(BoardSpec(rank, f"sim://{rank}") for rank in range(world_size))
+    links = (LinkSpec(0, 0),) if loopback else ring_links(world_size)
+    return RigConfig(name, boards, links, sim=SimSpec())
+
+
+def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
+    """The rig that `--hil-rig TEXT` means: `sim`, `sim-loopback` or the path of a TOML rig file.
+
+    Raises RigError with one sentence if there is no such rig or the file is wrong.
+    """
+    if text == "sim":
+        return sim_rig(world_size)
+    if text == "sim-loopback":
+        return sim_rig(1, name="sim-loopback", loopback=True)
+    path = Path(text)
+    if not path.is_file():
+        raise RigError(f"rig {text}: no such file; give a rig file, or `sim` for the simulated ring")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RigError(f"rig {path}: not TOML: {error}") from None
+    return replace(_parse(data, path), source=path)
+
+
+def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
+    _refuse_unknown(data, {"rig", "board", "link", "sim"}, f"rig {path}")
+    head = data.get("rig", {})
+    _refuse_unknown(head, {"name", "baud"}, f"rig {path}: [rig]")
+    sim = _parse_sim(data["sim"], path) if "sim" in data else None
+    boards = _parse_boards(data, path, sim_boards=data.get("sim", {}).get("boards"))
+    links = _parse_links(data["link"], len(boards), path) if "link" in data else ring_links(len(boards))
+    baud = head.get("baud", BAUD_DEFAULT)
+    if not isinstance(baud, int) or not 1200 <= baud <= 3_000_000:
+        raise RigError(f"rig {path}: baud = {baud!r}: give a whole number from 1200 to 3000000")
+    return RigConfig(str(head.get("name", path.stem)), boards, links, baud, sim)
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise RigError(f"{where}: unknown key `{key}`; known are {', '.join(sorted(known))}")
+
+
+def _parse_sim(table: Mapping[str, Any], path: Path) -> SimSpec:
+    _refuse_unknown(table, {"boards", "drift_ppm", "start_delay_ms"}, f"rig {path}: [sim]")
+    return SimSpec(tuple(table.get("drift_ppm", ())), tuple(table.get("start_delay_ms", ())))
+
+
+def _parse_boards(data: Mapping[str, Any], path: Path, *, sim_boards: int | None) -> tuple[BoardSpec, ...]:
+    if sim_boards is not None:
+        if "board" in data:
+            raise RigError(f"rig {path}: give either `boards` in [sim] or [[board]] tables, not both")
+        return sim_rig(sim_boards).boards
+    boards = []
+    for table in data.get("board", []):
+        _refuse_unknown(table, {"rank", "port", "serial"}, f"rig {path}: [[board]]")
+        if "rank" not in table or "port" not in table:
+            raise RigError(f"rig {path}: every [[board]] needs `rank` and `port`; got {dict(table)}")
+        serial = int(table["serial"], 16) if "serial" in table else None
+        boards.append(BoardSpec(int(table["rank"]), str(table["port"]), serial))
+    boards.sort(key=lambda spec: spec.rank)
+    ranks = [spec.rank for spec in boards]
+    if not boards or ranks != list(range(len(boards))):
+        raise RigError(f"rig {path}: ranks are {ranks}; they must be 0, 1, 2, ... without gaps")
+    if len(boards) > WORLD_SIZE_MAX:
+        raise RigError(f"rig {path}: {len(boards)} boards; at most {WORLD_SIZE_MAX}")
+    ports = [spec.port for spec in boards]
+    for port in ports:
+        if ports.count(port) > 1:
+            raise RigError(f"rig {path}: port {port} is given to {ports.count(port)} boards; each board needs its own")
+    return tuple(boards)
+
+
+def _parse_links(tables: list[Mapping[str, Any]], world_size: int, path: Path) -> tuple[LinkSpec, ...]:
+    links = []
+    for table in tables:
+        _refuse_unknown(table, {"from", "to"}, f"rig {path}: [[link]]")
+        link = LinkSpec(int(table.get("from", -1)), int(table.get("to", -1)))
+        if not (0 <= link.source < world_size and 0 <= link.target < world_size):
+            raise RigError(f"rig {path}: link {link}: `from` and `to` must be ranks 0..{world_size - 1}")
+        links.append(link)
+    return tuple(links)

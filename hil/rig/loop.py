@@ -1,0 +1,283 @@
+"""The one loop: wait until any serial port has something, a timer is due, or a deadline passes.
+
+Nothing else in the harness blocks, sleeps or polls. On real ports time is wall time and waiting is
+`selectors`; a port without a file descriptor gets a feeder thread. On simulated ports time is virtual
+and waiting runs the simulation.
+Owns: the open ports and the timers.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import serial
+
+from hil.errors import PortError
+
+DataHandler = Callable[[bytes], None]
+READ_BYTES_MAX = 65536
+
+
+class Port:
+    """An open serial port: bytes out are queued, bytes in go to the handler.
+
+    `failure` is set, and nothing more is sent or received, once the port has failed.
+    """
+
+    def __init__(self, url: str, device: Any, handler: DataHandler) -> None:
+        self.url = url
+        self.device = device
+        self.handler = handler
+        self.outgoing = bytearray()
+        self.failure: str | None = None
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes; the loop sends them as fast as the port takes them."""
+        if self.failure is None:
+            self.outgoing += data
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what the port takes without waiting."""
+        if not self.outgoing or self.failure is not None:
+            return
+        try:
+            taken = self.device.write(bytes(self.outgoing))
+        except serial.SerialTimeoutException:
+            return
+        except (serial.SerialException, OSError) as error:
+            self.fail(f"writing failed: {error}")
+            return
+        del self.outgoing[: taken or 0]
+
+    def receive(self) -> bool:
+        """Hand what has arrived to the handler; whether there was anything."""
+        if self.failure is not None:
+            return False
+        try:
+            data = self.device.read(READ_BYTES_MAX)
+        except (serial.SerialException, OSError) as error:
+            self.fail(f"reading failed: {error}")
+            return False
+        if data:
+            self.handler(data)
+        return bool(data)
+
+    def fail(self, reason: str) -> None:
+        """Stop using the port; the reason is kept for whoever waits for this board."""
+        self.failure = f"port {self.url}: {reason}; is the adapter still plugged in?"
+        self.outgoing.clear()
+
+    def close(self) -> None:
+        """Close the device."""
+        self.device.close()
+
+
+def open_device(url: str, baud: int) -> Any:
+    """A pyserial object for a path or URL, exclusive, never blocking. Raises PortError."""
+    import hil.sim.serial_handler  # noqa: F401 - registers sim:// with pyserial
+
+    try:
+        device = serial.serial_for_url(url, baudrate=baud, timeout=0, write_timeout=0, do_not_open=True)
+        device.exclusive = True
+        device.open()
+    except (serial.SerialException, OSError, ValueError) as error:
+        raise PortError(f"port {url}: {_open_reason(error)}") from None
+    return device
+
+
+def _open_reason(error: Exception) -> str:
+    text = str(error)
+    code = getattr(error, "errno", None)
+    if code == 2 or "No such file" in text or "FileNotFoundError" in text:
+        return "does not exist; plug the adapter in, or correct the port in the rig file"
+    if code in (11, 16) or "exclusively lock" in text or "busy" in text or "already open" in text:
+        return "is in use by another program; close that program (a terminal, another run) and try again"
+    if code == 13 or "Permission denied" in text:
+        return "may not be opened by this user; add yourself to the group that owns it (often `dialout`)"
+    return f"cannot be opened: {text}"
+
+
+class Waiter(Protocol):
+    """What a loop needs from the world: the time, and waiting for ports."""
+
+    def now_s(self) -> float:
+        """Seconds, monotonic."""
+
+    def wait(self, ports: list[Port], deadline_s: float) -> None:
+        """Return when one of the ports may have something to read or take more bytes, or at the deadline."""
+
+    def close(self) -> None:
+        """Let go of what waiting needed."""
+
+
+class SimWaiter:
+    """Virtual time: waiting runs the simulation."""
+
+    def __init__(self, simulation: Any) -> None:
+        self._simulation = simulation
+
+    def now_s(self) -> float:
+        """Virtual seconds."""
+        return float(self._simulation.time_ns) / 1e9
+
+    def wait(self, ports: list[Port], deadline_s: float) -> None:
+        """Run until a board's byte has arrived at the host, or the deadline."""
+        boards = [port.device.board_index for port in ports]
+        self._simulation.run(max(int(deadline_s * 1e9), self._simulation.time_ns), stop_on_rx=boards)
+
+    def close(self) -> None:
+        """Nothing to let go of: the rig owns the simulation."""
+
+
+class WallWaiter:
+    """Wall time: waiting is `selectors` on file descriptors, fed by a thread where a port has none."""
+
+    def __init__(self) -> None:
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._feeders: dict[int, _Feeder] = {}
+
+    def now_s(self) -> float:
+        """Monotonic wall seconds."""
+        return time.monotonic()
+
+    def wait(self, ports: list[Port], deadline_s: float) -> None:
+        """Wait in the operating system; nothing is polled."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            for port in ports:
+                descriptor = _descriptor(port.device)
+                if descriptor is None:
+                    self._feed(port)
+                    continue
+                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if port.outgoing else 0)
+                selector.register(descriptor, events)
+            selector.select(max(0.0, deadline_s - self.now_s()))
+        try:
+            self._wake_read.recv(4096)
+        except BlockingIOError:
+            pass
+
+    def _feed(self, port: Port) -> None:
+        if id(port) not in self._feeders:
+            self._feeders[id(port)] = _Feeder(port, self._wake_write)
+
+    def close(self) -> None:
+        """Stop the feeders."""
+        for feeder in self._feeders.values():
+            feeder.stop()
+        self._wake_read.close()
+        self._wake_write.close()
+
+
+class _Feeder:
+    """A thread that reads a port without file descriptor, so that the loop can wait for it."""
+
+    def __init__(self, port: Port, wake: socket.socket) -> None:
+        self._device = port.device
+        self._wake = wake
+        self._chunks: list[bytes] = []
+        self._error: Exception | None = None
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._device.timeout = 0.1
+        self._blocking_read = self._device.read
+        self._device.read = self._take
+        self._thread = threading.Thread(target=self._run, name=f"feeder {port.url}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                data = self._blocking_read(max(1, self._device.in_waiting))
+            except (serial.SerialException, OSError) as error:
+                self._error = error
+                self._wake.send(b"!")
+                return
+            if data:
+                with self._lock:
+                    self._chunks.append(data)
+                self._wake.send(b".")
+
+    def _take(self, limit: int) -> bytes:
+        with self._lock:
+            data = b"".join(self._chunks)
+            self._chunks = [data[limit:]] if len(data) > limit else []
+        if not data and self._error is not None:
+            raise self._error
+        return data[:limit]
+
+    def stop(self) -> None:
+        """End the thread within its read time limit."""
+        self._stopping = True
+        self._thread.join()
+
+
+def _descriptor(device: Any) -> int | None:
+    try:
+        return int(device.fileno())
+    except (AttributeError, OSError, TypeError, ValueError):
+        return None
+
+
+class Loop:
+    """Ports and timers of one rig, and the only way to wait."""
+
+    def __init__(self, waiter: Waiter) -> None:
+        self._waiter = waiter
+        self._ports: list[Port] = []
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._ticket = itertools.count()
+
+    def now_s(self) -> float:
+        """The rig's clock."""
+        return self._waiter.now_s()
+
+    def open_port(self, url: str, baud: int, handler: DataHandler) -> Port:
+        """Open a port and start listening. Raises PortError."""
+        port = Port(url, open_device(url, baud), handler)
+        self._ports.append(port)
+        return port
+
+    def call_at(self, time_s: float, action: Callable[[], None]) -> None:
+        """Call action once when the clock reaches time_s and somebody waits."""
+        heapq.heappush(self._timers, (time_s, next(self._ticket), action))
+
+    def run_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Serve ports and timers until done() or the time is over; whether done() holds."""
+        deadline_s = self.now_s() + timeout_s
+        while not done():
+            now_s = self.now_s()
+            if self._run_timers(now_s):
+                continue
+            if now_s >= deadline_s:
+                return False
+            until_s = min(deadline_s, self._timers[0][0]) if self._timers else deadline_s
+            alive = [port for port in self._ports if port.failure is None]
+            self._waiter.wait(alive, until_s)
+            for port in alive:
+                port.flush()
+                port.receive()
+        return True
+
+    def _run_timers(self, now_s: float) -> bool:
+        ran = False
+        while self._timers and self._timers[0][0] <= now_s:
+            heapq.heappop(self._timers)[2]()
+            ran = True
+        return ran
+
+    def close(self) -> None:
+        """Close every port."""
+        for port in self._ports:
+            port.close()
+        self._ports.clear()
+        self._waiter.close()
