@@ -45,7 +45,7 @@ struct model_config {
 
 /* Tensors inside the shard; 0 where this rank has none. l: owned layers. */
 struct model_weights {
-    const float *tok_emb;            /* (vocab_size, dim); also with a shared classifier on the head rank */
+    const float *tok_emb;            /* (vocab_size, dim) */
     const float *rms_att;            /* (l, dim) */
     const float *wq, *wk, *wv, *wo;  /* (l, dim, dim) (l, kv_dim, dim) (l, kv_dim, dim) (l, dim, dim) */
     const float *rms_ffn;            /* (l, dim) */
