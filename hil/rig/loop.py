@@ -131,7 +131,7 @@ class SimWaiter:
     def wait(self, ports: list[Port], deadline_s: float) -> None:
         """Run until a board's byte has arrived at the host, or the deadline."""
         boards = [port.device.board_index for port in ports]
-        self._simulation.run(max(int(deadline_s * 1e9), self._simulation.time_ns), stop_on_rx=boards)
+        self._simulation.run(max(int(deadline_s * 1e9), self._simulation.time_ns) + 1, stop_on_rx=boards)
 
     def close(self) -> None:
         """Nothing to let go of: the rig owns the simulation."""

@@ -1,0 +1,401 @@
+"""One board: boot it, give it commands, keep what it says.
+
+A Board never waits by itself: bytes arrive through `on_data`, called by the loop, and everything that
+waits goes through `Loop.run_until`. So four boards boot, and answer, at the same time.
+Owns: the boot upload, the command in flight, the events, the crash of one board.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar, cast
+
+from hil.errors import BoardError
+from hil.protocol.boot import BootError, BootSession, BootState, Print, Send, Skipped
+from hil.protocol.fields import Message, MessageError
+from hil.protocol.frames import Frame, FrameDecoder, Junk, encode_frame
+from hil.protocol.messages import (
+    COMMANDS,
+    EVENTS,
+    PROTOCOL_VERSION,
+    Command,
+    Crashed,
+    Event,
+    Identify,
+    Identity,
+    Kind,
+    Level,
+    Reboot,
+    Status,
+)
+from hil.rig.config import BoardSpec
+from hil.rig.log import BoardLog, printable
+from hil.rig.loop import Loop, Port
+from hil.toolchain import Image, symbolize
+
+M = TypeVar("M", bound=Message)
+
+RETRY_S = 0.4
+"""A command is repeated when no answer came for this long beyond the time its bytes take on the line."""
+TRIES_MAX = 8
+CRASH_KINDS = ("undefined instruction", "SWI", "prefetch abort", "data abort", "unexpected interrupt", "assertion")
+
+
+class Mode(Enum):
+    """How bytes from the board are understood."""
+
+    BOOT = "boot"
+    FRAMES = "frames"
+
+
+@dataclass(frozen=True, slots=True)
+class BoardEvent:
+    """Something a board said unasked, with the arrival time on the rig's clock."""
+
+    time_s: float
+    event: Event
+    message: Message
+
+
+@dataclass
+class Pending:
+    """A command in flight. Exactly one of response and error is set when done."""
+
+    command: Command
+    data: bytes
+    sequence: int
+    tries: int = 0
+    response: Message | None = None
+    error: str | None = None
+    on_done: Callable[[Pending], None] | None = None
+
+    def finish(self, *, response: Message | None = None, error: str | None = None) -> None:
+        """Settle the command, once."""
+        if self.done:
+            return
+        self.response, self.error = response, error
+        if self.on_done is not None:
+            self.on_done(self)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a response or an error."""
+        return self.response is not None or self.error is not None
+
+
+class Board:
+    """One board of a rig, opened.
+
+    Args:
+        spec: rank and port.
+        loop: the rig's loop; opens the port.
+        log: where the board's bytes go.
+        baud: of the port.
+        session: names this host's session with the board; boards forget older sequence numbers.
+    """
+
+    def __init__(self, spec: BoardSpec, loop: Loop, log: BoardLog, baud: int, *, session: int) -> None:
+        self.spec = spec
+        self.rank = spec.rank
+        self.log = log
+        self.identity: Identity | None = None
+        self.crash: Crashed | None = None
+        self.failure: str | None = None
+        self.events: deque[BoardEvent] = deque(maxlen=65536)
+        self.on_event: Callable[[Board, BoardEvent], None] | None = None
+        self.junk_bytes = 0
+        self.image: Image | None = None
+        self.boot_started_s = 0.0
+        self.boot_done_s: float | None = None
+        self._loop = loop
+        self._baud = baud
+        self._session = session
+        self._sequence = 0
+        self._mode = Mode.BOOT
+        self._boot: BootSession | None = None
+        self._decoder = FrameDecoder()
+        self._pending: Pending | None = None
+        self._received_bytes = 0
+        self.port: Port = loop.open_port(spec.port, baud, self.on_data)
+
+    def __str__(self) -> str:
+        return f"board {self.rank} ({self.spec.port})"
+
+    # --- booting -------------------------------------------------------------------------------
+
+    def begin_boot(self, image: Image) -> None:
+        """Expect the bootloader and give it the image. Raises BootError if the image cannot fit."""
+        self._boot = BootSession(image.path.read_bytes(), image.load_address)
+        self._mode = Mode.BOOT
+        self._decoder = FrameDecoder()
+        self._fail_pending("the board was booted anew")
+        self.image = image
+        self.identity = self.crash = self.failure = None
+        self.boot_done_s = None
+        self.boot_started_s = self._loop.now_s()
+        self._received_bytes = 0
+
+    @property
+    def booted(self) -> bool:
+        """The image runs and has said who it is."""
+        return self.identity is not None
+
+    @property
+    def boot_state(self) -> BootState:
+        """How far the upload is."""
+        return self._boot.state if self._boot else BootState.WAITING
+
+    def boot_problem(self, timeout_s: float) -> str:
+        """One sentence on a boot that did not finish in time."""
+        head = f"{self}: "
+        tail = f"; log: {self.log.path}"
+        if self._received_bytes == 0:
+            return (
+                f"{head}no byte in {timeout_s:.0f} s; is it powered, is its card in, are TX and RX crossed?{tail}"
+            )
+        if self.boot_state is BootState.WAITING:
+            return (
+                f"{head}{self._received_bytes} bytes arrived but no word of the bootloader at {self._baud} baud; "
+                f"the other end probably runs at another rate{tail}"
+            )
+        if self.boot_state is BootState.DONE:
+            return f"{head}took the image but did not answer within {timeout_s:.0f} s{tail}"
+        return f"{head}stopped while {self.boot_state.value} ({timeout_s:.0f} s){tail}"
+
+    # --- commands ------------------------------------------------------------------------------
+
+    def command(self, command: Command, request: Message, expect: type[M], *, timeout_s: float = 10.0) -> M:
+        """Send a command and wait for its response, repeating it when it gets lost.
+
+        Args:
+            expect: the response class, as COMMANDS lists it.
+        Raises: BoardError with the board's own sentence when it refuses, or when it does not answer.
+        """
+        pending = self.start(command, request)
+        self._loop.run_until(lambda: pending.done or self._dead() is not None, timeout_s)
+        return cast(M, self.result(pending, timeout_s))
+
+    def start(
+        self, command: Command, request: Message, *, on_done: Callable[[Pending], None] | None = None
+    ) -> Pending:
+        """Send a command without waiting; `result` tells how it went, on_done is called when it is settled."""
+        if self._pending is not None and not self._pending.done:
+            raise BoardError(f"{self}: {command.name} while {self._pending.command.name} is not answered yet")
+        request_class = COMMANDS[command][0]
+        if not isinstance(request, request_class):
+            raise TypeError(f"{command.name} takes {request_class.__name__}, not {type(request).__name__}")
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        frame = Frame(Kind.COMMAND, command, self._sequence, request.pack())
+        pending = Pending(command, encode_frame(frame), self._sequence, on_done=on_done)
+        self._pending = pending
+        self._transmit(pending)
+        return pending
+
+    def result(self, pending: Pending, timeout_s: float) -> Message:
+        """The response of a finished command; raises BoardError otherwise."""
+        if pending.response is not None:
+            return pending.response
+        dead = self._dead()
+        if dead is not None:
+            raise BoardError(dead)
+        pending.finish(error=f"no answer to {pending.command.name} within {timeout_s:g} s ({pending.tries} tries)")
+        raise BoardError(f"{self}: {pending.error}{self._garbage_hint()}; log: {self.log.path}")
+
+    def identify(self, *, timeout_s: float = 5.0) -> Identity:
+        """Ask the board who it is; starts a session. Raises BoardError."""
+        self.identity = self.command(Command.IDENTIFY, Identify(self._session), Identity, timeout_s=timeout_s)
+        return self.identity
+
+    def say(self, command: Command, request: Message) -> None:
+        """Send a command whose answer nobody waits for (a board that should reboot may not answer)."""
+        self.port.write(encode_frame(Frame(Kind.COMMAND, command, 0, request.pack())))
+
+    def expect_bootloader(self) -> None:
+        """Ask firmware that may be running to return to the bootloader."""
+        self.say(Command.IDENTIFY, Identify(self._session))
+        self.port.write(encode_frame(Frame(Kind.COMMAND, Command.REBOOT, 1, Reboot(10).pack())))
+
+    def _transmit(self, pending: Pending) -> None:
+        if pending.done or pending is not self._pending:
+            return
+        if pending.tries >= TRIES_MAX:
+            pending.finish(error=f"no answer to {pending.command.name} after {pending.tries} tries")
+            return
+        pending.tries += 1
+        self.port.write(pending.data)
+        wait_s = RETRY_S + (len(pending.data) + 4200) * 10 / self._baud
+        self._loop.call_at(self._loop.now_s() + wait_s, lambda: self._transmit(pending))
+
+    def _fail_pending(self, reason: str) -> None:
+        if self._pending is not None:
+            self._pending.finish(error=reason)
+
+    def _dead(self) -> str | None:
+        """Why the board cannot answer any more, if so."""
+        if self.port.failure is not None:
+            return f"board {self.rank}: {self.port.failure}"
+        if self.crash is not None:
+            return f"{self}: {self.crash_text()}; log: {self.log.path}"
+        return self.failure
+
+    @property
+    def dead(self) -> str | None:
+        """One sentence on why the board cannot go on, or None."""
+        return self._dead()
+
+    def _garbage_hint(self) -> str:
+        if self.junk_bytes == 0:
+            return ""
+        return f"; {self.junk_bytes} bytes arrived that are no frame: a wrong baud rate or a bad ground gives that"
+
+    # --- what the board says -------------------------------------------------------------------
+
+    def on_data(self, data: bytes) -> None:
+        """Take bytes as they arrive."""
+        self.log.received(data)
+        self._received_bytes += len(data)
+        if self._mode is Mode.BOOT:
+            data = self._boot_data(data)
+        if self._mode is Mode.FRAMES:
+            self._frame_data(data)
+
+    def _boot_data(self, data: bytes) -> bytes:
+        now_s = self._loop.now_s()
+        if self._boot is None:
+            self.log.line(now_s, f"unasked  {printable(data)}", size_bytes=len(data))
+            return b""
+        before = self._boot.state
+        try:
+            for action in self._boot.feed(data):
+                if isinstance(action, Send):
+                    self.port.write(action.data)
+                elif isinstance(action, Print):
+                    self.log.line(now_s, f"boot     says: {printable(action.text)}", size_bytes=len(action.text) + 8)
+                elif isinstance(action, Skipped):
+                    self.junk_bytes += len(action.data)
+                    self.log.line(now_s, f"skipped  {printable(action.data)}", size_bytes=len(action.data))
+        except BootError as error:
+            self.failure = f"{self}: {error}; log: {self.log.path}"
+            self.log.line(now_s, f"boot     failed: {error}")
+            self._boot = None
+            return b""
+        if self._boot.state is not before:
+            self.log.line(now_s, f"boot     {self._boot.state.value}", size_bytes=4)
+        if self._boot.state is BootState.DONE:
+            self._mode = Mode.FRAMES
+            self._sequence = 0
+            return self._boot.leftover
+        return b""
+
+    def _frame_data(self, data: bytes) -> None:
+        for item in self._decoder.feed(data):
+            if isinstance(item, Junk):
+                self.junk_bytes += len(item.data)
+                self.log.line(
+                    self._loop.now_s(), f"junk     {printable(item.data)} ({item.reason})", size_bytes=len(item.data)
+                )
+            else:
+                self._frame(item)
+
+    def _frame(self, frame: Frame) -> None:
+        try:
+            if frame.kind is Kind.RESPONSE:
+                self._response(frame)
+            elif frame.kind is Kind.EVENT:
+                self._event(frame)
+            elif frame.kind is Kind.LOG:
+                level = Level(frame.code).name.lower()
+                self._note(frame, f"{level:8} {printable(frame.payload)}")
+            else:
+                self._note(frame, "a board sent a command frame; ignored")
+        except (MessageError, ValueError) as error:
+            self._note(frame, f"not understood: {error}")
+
+    def _note(self, frame: Frame, text: str) -> None:
+        self.log.line(self._loop.now_s(), text, size_bytes=len(encode_frame(frame)))
+
+    def _response(self, frame: Frame) -> None:
+        command, pending = Command(frame.code), self._pending
+        status = Status(frame.payload[0]) if frame.payload else Status.BAD_LENGTH
+        if pending is None or pending.done or (command, frame.sequence) != (pending.command, pending.sequence):
+            self._note(frame, f"response {command.name} #{frame.sequence} again")
+            return
+        if status is not Status.OK:
+            text = printable(frame.payload[1:])
+            self._note(frame, f"response {command.name} #{frame.sequence} {status.name}: {text}")
+            pending.finish(error=f"refuses {command.name} ({status.name}): {text}")
+            return
+        response = COMMANDS[command][1].unpack(frame.payload[1:])
+        self._note(frame, f"response {command.name} #{frame.sequence} {_short(response)}")
+        pending.finish(response=response)
+
+    def _event(self, frame: Frame) -> None:
+        event = Event(frame.code)
+        message = EVENTS[event].unpack(frame.payload)
+        self._note(frame, f"event    {event.name} {_short(message)}")
+        noted = BoardEvent(self._loop.now_s(), event, message)
+        self.events.append(noted)
+        if isinstance(message, Crashed):
+            self.crash = message
+            self.log.line(noted.time_s, f"crash    {self.crash_text()}")
+        if event is Event.READY and self._boot is not None:
+            self._boot = None
+            self.start(Command.IDENTIFY, Identify(self._session), on_done=self._identified)
+        if self.on_event is not None:
+            self.on_event(self, noted)
+
+    def _identified(self, pending: Pending) -> None:
+        if isinstance(pending.response, Identity):
+            self._accept(pending.response)
+        else:
+            self.failure = f"{self}: {pending.error}; log: {self.log.path}"
+
+    def _accept(self, identity: Identity) -> None:
+        if identity.protocol != PROTOCOL_VERSION:
+            self.failure = (
+                f"{self}: speaks protocol {identity.protocol}, this harness {PROTOCOL_VERSION}; boot a matching image"
+            )
+        elif self.image is not None and identity.build_id != self.image.build_id:
+            self.failure = (
+                f"{self}: runs build {identity.build_id.hex()[:12]}, but {self.image.build_id.hex()[:12]} was sent"
+            )
+        elif self.spec.serial is not None and identity.board_serial != self.spec.serial:
+            self.failure = (
+                f"{self}: has serial number {identity.board_serial:016x}, the rig file says {self.spec.serial:016x}; "
+                "two ports may be swapped"
+            )
+        else:
+            self.identity = identity
+            self.boot_done_s = self._loop.now_s()
+
+    def crash_text(self) -> str:
+        """The crash in one line: kind, function and line, address; needs the image's ELF for names."""
+        crash = self.crash
+        if crash is None:
+            return "no crash"
+        kind = CRASH_KINDS[crash.kind] if crash.kind < len(CRASH_KINDS) else f"kind {crash.kind}"
+        where = _symbol(self.image.elf if self.image else None, crash.pc)
+        caller = _symbol(self.image.elf if self.image else None, crash.lr)
+        text = f"crashed: {kind} at {crash.pc:#010x} {where}, called from {crash.lr:#010x} {caller}"
+        if crash.fault_status or crash.fault_address:
+            text += f", fault address {crash.fault_address:#010x} status {crash.fault_status:#x}"
+        return text
+
+
+def _symbol(elf: Path | None, address: int) -> str:
+    return symbolize(elf, address) if elf is not None else "?"
+
+
+def _short(message: Message) -> str:
+    """Fields as name=value, long bytes cut."""
+    parts = []
+    for name, _ in message.layout():
+        value = getattr(message, name)
+        if isinstance(value, bytes):
+            value = value.hex() if len(value) <= 16 else f"{value[:8].hex()}..({len(value)} bytes)"
+        parts.append(f"{name}={value}")
+    return " ".join(parts)

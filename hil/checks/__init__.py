@@ -1,0 +1,1 @@
+"""Checks: plain functions that ask a ring something and return a result. They never import pytest."""

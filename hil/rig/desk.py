@@ -1,0 +1,145 @@
+"""The desk: a rig that is open. Its loop, its boards with their logs, its power.
+
+Owns: opening every port *before* any board is reset, the simulated boards' cards, closing in order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from hil.board import Board
+from hil.errors import RigError
+from hil.model.card import write_card
+from hil.rig.config import RigConfig
+from hil.rig.log import BoardLog
+from hil.rig.loop import Loop, SimWaiter, WallWaiter
+from hil.rig.power import FirmwareReset, Power, SimPower
+from hil.sim import BoardConfig, Contention, Netlist, Simulation, Wire, registry
+from hil.toolchain import Image
+
+DOWNSTREAM_PINS = tuple(range(16, 26))
+UPSTREAM_PINS = tuple(range(4, 14))
+"""D0..D7, CLK, ACK of the two banks."""
+
+
+class Desk:
+    """An open rig.
+
+    Args:
+        config: the rig.
+        logs: folder for pi{n}.log and pi{n}.raw.
+        seed: of everything random; printed in reports.
+        simulation: set for a simulated rig; see `simulate`.
+    Raises: PortError if a port cannot be opened; then every port is closed again.
+    """
+
+    def __init__(self, config: RigConfig, logs: Path, *, seed: int, simulation: Simulation | None = None) -> None:
+        self.config = config
+        self.logs = logs
+        self.seed = seed
+        self.simulation = simulation
+        self.loop = Loop(SimWaiter(simulation) if simulation is not None else WallWaiter())
+        self.power: Power = SimPower(simulation) if simulation is not None else FirmwareReset()
+        self.boards: list[Board] = []
+        session = random.Random(seed).getrandbits(32)
+        try:
+            for spec in config.boards:
+                log = BoardLog(logs, spec.rank)
+                self.boards.append(Board(spec, self.loop, log, config.baud, session=session))
+        except BaseException:
+            self.close()
+            raise
+
+    def contentions(self) -> Sequence[Contention]:
+        """Outputs that met on a wire so far; empty on a real rig, which cannot see them."""
+        return self.simulation.contentions if self.simulation is not None else []
+
+    def close(self) -> None:
+        """Close ports, logs and the simulation."""
+        self.loop.close()
+        for board in self.boards:
+            board.log.close()
+        if self.simulation is not None:
+            registry.unregister(self.config.name)
+            self.simulation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_desk(
+    config: RigConfig,
+    logs: Path,
+    *,
+    seed: int,
+    kernel: Image | None = None,
+    shards: Sequence[Path | None] | None = None,
+    work: Path = Path("build/hil"),
+) -> Desk:
+    """Open a rig: for a simulated one, write the boards' cards and start the simulation first.
+
+    Args:
+        kernel: bootloader for the simulated cards; needed for a simulated rig only.
+        shards: one shard file per rank for the simulated cards, or None for boards without a model.
+        work: folder for the simulated cards.
+    Raises: RigError, PortError.
+    """
+    if config.sim is None:
+        return Desk(config, logs, seed=seed)
+    if kernel is None:
+        raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
+    simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
+    ported = _name_ports(config)
+    registry.register(config.name, simulation)
+    try:
+        return Desk(ported, logs, seed=seed, simulation=simulation)
+    except BaseException:
+        simulation.close()
+        raise
+
+
+def simulate(
+    config: RigConfig, *, seed: int, kernel: Image, shards: Sequence[Path | None] | None, work: Path
+) -> Simulation:
+    """The simulation of a rig, powered off, with one card folder per board under work."""
+    if config.sim is None:
+        raise RigError(f"rig {config.name} has real ports; there is nothing to simulate")
+    boards = []
+    for spec in config.boards:
+        card = work / "cards" / config.name / f"board{spec.rank}"
+        shard = shards[spec.rank] if shards is not None else None
+        write_card(card, kernel=kernel.path, shard=shard, rank=spec.rank)
+        boards.append(
+            BoardConfig(
+                card=card,
+                serial=spec.serial if spec.serial is not None else 0xB0A2_D000 + spec.rank,
+                drift_ppm=_entry(config.sim.drift_ppm, spec.rank),
+                start_delay_ns=int(_entry(config.sim.start_delay_ms, spec.rank) * 1e6),
+            )
+        )
+    wires = [
+        Wire(link.source, down, link.target, up)
+        for link in config.links
+        for down, up in zip(DOWNSTREAM_PINS, UPSTREAM_PINS, strict=True)
+    ]
+    return Simulation(boards, Netlist(wires), seed=seed)
+
+
+def _entry(values: tuple[float, ...], rank: int) -> float:
+    return values[rank] if rank < len(values) else 0.0
+
+
+def _name_ports(config: RigConfig) -> RigConfig:
+    from dataclasses import replace
+
+    boards = tuple(replace(spec, port=f"sim://{config.name}/{spec.rank}") for spec in config.boards)
+    return replace(config, boards=boards)

@@ -1,0 +1,378 @@
+"""The ring: the boards of a desk and their links as one machine.
+
+Owns: parallel boot, jobs that run on several boards at once, reading taps and counters.
+Link faults are put into words by hil/checks/link_faults.py.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from golden.taps import TapKey
+from hil.board import Board, BoardEvent
+from hil.checks.link_faults import FaultReport, explain
+from hil.errors import BoardError, LinkError, ModelError
+from hil.protocol.messages import (
+    Bank,
+    Command,
+    Empty,
+    Event,
+    Generate,
+    Identity,
+    JobResult,
+    JobStarted,
+    JobState,
+    LinkBank,
+    LinkCounters,
+    LinkFault,
+    LinkTest,
+    PinLevels,
+    Serve,
+    TapRecord,
+    TapsPart,
+    TapsRead,
+    Token,
+    TokensPart,
+    TokensRead,
+)
+from hil.rig.config import LinkSpec
+from hil.rig.desk import Desk
+from hil.toolchain import Image
+
+BOOT_TIMEOUT_S = 60.0
+SILENCE_S = 5.0
+"""A job that says nothing for this long is asked how it is."""
+RECORD_TAPS = 1
+_TAP_RECORD = struct.Struct("<IIIffII")
+DIGESTS_PER_PART = 1000
+RECORDS_PER_PART = 140
+
+
+@dataclass(frozen=True, slots=True)
+class BootTimes:
+    """Seconds on the rig's clock from reset to the board's identity, per rank."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def skew_s(self) -> float:
+        """Between the first board and the last."""
+        return max(self.seconds) - min(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class RingGeneration:
+    """What a generation gave. tokens[i] was chosen at position i; the prompt's first token is not among them."""
+
+    tokens: tuple[int, ...]
+    rig_s: float
+    wall_s: float
+
+
+class Ring:
+    """Boards that are wired in a ring, or one board alone.
+
+    Every rank is a board of the desk; the last rank holds the embedding and the head.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.boards: Sequence[Board] = desk.boards
+        self.image: Image | None = None
+        self._loop = desk.loop
+
+    @property
+    def world_size(self) -> int:
+        """Number of boards."""
+        return len(self.boards)
+
+    @property
+    def head(self) -> Board:
+        """The board with embedding and classifier."""
+        return self.boards[-1]
+
+    # --- boot ----------------------------------------------------------------------------------
+
+    def boot(
+        self,
+        image: Image,
+        *,
+        timeout_s: float = BOOT_TIMEOUT_S,
+        on_board: Callable[[Board, float], None] | None = None,
+    ) -> BootTimes:
+        """Reset every board, give all of them the image at the same time, learn who they are.
+
+        Args:
+            on_board: called with each board and its seconds as soon as it has booted.
+        Raises: BoardError naming every board that did not boot; the others stay booted.
+        """
+        self.image = image
+        for board in self.boards:
+            board.begin_boot(image)
+            self.desk.power.reset(board)
+        waiting = set(self.boards)
+
+        def settled() -> bool:
+            for board in sorted(waiting, key=lambda b: b.rank):
+                if board.booted or board.dead is not None:
+                    waiting.discard(board)
+                    if board.booted and on_board is not None:
+                        on_board(board, self._boot_seconds(board))
+            return not waiting
+
+        self._loop.run_until(settled, timeout_s)
+        problems = [
+            b.dead or b.boot_problem(timeout_s) for b in self.boards if b.dead is not None or not b.booted
+        ]
+        if problems:
+            raise BoardError("\n".join(problems) + f"\n  to start a board anew: {self.desk.power.describe()}")
+        return BootTimes(tuple(self._boot_seconds(board) for board in self.boards))
+
+    @staticmethod
+    def _boot_seconds(board: Board) -> float:
+        return (board.boot_done_s or board.boot_started_s) - board.boot_started_s
+
+    def check_ranks(self) -> None:
+        """Every board must hold the shard of its place in this ring. Raises ModelError."""
+        for board in self.boards:
+            identity = board.identity
+            if identity is None:
+                raise BoardError(f"{board}: has not booted")
+            if identity.rank == 0xFF:
+                raise ModelError(f"{board}: no shard in memory; write its card with the shard of rank {board.rank}")
+            if (identity.rank, identity.world_size) != (board.rank, self.world_size):
+                raise ModelError(
+                    f"{board}: holds the shard of rank {identity.rank} of {identity.world_size}, but stands at "
+                    f"rank {board.rank} of {self.world_size}; swap the cards or the ports in the rig file"
+                )
+
+    # --- jobs ----------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompt: Sequence[int],
+        positions: int,
+        *,
+        temperature: float = 0.0,
+        topp: float = 0.9,
+        rng_seed: int = 1,
+        taps: bool = True,
+        on_token: Callable[[Token], None] | None = None,
+        timeout_s: float = 600.0,
+    ) -> RingGeneration:
+        """Run a generation over all boards.
+
+        Args:
+            prompt: token ids, BOS first.
+            positions: forward steps, at most the model's seq_len.
+            timeout_s: for the whole run, on the rig's clock.
+        Raises: ModelError if the prompt does not fit, LinkError with the fault in words, BoardError.
+        """
+        self.check_ranks()
+        if not prompt or len(prompt) > positions:
+            raise ModelError(f"prompt of {len(prompt)} tokens does not fit {positions} positions; ask for more positions")
+        start_s, wall_start_s = self._loop.now_s(), time.perf_counter()
+        flags = RECORD_TAPS if taps else 0
+        for board in self.boards:
+            board.command(Command.TAPS_CLEAR, Empty(), Empty)
+        started: list[tuple[Board, int]] = []
+        for board in self.boards[:-1]:
+            reply = board.command(Command.SERVE, Serve(flags, int(timeout_s * 1000)), JobStarted)
+            started.append((board, reply.job))
+        request = Generate(
+            flags, positions, temperature, topp, rng_seed, int(timeout_s * 1000), struct.pack(f"<{len(prompt)}H", *prompt)
+        )
+        self.head.on_event = lambda _, event: _forward_token(event, on_token)
+        try:
+            started.append((self.head, self.head.command(Command.GENERATE, request, JobStarted).job))
+            self.wait_jobs(started, timeout_s=timeout_s)
+        finally:
+            self.head.on_event = None
+        tokens = self._read_tokens()
+        return RingGeneration(tokens, self._loop.now_s() - start_s, time.perf_counter() - wall_start_s)
+
+    def wait_jobs(self, jobs: Sequence[tuple[Board, int]], *, timeout_s: float) -> list[JobState]:
+        """Wait until every job has ended well; the final states, in the order given.
+
+        A JOB_DONE event that got lost is made up for by asking. Raises LinkError or BoardError otherwise,
+        after the remaining jobs are aborted and the links are idle again.
+        """
+        deadline_s = self._loop.now_s() + timeout_s
+        states: dict[int, JobState] = {}
+        while len(states) < len(jobs):
+            self._collect_done(jobs, states)
+            if len(states) == len(jobs) or any(s.result != JobResult.DONE for s in states.values()):
+                break
+            count = sum(len(b.events) for b, _ in jobs)
+            remaining_s = deadline_s - self._loop.now_s()
+            woke = self._loop.run_until(
+                lambda count=count: sum(len(b.events) for b, _ in jobs) != count or any(b.dead for b, _ in jobs),
+                max(0.0, min(SILENCE_S, remaining_s)),
+            )
+            if any(board.dead for board, _ in jobs):
+                break
+            if not woke:
+                self._ask_states(jobs, states)
+                if self._loop.now_s() >= deadline_s and len(states) < len(jobs):
+                    break
+        if len(states) < len(jobs) or any(s.result != JobResult.DONE for s in states.values()):
+            raise self._job_failure(jobs, states, timeout_s)
+        return [states[board.rank] for board, _ in jobs]
+
+    @staticmethod
+    def _collect_done(jobs: Sequence[tuple[Board, int]], states: dict[int, JobState]) -> None:
+        for board, job in jobs:
+            for noted in board.events:
+                if isinstance(noted.message, JobState) and noted.message.job == job:
+                    states[board.rank] = noted.message
+
+    @staticmethod
+    def _ask_states(jobs: Sequence[tuple[Board, int]], states: dict[int, JobState]) -> None:
+        for board, job in jobs:
+            state = board.command(Command.JOB_STATUS, Empty(), JobState)
+            if state.job == job and state.result != JobResult.RUNNING:
+                states[board.rank] = state
+
+    def _job_failure(
+        self, jobs: Sequence[tuple[Board, int]], states: Mapping[int, JobState], timeout_s: float
+    ) -> Exception:
+        """Let the last reports arrive, stop everything, and put the failure into words."""
+        dead = [board.dead for board, _ in jobs if board.dead]
+        self._loop.run_until(lambda: False, 0.2)
+        reports = self.fault_reports()
+        self.quiet()
+        if dead:
+            return BoardError("\n".join(dead))
+        if reports:
+            return LinkError(explain(reports, self.desk.config.links, self._log_paths()))
+        rows = [
+            f"  {board}: {JobResult(states[board.rank].result).name}" if board.rank in states else f"  {board}: running"
+            for board, _ in jobs
+        ]
+        return BoardError(f"the job did not end well within {timeout_s:g} s:\n" + "\n".join(rows))
+
+    def fault_reports(self) -> list[FaultReport]:
+        """The link faults that boards have reported and nobody has looked at yet; forgets them."""
+        reports = []
+        for board in self.boards:
+            kept = [n for n in board.events if n.event is not Event.LINK_FAULT]
+            for noted in board.events:
+                if isinstance(noted.message, LinkFault):
+                    reports.append(FaultReport(board.rank, noted.message, noted.time_s))
+            board.events.clear()
+            board.events.extend(kept)
+        return reports
+
+    def quiet(self) -> None:
+        """Abort jobs and make every link idle: all pins inputs, sequence numbers from 1. Dead boards are left out."""
+        alive = [board for board in self.boards if board.booted and board.dead is None]
+        for board in alive:
+            board.command(Command.JOB_ABORT, Empty(), JobState)
+        for board in alive:
+            for bank in Bank:
+                board.command(Command.LINK_RESET, LinkBank(bank), PinLevels)
+
+    # --- links ---------------------------------------------------------------------------------
+
+    def link_frames(
+        self,
+        link: LinkSpec,
+        *,
+        frames: int,
+        length_bytes: int,
+        seed: int,
+        reverse: bool = False,
+        timeout_s: float = 60.0,
+    ) -> tuple[JobState, JobState]:
+        """Send pattern frames over one link; (sender's state, receiver's state).
+
+        The receiver checks every byte; its `detail` counts frames with wrong content.
+        reverse: from the target to the source.
+        """
+        sender, receiver = self.boards[link.source], self.boards[link.target]
+        banks = (Bank.DOWNSTREAM, Bank.UPSTREAM)
+        if reverse:
+            sender, receiver, banks = receiver, sender, (Bank.UPSTREAM, Bank.DOWNSTREAM)
+        limit_ms = int(timeout_s * 1000)
+
+        def request(bank: Bank) -> LinkTest:
+            return LinkTest(bank, frames, length_bytes, seed, limit_ms)
+
+        expecting = receiver.command(Command.LINK_RECEIVE, request(banks[1]), JobStarted)
+        sending = sender.command(Command.LINK_SEND, request(banks[0]), JobStarted)
+        states = self.wait_jobs([(sender, sending.job), (receiver, expecting.job)], timeout_s=timeout_s)
+        return states[0], states[1]
+
+    def link_counters(self, rank: int, bank: Bank) -> LinkCounters:
+        """Counters of one bank since boot."""
+        return self.boards[rank].command(Command.LINK_COUNTERS, LinkBank(bank), LinkCounters)
+
+    # --- taps ----------------------------------------------------------------------------------
+
+    def tap_count(self, rank: int) -> int:
+        """How many taps the board recorded. Raises BoardError if some did not fit its memory."""
+        part = self._taps_part(rank, 0, 0, full=False)
+        if part.dropped:
+            raise BoardError(
+                f"{self.boards[rank]}: {part.dropped} of {part.total + part.dropped} taps did not fit; "
+                "run fewer positions"
+            )
+        return part.total
+
+    def tap_digests(self, rank: int, expected_keys: Sequence[TapKey]) -> list[int] | None:
+        """Digests of the board's taps in the order recorded, 4 bytes each over the line.
+
+        Returns None if the board's taps are not the expected ones (then read `tap_records`).
+        """
+        digests: list[int] = []
+        for first in range(0, len(expected_keys), DIGESTS_PER_PART):
+            keys = expected_keys[first : first + DIGESTS_PER_PART]
+            part = self._taps_part(rank, first, len(keys), full=False)
+            packed = b"".join(struct.pack("<I", key.pack()) for key in keys)
+            if len(part.data) != 4 * len(keys) or part.keys_crc32 != zlib.crc32(packed):
+                return None
+            digests += struct.unpack(f"<{len(keys)}I", part.data)
+        return digests
+
+    def tap_records(self, rank: int, first: int = 0, count: int | None = None) -> list[TapRecord]:
+        """Taps [first, first + count) in full (28 bytes each over the line); to the end without count."""
+        total = self.tap_count(rank)
+        end = total if count is None else min(total, first + count)
+        records: list[TapRecord] = []
+        while first < end:
+            part = self._taps_part(rank, first, min(RECORDS_PER_PART, end - first), full=True)
+            records += [TapRecord(*row) for row in _TAP_RECORD.iter_unpack(part.data)]
+            first += len(part.data) // _TAP_RECORD.size
+            if not part.data:
+                break
+        return records
+
+    def _taps_part(self, rank: int, first: int, count: int, *, full: bool) -> TapsPart:
+        return self.boards[rank].command(Command.TAPS_READ, TapsRead(first, count, int(full)), TapsPart)
+
+    def _read_tokens(self) -> tuple[int, ...]:
+        tokens: list[int] = []
+        while True:
+            part = self.head.command(Command.TOKENS_READ, TokensRead(len(tokens)), TokensPart)
+            tokens += struct.unpack(f"<{len(part.data) // 2}H", part.data)
+            if len(tokens) >= part.total or not part.data:
+                return tuple(tokens)
+
+    def identities(self) -> list[Identity]:
+        """Who the boards said they are, by rank. Raises BoardError if one has not booted."""
+        found = [board.identity for board in self.boards]
+        if any(identity is None for identity in found):
+            raise BoardError("the ring has not booted")
+        return [identity for identity in found if identity is not None]
+
+    def _log_paths(self) -> list[str]:
+        return [str(board.log.path) for board in self.boards]
+
+
+def _forward_token(noted: BoardEvent, on_token: Callable[[Token], None] | None) -> None:
+    if on_token is not None and isinstance(noted.message, Token):
+        on_token(noted.message)
