@@ -1,0 +1,79 @@
+"""A model as a run needs it: weights, tokenizer, and the shards for a world size.
+
+Owns: the names of the shipped models and the cache of shard files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from golden.weights import Weights
+from hil.data import build_path, data_path
+from hil.errors import ModelError
+from hil.model.checkpoint import CheckpointError, read_checkpoint
+from hil.model.shard import write_shards
+from hil.model.tokenizer import Tokenizer, TokenizerError
+
+SHIPPED = {"tiny": ("tiny.bin", "tiny_tokenizer.bin")}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint and its tokenizer, read and checked against each other."""
+
+    name: str
+    checkpoint: Path
+    weights: Weights
+    tokenizer: Tokenizer
+
+    def encode_prompt(self, text: str, positions: int) -> list[int]:
+        """Token ids with BOS first. Raises ModelError if they do not fit the run or the context."""
+        if not 1 <= positions <= self.weights.config.seq_len:
+            raise ModelError(
+                f"{positions} positions: model {self.name} has a context of {self.weights.config.seq_len}; "
+                f"ask for 1 to {self.weights.config.seq_len}"
+            )
+        tokens = self.tokenizer.encode(text)
+        if len(tokens) > positions:
+            raise ModelError(
+                f"prompt of {len(tokens)} tokens is longer than the {positions} positions of this run "
+                f"(context {self.weights.config.seq_len}); shorten the prompt or raise --positions"
+            )
+        return tokens
+
+    def shards(self, world_size: int) -> list[Path]:
+        """One shard file per rank, written once and kept by content. Raises ModelError."""
+        digest = hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()[:16]
+        folder = build_path() / "shards" / f"{digest}-{world_size}"
+        done = folder / "complete"
+        paths = [folder / f"rank{rank}.bin" for rank in range(world_size)]
+        if done.exists() and all(path.exists() for path in paths):
+            return paths
+        try:
+            written = write_shards(self.weights, world_size, folder)
+        except ValueError as error:
+            raise ModelError(str(error)) from None
+        done.touch()
+        return written
+
+
+def load_model(name: str, tokenizer: str | None = None) -> Model:
+    """A shipped model by name, or a checkpoint by path with its tokenizer.
+
+    Raises ModelError with one sentence if a file is missing, damaged, or does not fit the other.
+    """
+    if name in SHIPPED:
+        checkpoint, vocabulary = (data_path("fixtures") / part for part in SHIPPED[name])
+    else:
+        checkpoint = Path(name)
+        vocabulary = Path(tokenizer) if tokenizer else checkpoint.with_name("tokenizer.bin")
+    if tokenizer:
+        vocabulary = Path(tokenizer)
+    try:
+        weights = read_checkpoint(checkpoint)
+        words = Tokenizer.load(vocabulary, weights.config.vocab_size)
+    except (CheckpointError, TokenizerError) as error:
+        raise ModelError(str(error)) from None
+    return Model(checkpoint.stem, checkpoint, weights, words)

@@ -1,0 +1,197 @@
+"""The pytest plugin: options, fixtures, report hooks. Thin: the work is in hil/session.py and hil/checks.
+
+Options are prefixed `--hil-`; fixtures are listed in docs/plugin.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hil.board import Board
+from hil.errors import HilError, RigError
+from hil.model.bundle import Model
+from hil.report import attach
+from hil.ring import Ring
+from hil.rig.config import RigConfig
+from hil.session import SEED_DEFAULT, Session, Settings
+
+SESSION = pytest.StashKey[Session]()
+RINGS = pytest.StashKey[list[Ring]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the `--hil-...` options."""
+    group = parser.getgroup("hil", "hardware-in-the-loop ring")
+    group.addoption("--hil-rig", default="sim", metavar="RIG", help="rig file, `sim` or `sim-loopback` (default: sim)")
+    group.addoption("--hil-world", type=int, default=4, metavar="N", help="boards of the simulated ring (default: 4)")
+    group.addoption(
+        "--hil-seed", type=lambda text: int(text, 0), default=SEED_DEFAULT, metavar="SEED",
+        help=f"seed of everything random (default: {SEED_DEFAULT:#x})",
+    )  # fmt: skip
+    group.addoption("--hil-model", default="tiny", metavar="MODEL", help="`tiny` or a llama2.c checkpoint")
+    group.addoption("--hil-tokenizer", metavar="FILE", help="tokenizer.bin of that checkpoint (default: beside it)")
+    group.addoption("--hil-logs", default="logs", metavar="DIR", help="folder for pi{n}.log (default: logs)")
+    group.addoption("--hil-compiler", choices=("zig", "gcc"), default="zig", help="compiler of the firmware")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers for projects that have no pytest.ini of ours."""
+    for line in (
+        "ring: needs a whole ring, simulated or real",
+        "loopback: needs one board, high bank jumpered to its low bank",
+        "wiring: checks wires",
+        "link: checks the link between two boards",
+        "layers: compares every activation with the golden",
+        "gradients: compares every gradient with the golden",
+        "generate: whole text generations",
+        "train: whole trainings",
+        "hardware: makes sense on real boards only",
+        "slow: left out by default",
+    ):
+        config.addinivalue_line("markers", line)
+    config.stash[RINGS] = []
+
+
+def hil_session(config: pytest.Config) -> Session:
+    """The session that the options describe; made when first needed. Raises pytest.UsageError."""
+    if SESSION not in config.stash:
+        option = config.option
+        settings = Settings(
+            rig=option.hil_rig,
+            seed=option.hil_seed,
+            world_size=option.hil_world,
+            model=option.hil_model,
+            tokenizer=option.hil_tokenizer,
+            logs=Path(option.hil_logs),
+            compiler=option.hil_compiler,
+        )
+        try:
+            config.stash[SESSION] = Session(settings)
+        except HilError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[SESSION]
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Rig, seed and how to replay. The firmware hash comes with the first boot: building may take seconds."""
+    option = config.option
+    return [f"hil: rig {option.hil_rig}, seed {option.hil_seed:#x}, model {option.hil_model}, logs {option.hil_logs}"]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """What ran: rig, seed, firmware; and where the logs are."""
+    if SESSION not in config.stash or not config.stash[RINGS]:
+        return
+    terminalreporter.section("hil", sep="-")
+    for line in config.stash[SESSION].describe():
+        terminalreporter.line(line)
+    for folder in dict.fromkeys(str(ring.desk.logs) for ring in config.stash[RINGS]):
+        terminalreporter.line(f"logs: {folder}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
+    """Add board logs and the replay command to a failed hardware test."""
+    report = yield
+    used = {"ring", "loopback_ring", "board", "boards"} & set(getattr(item, "fixturenames", ()))
+    if report.failed and used and RINGS in item.config.stash:
+        for ring in item.config.stash[RINGS]:
+            for board in ring.boards:
+                report.sections.append((f"board {board.rank}: end of {board.log.path}", board.log.tail()))
+                attach.file(board.log.path, f"board {board.rank} log")
+        option = item.config.option
+        report.sections.append(
+            ("again", f"pytest '{item.nodeid}' --hil-rig={option.hil_rig} --hil-seed={option.hil_seed:#x}")
+        )
+    return report
+
+
+@pytest.fixture(scope="session")
+def hil(pytestconfig: pytest.Config) -> Session:
+    """The session: settings, rig description, model, images."""
+    return hil_session(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def rig(hil: Session) -> RigConfig:
+    """The rig's description: boards, ports, links."""
+    return hil.config
+
+
+@pytest.fixture(scope="session")
+def golden(hil: Session) -> Model:
+    """The model with its weights and tokenizer, for golden runs."""
+    return hil.model
+
+
+@contextlib.contextmanager
+def _booted(hil: Session, config: RigConfig, logs: Path, pytestconfig: pytest.Config, *, shards: bool) -> Iterator[Ring]:
+    ring = hil.open_ring(config, logs=logs, shards=shards)
+    pytestconfig.stash[RINGS].append(ring)
+    try:
+        with attach.step(f"boot {config.world_size} boards of rig {config.name}"):
+            times = hil.boot(ring)
+            attach.text("boot times", "\n".join(f"board {r}: {s:.3f} s" for r, s in enumerate(times.seconds)))
+        yield ring
+    finally:
+        ring.desk.close()
+
+
+@pytest.fixture(scope="session")
+def _ring_session(hil: Session, rig: RigConfig, pytestconfig: pytest.Config) -> Iterator[Ring]:
+    with _booted(hil, rig, hil.settings.logs, pytestconfig, shards=True) as ring:
+        yield ring
+
+
+@pytest.fixture(scope="session")
+def _loopback_session(hil: Session, pytestconfig: pytest.Config) -> Iterator[Ring]:
+    try:
+        config = hil.loopback_config()
+    except RigError as error:
+        pytest.skip(str(error))
+    logs = hil.settings.logs if config is hil.config else hil.settings.logs / "loopback"
+    with _booted(hil, config, logs, pytestconfig, shards=True) as ring:
+        yield ring
+
+
+def _guard(ring: Ring) -> Iterator[Ring]:
+    """Hand out a ring that works, and fail the test that lets two outputs meet on a wire."""
+    if any(board.dead is not None or not board.booted for board in ring.boards) and ring.image is not None:
+        ring.boot(ring.image)
+    before = len(ring.desk.contentions())
+    yield ring
+    met = ring.desk.contentions()[before:]
+    if met:
+        pytest.fail("outputs met on a wire:\n" + "\n".join(f"  {contention}" for contention in met), pytrace=False)
+
+
+@pytest.fixture
+def ring(_ring_session: Ring) -> Iterator[Ring]:
+    """The rig's boards, booted, as a ring. Skips on a rig that is no ring."""
+    config = _ring_session.desk.config
+    if not config.is_ring:
+        pytest.skip(f"rig {config.name} has {config.world_size} board(s) and no closed ring; give --hil-rig a ring")
+    yield from _guard(_ring_session)
+
+
+@pytest.fixture
+def boards(ring: Ring) -> list[Board]:
+    """The ring's boards by rank."""
+    return list(ring.boards)
+
+
+@pytest.fixture
+def loopback_ring(_loopback_session: Ring) -> Iterator[Ring]:
+    """One booted board with loopback jumpers, as a ring of one."""
+    yield from _guard(_loopback_session)
+
+
+@pytest.fixture
+def board(loopback_ring: Ring) -> Board:
+    """The one board of the loopback rig."""
+    return loopback_ring.boards[0]

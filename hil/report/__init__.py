@@ -1,0 +1,1 @@
+"""Reports: attachments for test reports, tables for the terminal."""

@@ -1,0 +1,106 @@
+"""A session: from what the user asked for to a ring that is open.
+
+Used by the command line and the plugin alike. Owns: Settings, building images and shards, opening desks.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hil.board import Board
+from hil.errors import RigError
+from hil.model.bundle import Model, load_model
+from hil.rig.config import RigConfig, load_rig
+from hil.rig.desk import Desk, open_desk
+from hil.ring import BootTimes, Ring
+from hil.toolchain import Image, build_image
+
+Compiler = Literal["zig", "gcc"]
+SEED_DEFAULT = 0x5EED
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run works with. The defaults need no hardware and no system package."""
+
+    rig: str = "sim"
+    seed: int = SEED_DEFAULT
+    world_size: int = 4
+    model: str = "tiny"
+    tokenizer: str | None = None
+    logs: Path = Path("logs")
+    compiler: Compiler = "zig"
+    work: Path = Path("build/hil")
+
+
+class Session:
+    """Settings resolved: the rig's description, the model, the images. Nothing is open yet.
+
+    Raises: RigError or ModelError from the constructor when rig or model are wrong.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.config: RigConfig = load_rig(settings.rig, world_size=settings.world_size)
+        self.model: Model = load_model(settings.model, settings.tokenizer)
+        self._images: dict[tuple[str, str], Image] = {}
+
+    def image(self, name: Literal["kernel", "ring"], compiler: Compiler | None = None) -> Image:
+        """A firmware image, built when it is first asked for."""
+        chosen = compiler or self.settings.compiler
+        if (name, chosen) not in self._images:
+            self._images[name, chosen] = build_image(name, compiler=chosen, baud=self.config.baud)
+        return self._images[name, chosen]
+
+    def open_ring(self, config: RigConfig | None = None, *, logs: Path | None = None, shards: bool = True) -> Ring:
+        """Open the rig (or another one) with its boards not booted yet. Close with `ring.desk.close()`.
+
+        Args:
+            config: instead of the session's rig.
+            logs: folder of the logs instead of the session's.
+            shards: whether simulated boards get the model's shards on their cards.
+        Raises: RigError, PortError.
+        """
+        config = config or self.config
+        simulated = config.sim is not None
+        desk: Desk = open_desk(
+            config,
+            logs or self.settings.logs,
+            seed=self.settings.seed,
+            kernel=self.image("kernel") if simulated else None,
+            shards=self.model.shards(config.world_size) if simulated and shards else None,
+            work=self.settings.work,
+        )
+        return Ring(desk)
+
+    def boot(self, ring: Ring, *, on_board: Callable[[Board, float], None] | None = None) -> BootTimes:
+        """Boot the session's ring image on every board of an open ring."""
+        return ring.boot(self.image("ring"), on_board=on_board)
+
+    def loopback_config(self) -> RigConfig:
+        """The rig for loopback checks: the session's own if it is one, the simulated one for `sim`.
+
+        Raises RigError for a rig whose board 0 has no loopback jumpers.
+        """
+        if self.config.is_loopback:
+            return self.config
+        if self.settings.rig == "sim":
+            return load_rig("sim-loopback")
+        raise RigError(
+            f"rig {self.config.name} has no loopback link; use a rig file with one board and [[link]] from = 0, to = 0"
+        )
+
+    def describe(self) -> list[str]:
+        """Header lines for a report: rig, seed, firmware."""
+        image = self.image("ring")
+        kind = "simulated" if self.config.sim is not None else "real ports"
+        return [
+            f"rig {self.config.name} ({kind}, {self.config.world_size} boards), seed {self.settings.seed:#x}, "
+            f"model {self.model.name}",
+            f"firmware {image.sha256[:12]} (build {image.build_id.hex()[:12]}, git {image.git_revision}, "
+            f"{image.compiler}), host {platform.machine()} {platform.system()}",
+        ]
