@@ -1,0 +1,123 @@
+"""The `hil` command: one verb per job. Thin: options in, a check called, text out.
+
+Exit codes: 0 well, 1 a check failed or something is wrong with the rig, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from hil.errors import HilError
+from hil.session import SEED_DEFAULT, Compiler, Session, Settings
+
+
+def _number(text: str) -> int:
+    return int(text, 0)
+
+
+def _add_rig_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rig", default="sim", help="rig file, `sim` or `sim-loopback` (default: sim)")
+    parser.add_argument("--world", type=int, default=4, metavar="N", help="boards of the simulated ring (default: 4)")
+    parser.add_argument("--seed", type=_number, default=SEED_DEFAULT, help=f"default: {SEED_DEFAULT:#x}")
+    parser.add_argument("--model", default="tiny", help="`tiny` or a llama2.c checkpoint (default: tiny)")
+    parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.bin of the checkpoint (default: beside it)")
+    parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for pi{n}.log (default: logs)")
+    parser.add_argument("--compiler", choices=get_args(Compiler), default="zig", help="compiler of the firmware")
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings(
+        rig=options.rig,
+        seed=options.seed,
+        world_size=options.world,
+        model=options.model,
+        tokenizer=options.tokenizer,
+        logs=options.logs,
+        compiler=options.compiler,
+    )
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from hil.commands.generate import Request, generate
+
+    request = Request(
+        prompt=options.prompt,
+        positions=options.positions,
+        temperature=options.temperature,
+        topp=options.topp,
+        rng_seed=options.rng_seed,
+        verify=not options.no_verify,
+    )
+    return generate(Session(_settings(options)), request)
+
+
+def _firmware(options: argparse.Namespace) -> int:
+    from hil.commands.firmware import build_all
+
+    return build_all(get_args(Compiler) if options.compiler == "all" else (options.compiler,))
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from hil.commands.bench import bench_sim
+
+    return bench_sim(Session(_settings(options)), as_json=options.json)
+
+
+def _sim(options: argparse.Namespace) -> int:
+    from hil.commands.sim import serve_ptys
+
+    return serve_ptys(Session(_settings(options)), folder=options.pty, real_time=not options.fast)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the `hil` command."""
+    parser = argparse.ArgumentParser(prog="hil", description="Hardware-in-the-loop tests for a ring of Pi Zeros.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    generate = verbs.add_parser("generate", help="boot the ring, tell a story, compare every activation with the golden")
+    _add_rig_options(generate)
+    generate.add_argument("--prompt", default="", help="text to go on from (default: none)")
+    generate.add_argument("--positions", type=int, default=64, help="forward steps, prompt included (default: 64)")
+    generate.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
+    generate.add_argument("--topp", type=float, default=0.9, help="top-p when temperature > 0 (default: 0.9)")
+    generate.add_argument("--rng-seed", type=_number, default=1, help="seed of the sampler (default: 1)")
+    generate.add_argument("--no-verify", action="store_true", help="do not record and compare activations")
+    generate.set_defaults(run=_generate)
+
+    firmware = verbs.add_parser("firmware", help="build kernel.img and ring.img")
+    firmware.add_argument("--compiler", choices=(*get_args(Compiler), "all"), default="all")
+    firmware.set_defaults(run=_firmware)
+
+    bench = verbs.add_parser("bench", help="measure; the last line of --json is one JSON object")
+    bench.add_argument("what", choices=("sim",), help="sim: speed of the simulated ring")
+    bench.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+    _add_rig_options(bench)
+    bench.set_defaults(run=_bench)
+
+    sim = verbs.add_parser("sim", help="run the simulated ring behind pseudo-terminals, for any serial program")
+    _add_rig_options(sim)
+    sim.add_argument("--pty", type=Path, required=True, metavar="DIR", help="folder for the links pi0, pi1, ...")
+    sim.add_argument("--fast", action="store_true", help="as fast as possible instead of real time")
+    sim.set_defaults(run=_sim)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code. A HilError is shown as its sentence, without a traceback."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except HilError as error:
+        print(f"hil {options.verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"hil {options.verb}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

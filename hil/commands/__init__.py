@@ -1,0 +1,1 @@
+"""What the verbs of the `hil` command do and print."""
