@@ -1,0 +1,72 @@
+"""Link faults in words: the wire, or the board, that the two ends' views point to."""
+
+import pytest
+
+from hil.checks.link_faults import FaultReport, explain
+from hil.protocol.messages import Bank, LinkFault, Phase, Role
+from hil.rig.config import ring_links
+
+LINKS = ring_links(4)
+LOGS = [f"logs/pi{n}.log" for n in range(4)]
+SENDER_CLK, RECEIVER_CLK, SENDER_ACK, RECEIVER_ACK = 1 << 24, 1 << 12, 1 << 25, 1 << 13
+
+
+def report(rank, bank, role, phase, level, *, byte=1375, time_s=1.0):
+    return FaultReport(rank, LinkFault(bank, role, phase, byte, 2052, level, 10_000), time_s)
+
+
+def sender(level, phase=Phase.WAIT_ACK_HIGH, **kw):
+    return report(1, Bank.DOWNSTREAM, Role.SENDER, phase, level, **kw)
+
+
+def receiver(level, phase=Phase.WAIT_CLK_HIGH, **kw):
+    return report(2, Bank.UPSTREAM, Role.RECEIVER, phase, level, **kw)
+
+
+def test_clk_high_at_one_end_only_names_the_clk_wire():
+    text = explain([sender(SENDER_CLK), receiver(0)], LINKS, LOGS)
+    assert "link 1->2: byte 1375 of 2052 stopped after 10.0 ms" in text
+    assert "the CLK wire does not carry its level: link 1->2 CLK: board 1 GPIO24 (pin 18) -> board 2 GPIO12 (pin 32)" in text
+    assert "board 1: CLK raised, waiting for ACK" in text
+    assert "logs/pi1.log, logs/pi2.log" in text
+
+
+def test_ack_high_at_one_end_only_names_the_ack_wire():
+    text = explain([sender(SENDER_CLK), receiver(RECEIVER_CLK | RECEIVER_ACK, Phase.WAIT_CLK_LOW)], LINKS, LOGS)
+    assert "the ACK wire does not carry its level" in text
+
+
+def test_levels_that_agree_point_to_step_not_wire():
+    text = explain([sender(SENDER_CLK), receiver(RECEIVER_CLK)], LINKS, LOGS)
+    assert "wire does not" not in text
+    assert "lost step" in text
+
+
+def test_one_report_names_the_silent_board():
+    assert "board 2 said nothing" in explain([sender(SENDER_CLK)], LINKS, LOGS)
+
+
+def test_two_receivers_are_named():
+    other = report(1, Bank.DOWNSTREAM, Role.RECEIVER, Phase.WAIT_CLAIM, SENDER_ACK)
+    assert "both boards wait as receivers" in explain([other, receiver(RECEIVER_ACK, Phase.WAIT_CLAIM)], LINKS, LOGS)
+
+
+def test_two_senders_are_named():
+    other = report(2, Bank.UPSTREAM, Role.SENDER, Phase.WAIT_GRANT, 0)
+    assert "both boards wait as senders" in explain([sender(0, Phase.WAIT_GRANT), other], LINKS, LOGS)
+
+
+def test_earliest_link_is_explained_not_the_ones_that_follow():
+    later = report(3, Bank.UPSTREAM, Role.RECEIVER, Phase.WAIT_CLK_HIGH, 0, time_s=9.0)
+    assert explain([later, sender(SENDER_CLK), receiver(0)], LINKS, LOGS).startswith("link 1->2")
+
+
+def test_bank_without_link_is_said():
+    with_no_link = FaultReport(9, sender(0).fault, 1.0)
+    assert "not wired in this rig" in explain([with_no_link], LINKS, LOGS)
+
+
+@pytest.mark.parametrize("wire", range(8))
+def test_data_wire_that_differs_is_named(wire):
+    text = explain([sender(1 << (16 + wire), Phase.WAIT_CLAIM_TAKEN), receiver(0, Phase.WAIT_CLAIM)], LINKS, LOGS)
+    assert f"the D{wire} wire does not carry its level" in text
