@@ -1,0 +1,1 @@
+"""Model files: checkpoint, tokenizer, shards, synthetic checkpoints, SD cards. Formats: docs/formats.md."""
