@@ -1,0 +1,39 @@
+/* timer.c: the free-running 1 MHz system timer. Contract: timer.h. Owns the system timer's counter. */
+#include "timer.h"
+
+#include "mmio.h"
+
+struct timer_registers {
+    uint32_t cs, clo, chi, compare[4];
+};
+_Static_assert(offsetof(struct timer_registers, clo) == 0x04, "CLO");
+_Static_assert(offsetof(struct timer_registers, compare) == 0x0C, "C0");
+
+#define TIMER ((volatile struct timer_registers *)(PERIPHERAL_BASE + 0x3000u))
+
+uint32_t timer_now_us(void)
+{
+    mmio_barrier();
+    uint32_t now = mmio_read32(&TIMER->clo);
+    mmio_barrier();
+    return now;
+}
+
+uint64_t timer_now64_us(void)
+{
+    mmio_barrier();
+    uint32_t high = mmio_read32(&TIMER->chi);
+    uint32_t low = mmio_read32(&TIMER->clo);
+    uint32_t again = mmio_read32(&TIMER->chi);
+    if (again != high)
+        low = mmio_read32(&TIMER->clo); /* the low word wrapped between the reads */
+    mmio_barrier();
+    return ((uint64_t)again << 32) | low;
+}
+
+void timer_wait_us(uint32_t us)
+{
+    uint32_t start = timer_now_us();
+    while (timer_now_us() - start <= us) {
+    }
+}

@@ -1,0 +1,33 @@
+/* uart.h: PL011 UART0 on GPIO 14/15, polled, 8N1.
+ * Source: BCM2835 ARM Peripherals ch. 13; ARM DDI 0183. Owns UART0 and GPIO 14/15. */
+#ifndef UART_H
+#define UART_H
+
+#include <stdint.h>
+
+enum {
+    UART_RX_EMPTY = -1,
+    UART_FIFO_BYTES = 16,
+};
+
+/* Routes UART0 to GPIO 14/15 and sets it up for the baud nearest to `baud` that a UART clock of clock_hz
+ * gives. Waits (bounded) until bytes still being sent are out. Returns the baud really achieved. */
+uint32_t uart_init(uint32_t clock_hz, uint32_t baud);
+
+/* The next received byte, or UART_RX_EMPTY. Counts overruns and damaged bytes. */
+int uart_read(void);
+
+/* Puts one byte into the transmit FIFO if there is room; returns 1 if so, 0 if not. */
+int uart_try_write(uint8_t byte);
+
+/* Waits for room (bounded by the line's speed) and writes. */
+void uart_write(uint8_t byte);
+
+/* Waits until the last bit has left the pin. */
+void uart_flush(void);
+
+/* Since start-up: receive FIFO overruns; bytes with framing or parity error or break. */
+uint32_t uart_overruns(void);
+uint32_t uart_damaged(void);
+
+#endif

@@ -1,0 +1,366 @@
+"""Toolchain: builds the firmware images on demand and finds them again by content.
+
+Compilers: `zig cc` from the ziglang wheel, or `arm-none-eabi-gcc` when asked. Sources and memory map:
+firmware/README.md, firmware/layout.ld. Owns build/firmware/: one folder per content key (all sources,
+flags, compiler version, git revision), written under a temporary name and renamed, so that two builders
+at once do no harm. The same source and toolchain give the same bytes: no path and no date enters an image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from elftools.elf.elffile import ELFFile
+
+from hil.errors import HilError
+from hil.protocol.cheader import c_header
+
+ImageName = Literal["kernel", "ring"]
+Compiler = Literal["zig", "gcc"]
+
+LOAD_ADDRESS = 0x8000
+IMAGE_END_MAX = 0x200000
+_BOOT_END_MAX = 0x300000
+_ERROR_LINES = 25
+
+_PARTS: dict[str, tuple[str, ...]] = {"kernel": ("bsp", "boot"), "ring": ("bsp", "link", "model", "ring")}
+_BASES = {"kernel": (IMAGE_END_MAX, _BOOT_END_MAX), "ring": (LOAD_ADDRESS, IMAGE_END_MAX)}
+
+_COMMON_FLAGS = (
+    "-O2",
+    "-g",
+    "-std=c11",
+    "-ffreestanding",
+    "-fno-builtin",
+    "-ffp-contract=off",
+    "-fno-short-enums",
+    "-fno-common",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-unwind-tables",
+    "-fno-pic",
+    "-fomit-frame-pointer",
+    "-ffunction-sections",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+)
+_ZIG_FLAGS = (
+    "-target",
+    "arm-freestanding-eabihf",
+    "-mcpu=arm1176jzf_s+strict_align",
+    "-fno-sanitize=all",
+    "-Wno-unused-command-line-argument",
+)
+_GCC_FLAGS = (
+    "-mcpu=arm1176jzf-s",
+    "-mfpu=vfp",
+    "-mfloat-abi=hard",
+    "-marm",
+    "-mno-unaligned-access",
+    "-fno-tree-loop-distribute-patterns",
+)
+
+
+class BuildError(HilError):
+    """An image could not be built; the message says why, with the end of the compiler's output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A built image: the raw bytes to load, and the ELF file that explains its addresses."""
+
+    path: Path
+    elf: Path
+    sha256: str
+    build_id: bytes
+    git_revision: str
+    compiler: str
+    load_address: int = LOAD_ADDRESS
+
+
+def build_image(
+    name: ImageName,
+    *,
+    compiler: Compiler = "zig",
+    baud: int = 115200,
+    defines: Mapping[str, str] | None = None,
+    source: Path | None = None,
+    out: Path | None = None,
+) -> Image:
+    """Build `kernel` (the bootloader) or `ring`, or return the image that the same content gave before.
+
+    Args:
+        name: which image.
+        compiler: zig (from the wheel) or gcc (arm-none-eabi-gcc on the PATH).
+        baud: the UART's speed, in the image.
+        defines: additional preprocessor macros, name to value.
+        source: the firmware folder; the project's own by default.
+        out: folder for build results; build/firmware by default.
+    Raises: BuildError.
+    """
+    if name not in _PARTS:
+        raise BuildError(f"there is no image {name!r}; choose one of {', '.join(_PARTS)}")
+    root = (source or firmware_folder()).resolve()
+    revision = git_revision(root)
+    macros = {"UART_BAUD": f"{baud}u", **(defines or {})}
+    key = _content_key(name, compiler, macros, root, revision)
+    build_id = key[:16]
+    folder = (out or default_out()) / f"{name}-{compiler}-{key.hex()[:16]}"
+    if not (folder / f"{name}.img").exists():
+        macros["BUILD_ID_BYTES"] = ",".join(f"0x{byte:02x}" for byte in build_id)
+        macros["GIT_REVISION"] = f'"{revision}"'
+        _build_into(folder, name, compiler, macros, root)
+    path = folder / f"{name}.img"
+    return Image(
+        path=path,
+        elf=folder / f"{name}.elf",
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        build_id=build_id,
+        git_revision=revision,
+        compiler=compiler,
+    )
+
+
+def firmware_folder() -> Path:
+    """The firmware's sources: beside the package in a clone, inside it when installed from a wheel."""
+    package = Path(__file__).resolve().parent
+    for folder in (package.parent / "firmware", package / "_data" / "firmware"):
+        if (folder / "layout.ld").exists():
+            return folder
+    raise BuildError(f"no firmware sources beside {package}; work in a clone of the repository or pass source=")
+
+
+def default_out() -> Path:
+    """build/firmware of the clone, or of the working folder when installed from a wheel."""
+    root = Path(__file__).resolve().parent.parent
+    base = root if (root / "firmware" / "layout.ld").exists() else Path.cwd()
+    return base / "build" / "firmware"
+
+
+def git_revision(folder: Path) -> str:
+    """12 hex digits of HEAD, `+` appended when the firmware's tree is dirty; `unknown` outside git."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+            )
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    head = git("rev-parse", "--short=12", "HEAD")
+    if head is None:
+        return "unknown"
+    return head[:12] + ("+" if git("status", "--porcelain", "--", ".") else "")
+
+
+def symbolize(elf: Path, address: int) -> str:
+    """`function+0x12 (file.c:123)` for a code address; the address in hex where nothing is known."""
+    with elf.open("rb") as stream:
+        file = ELFFile(stream)
+        function = _function_at(file, address)
+        line = _line_at(file, address)
+    return (function or f"{address:#010x}") + (f" ({line})" if line else "")
+
+
+def compiler_command(compiler: Compiler) -> list[str]:
+    """The compiler's command without arguments. Raises BuildError naming what to install."""
+    if compiler == "zig":
+        return [sys.executable, "-m", "ziglang", "cc"]
+    if compiler == "gcc":
+        path = shutil.which("arm-none-eabi-gcc")
+        if path is None:
+            raise BuildError(
+                "arm-none-eabi-gcc is not on the PATH; install it (Debian: gcc-arm-none-eabi) or use compiler='zig'"
+            )
+        return [path]
+    raise BuildError(f"there is no compiler {compiler!r}; choose zig or gcc")
+
+
+@lru_cache
+def compiler_version(compiler: Compiler) -> str:
+    """First line of what the compiler says about its version."""
+    command = compiler_command(compiler)
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BuildError(f"{' '.join(command)} --version fails: {_tail(done.stderr)}")
+    return done.stdout.splitlines()[0]
+
+
+def _sources(root: Path, name: str) -> list[Path]:
+    found: list[Path] = []
+    for part in _PARTS[name]:
+        found += sorted((root / part).glob("*.c")) + sorted((root / part).glob("*.S"))
+    if not found:
+        raise BuildError(f"{root} holds no firmware sources ({', '.join(_PARTS[name])})")
+    return found
+
+
+def _content_key(name: str, compiler: Compiler, macros: Mapping[str, str], root: Path, revision: str) -> bytes:
+    """SHA-256 over everything that can change the image's bytes."""
+    hasher = hashlib.sha256()
+
+    def add(label: str, data: bytes) -> None:
+        hasher.update(f"{label}\0{len(data)}\0".encode())
+        hasher.update(data)
+
+    add("image", name.encode())
+    add("compiler", compiler_version(compiler).encode())
+    add("flags", repr((_COMMON_FLAGS, _flags(compiler), _BASES[name])).encode())
+    add("macros", repr(sorted(macros.items())).encode())
+    add("revision", revision.encode())
+    add("messages.h", c_header().encode())
+    for part in _PARTS[name]:
+        for path in sorted((root / part).glob("*.[chS]")):
+            add(str(path.relative_to(root)), path.read_bytes())
+    add("layout.ld", (root / "layout.ld").read_bytes())
+    return hasher.digest()
+
+
+def _flags(compiler: Compiler) -> tuple[str, ...]:
+    return _ZIG_FLAGS if compiler == "zig" else _GCC_FLAGS
+
+
+def _build_into(folder: Path, name: str, compiler: Compiler, macros: Mapping[str, str], root: Path) -> None:
+    """Build in a temporary folder beside the final one and rename it; the first builder wins."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    try:
+        elf = _compile_and_link(work, name, compiler, macros, root)
+        (work / f"{name}.img").write_bytes(raw_image(elf))
+        for leftover in work.glob("*.o"):
+            leftover.unlink()
+        try:
+            work.rename(folder)
+        except OSError:
+            if not (folder / f"{name}.img").exists():
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _compile_and_link(
+    work: Path, name: str, compiler: Compiler, macros: Mapping[str, str], root: Path
+) -> Path:
+    (work / "messages.h").write_text(c_header())
+    sources = _sources(root, name)
+    prefix = [
+        *compiler_command(compiler),
+        *_flags(compiler),
+        *_COMMON_FLAGS,
+        f"-ffile-prefix-map={root}=firmware",
+        f"-ffile-prefix-map={work}=build",
+        f"-I{work}",
+        *(f"-I{root / part}" for part in _PARTS[name]),
+        *(f"-D{macro}={value}" for macro, value in sorted(macros.items())),
+    ]
+
+    def compile_one(path: Path) -> Path:
+        target = work / f"{path.parent.name}-{path.stem}{path.suffix.replace('.', '-')}.o"
+        _run([*prefix, "-c", str(path), "-o", str(target)], f"{path.relative_to(root)} does not compile", root)
+        return target
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(compile_one, sources))
+    elf = work / f"{name}.elf"
+    _run(_link_command(compiler, name, root, objects, elf), f"{name}.img does not link", root)
+    return elf
+
+
+def _link_command(
+    compiler: Compiler, name: str, root: Path, objects: Sequence[Path], elf: Path
+) -> list[str]:
+    base, limit = _BASES[name]
+    script = [f"--defsym=IMAGE_BASE={base:#x}", f"--defsym=IMAGE_LIMIT={limit:#x}"]
+    tail = ["-T", str(root / "layout.ld"), *map(str, objects), "-o", str(elf)]
+    if compiler == "zig":
+        return [sys.executable, "-m", "ziglang", "ld.lld", "--build-id=none", *script, *tail]
+    wrapped = [f"-Wl,{option}" for option in ("--build-id=none", "--no-warn-rwx-segments", *script)]
+    return [*compiler_command("gcc"), *_GCC_FLAGS, "-nostdlib", "-static", *wrapped, *tail]
+
+
+def _run(command: Sequence[str], what: str, root: Path) -> None:
+    environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment)
+    if done.returncode != 0:
+        raise BuildError(f"{what}:\n{_tail(done.stderr or done.stdout)}")
+
+
+def _tail(text: str) -> str:
+    lines = text.strip().splitlines()
+    return "\n".join(lines[-_ERROR_LINES:]) or "(no output)"
+
+
+def raw_image(elf: Path) -> bytes:
+    """The bytes of an ELF file's loaded segments, from the lowest address, gaps as zeros."""
+    with elf.open("rb") as stream:
+        segments = [
+            (segment["p_paddr"], segment.data())
+            for segment in ELFFile(stream).iter_segments()
+            if segment["p_type"] == "PT_LOAD" and segment["p_filesz"]
+        ]
+    base = min(address for address, _ in segments)
+    image = bytearray(max(address + len(data) for address, data in segments) - base)
+    for address, data in segments:
+        image[address - base : address - base + len(data)] = data
+    return bytes(image)
+
+
+def _function_at(file: ELFFile, address: int) -> str | None:
+    table = file.get_section_by_name(".symtab")
+    if table is None:
+        return None
+    best: tuple[int, str] | None = None
+    for symbol in table.iter_symbols():
+        start = symbol["st_value"]
+        size = symbol["st_size"]
+        kind = symbol["st_info"]["type"]
+        named = kind == "STT_FUNC" or (kind == "STT_NOTYPE" and not symbol.name.startswith("$"))
+        if not named or not symbol.name or start > address or (size and address >= start + size):
+            continue
+        if symbol["st_shndx"] in ("SHN_ABS", "SHN_UNDEF"):
+            continue
+        if best is None or start > best[0]:
+            best = (start, symbol.name)
+    if best is None or not _in_code(file, address):
+        return None
+    return best[1] if address == best[0] else f"{best[1]}+{address - best[0]:#x}"
+
+
+def _in_code(file: ELFFile, address: int) -> bool:
+    text = file.get_section_by_name(".text")
+    return text is not None and 0 <= address - int(text["sh_addr"]) < int(text["sh_size"])
+
+
+def _line_at(file: ELFFile, address: int) -> str | None:
+    if not file.has_dwarf_info() or not _in_code(file, address):
+        return None
+    dwarf = file.get_dwarf_info()
+    for unit in dwarf.iter_CUs():
+        program = dwarf.line_program_for_CU(unit)
+        if program is None:
+            continue
+        before = None
+        for entry in program.get_entries():
+            state = entry.state
+            if state is None:
+                continue
+            if before is not None and before.address <= address < state.address:
+                files = program.header["file_entry"]
+                index = before.file if program.header["version"] >= 5 else before.file - 1
+                return f"{os.path.basename(files[index].name.decode())}:{before.line}"
+            before = None if state.end_sequence else state
+    return None
