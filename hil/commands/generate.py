@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hil.board import Board
 from hil.checks.forward import GoldenRun, TapComparison, compare_taps, golden_run
 from hil.model.bundle import Model
+from hil.model.tokenizer import TextStream
 from hil.protocol.messages import Bank, Token
 from hil.ring import BootTimes, Ring, RingGeneration
 from hil.session import Session
@@ -29,12 +30,16 @@ class _Story:
     """Prints tokens as they come."""
 
     def __init__(self, model: Model, prompt: list[int]) -> None:
-        self._stream = model.tokenizer.stream()
-        self._write(self._stream.feed(prompt[0]))
+        self._stream = TextStream(model.tokenizer)
+        self._write(self._stream.push(prompt[0]))
 
     def token(self, token: Token) -> None:
         """One more token."""
-        self._write(self._stream.feed(token.token))
+        self._write(self._stream.push(token.token))
+
+    def end(self) -> None:
+        """What is left of an unfinished character, and a line end."""
+        self._write(self._stream.finish() + "\n\n")
 
     @staticmethod
     def _write(text: str) -> None:
@@ -76,7 +81,7 @@ def generate(session: Session, request: Request) -> int:
             taps=request.verify,
             on_token=story.token,
         )
-        print("\n")
+        story.end()
         golden = comparison = None
         if request.verify:
             golden = golden_run(session.model.weights, prompt, request.positions, request.temperature, request.topp,

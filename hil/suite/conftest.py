@@ -1,0 +1,1 @@
+"""Shared by the hardware tests. The fixtures come from the plugin (hil/plugin.py)."""
