@@ -1,7 +1,7 @@
 """Card: the files on a board's SD card, and the mistakes in config.txt that keep a board silent.
 
 Keys and traps: docs/formats.md. The image and the shard must already exist; a card is a directory, a
-mounted one or one for the simulator. Owns: CardError, config.txt, the addresses on it.
+mounted one or one for the simulator (made if missing). Owns: CardError, config.txt, the addresses on it.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def write_card(
     Raises: CardError if a file is missing, does not fit, is for another rank, or reads back differently.
     """
     directory = Path(directory)
-    if not directory.is_dir():
-        raise CardError(f"{directory}: not a directory; mount the card or make the directory first")
+    if directory.exists() and not directory.is_dir():
+        raise CardError(f"{directory}: is a file; name the directory of a mounted card, or a new directory")
     sources = {KERNEL_NAME: Path(kernel)}
     if shard is not None:
         sources[SHARD_NAME] = Path(shard)
@@ -93,10 +93,11 @@ def write_card(
     if shard is not None:
         read_shard_header(shard, expect_rank=rank)
     text = config_text(has_shard=shard is not None, gpu_mem=gpu_mem)
-    present = {path.name: path.stat().st_size for path in directory.iterdir() if path.is_file()}
+    present = {path.name: path.stat().st_size for path in directory.glob("*") if path.is_file()}
     problems = check_config(text, present | sizes, memory_bytes=memory_bytes)
     if problems:
         raise CardError(f"{directory}: rank {rank}: " + "; ".join(problems) + "; nothing was written")
+    directory.mkdir(parents=True, exist_ok=True)
     checksums = {name: _copy(path, directory / name) for name, path in sources.items()}
     checksums[CONFIG_NAME] = _write(directory / CONFIG_NAME, text.encode())
     for name, expected in checksums.items():
