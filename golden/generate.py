@@ -54,9 +54,7 @@ def generate(
     if not prompt_tokens:
         raise ValueError("the prompt is empty: give at least one token, BOS (1) as a rule")
     if not 1 <= positions <= weights.config.seq_len:
-        raise ValueError(
-            f"{positions} positions do not fit: this model's context allows 1 to {weights.config.seq_len}"
-        )
+        raise ValueError(f"{positions} positions do not fit: this model's context allows 1 to {weights.config.seq_len}")
     forward = Forward(weights, record=record)
     sampler = Sampler(temperature, topp, rng_seed)
     tokens: list[int] = []

@@ -1,0 +1,184 @@
+"""Builds firmware/model for tests: as a host program (plain or under sanitizers), as a host library of single
+ops, and for ARM1176, run in Unicorn. Every build works on a copy of the sources, so a test may spoil them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from golden.taps import TapKey
+from hil.protocol.cheader import c_header
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+MODEL_SOURCES = ("shard.c", "ops.c", "forward.c", "taps.c", "sampler.c")
+FLAGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fno-math-errno")
+ZIG = (sys.executable, "-m", "ziglang", "cc")
+ARM_COMPILERS: dict[str, tuple[str, ...]] = {
+    "zig": (*ZIG, "-target", "arm-freestanding-eabihf", "-mcpu=arm1176jzf_s+strict_align", "-fno-sanitize=all"),
+    "gcc": (
+        "arm-none-eabi-gcc",
+        "-mcpu=arm1176jzf-s",
+        "-mfpu=vfp",
+        "-mfloat-abi=hard",
+        "-marm",
+        "-mno-unaligned-access",
+    ),
+}
+LAYOUT = """ENTRY(run_ring)
+SECTIONS {
+  . = 0x8000;
+  .text : { *(.text .text.*) *(.rodata .rodata.*) }
+  .data : { *(.data .data.*) }
+  .bss : { *(.bss .bss.*) *(COMMON) }
+  /DISCARD/ : { *(.ARM.exidx*) *(.ARM.extab*) *(.comment) *(.note*) *(.eh_frame*) }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One tap record as the C code kept it."""
+
+    key: TapKey
+    crc32: int
+    count: int
+    minimum: float
+    maximum: float
+    nonfinite: int
+    flags: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a ring did: chosen tokens, taps and dropped taps by rank, or the line of an error."""
+
+    tokens: list[int]
+    taps: dict[int, list[Tap]]
+    dropped: dict[int, int] = field(default_factory=dict)
+    error: str = ""
+    service_calls: int = 0
+
+
+def host_compiler() -> list[str]:
+    """The system's C compiler, or zig where there is none."""
+    return [found] if (found := shutil.which("cc")) else list(ZIG)
+
+
+def copy_sources(folder: Path, edits: Mapping[str, tuple[str, str]] | None = None) -> list[Path]:
+    """Puts model sources, test harness and messages.h into folder; edits: file name -> (old text, new text)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in [*(REPOSITORY / "firmware" / "model").glob("*.[ch]"), *HERE.glob("*.[ch]")]:
+        text = path.read_text()
+        if edits and path.name in edits:
+            old, new = edits[path.name]
+            assert text.count(old) == 1, f"{path.name} holds {old!r} {text.count(old)} times"
+            text = text.replace(old, new)
+        (folder / path.name).write_text(text)
+    (folder / "messages.h").write_text(c_header())
+    return [folder / name for name in MODEL_SOURCES]
+
+
+def compile_with(command: Sequence[str], folder: Path) -> None:
+    """Runs a compiler; its output is the assertion's message."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
+
+
+def build_ring(
+    folder: Path,
+    flags: Sequence[str] = ("-O2",),
+    *,
+    edits: Mapping[str, tuple[str, str]] | None = None,
+    compiler: Sequence[str] | None = None,
+) -> Path:
+    """The host program of main_host.c."""
+    sources = [*copy_sources(folder, edits), folder / "ring.c", folder / "main_host.c"]
+    program = folder / "ring"
+    command = [*(compiler or host_compiler()), *FLAGS, *flags, f"-I{folder}", *map(str, sources), "-o", str(program)]
+    compile_with(command, folder)
+    return program
+
+
+def run_ring(
+    program: Path,
+    shards: Sequence[Path],
+    *,
+    prompt: Sequence[int] = (1,),
+    positions: int = 4,
+    temperature: float = 0.0,
+    topp: float = 0.9,
+    seed: int = 1,
+    tap_capacity: int = 20000,
+    arena_bytes: int = 16 << 20,
+) -> Run:
+    """Runs the host program over shards, one per rank."""
+    arguments = [tap_capacity, arena_bytes, positions, temperature, topp, seed, ",".join(map(str, prompt)), *shards]
+    done = subprocess.run([str(program), *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stderr}"
+    return _parse(done.stdout)
+
+
+def _parse(text: str) -> Run:
+    tokens: list[int] = []
+    taps: dict[int, list[Tap]] = {}
+    dropped: dict[int, int] = {}
+    error, service_calls = "", 0
+    for line in text.splitlines():
+        kind, _, rest = line.partition(" ")
+        words = rest.split()
+        if kind == "token":
+            tokens.append(int(words[0]))
+        elif kind == "tap":
+            low, high = (struct.unpack("<f", bytes.fromhex(w)[::-1])[0] for w in words[4:6])
+            key = TapKey.unpack(int(words[1], 16))
+            tap = Tap(key, int(words[2], 16), int(words[3]), low, high, int(words[6]), int(words[7]))
+            taps.setdefault(int(words[0]), []).append(tap)
+        elif kind == "dropped":
+            dropped[int(words[0])] = int(words[1])
+        elif kind == "service":
+            service_calls = int(words[0])
+        else:
+            error = line
+    return Run(tokens, taps, dropped, error, service_calls)
+
+
+def build_arm(folder: Path, compiler: str) -> Path:
+    """ELF file of main_arm.c and the model for ARM1176."""
+    sources = [*copy_sources(folder), folder / "ring.c", folder / "main_arm.c"]
+    flags = ["-O2", "-ffreestanding", "-fno-builtin", "-fno-pic", "-fno-unwind-tables", "-nostdlib", "-static"]
+    (folder / "test.ld").write_text(LAYOUT)
+    elf = folder / "ring.elf"
+    link = ["-T", str(folder / "test.ld"), *map(str, sources), "-o", str(elf)]
+    if compiler == "gcc":
+        link.insert(0, "-Wl,--no-warn-rwx-segments,--build-id=none")
+    compile_with([*ARM_COMPILERS[compiler], *FLAGS, *flags, f"-I{folder}", *link], folder)
+    return elf
+
+
+class OpsLibrary:
+    """dot8, exp and swiglu of the host build on NumPy arrays."""
+
+    def __init__(self, folder: Path, edits: Mapping[str, tuple[str, str]] | None = None) -> None:
+        sources = [*copy_sources(folder, edits), folder / "ops_host.c"]
+        library = folder / "libops.so"
+        flags = ["-O2", "-shared", "-fPIC", f"-I{folder}"]
+        compile_with([*host_compiler(), *FLAGS, *flags, *map(str, sources), "-o", str(library)], folder)
+        self._library = ctypes.CDLL(str(library))
+
+    def call(self, name: str, a: np.ndarray, b: np.ndarray | None = None, length: int = 1) -> np.ndarray:
+        """host_<name>(a, b, out, count, length); out has len(a) / length elements."""
+        b = a if b is None else b
+        out = np.empty(len(a) // length, np.float32)
+        pointers = [ctypes.c_void_p(x.ctypes.data) for x in (a, b, out)]
+        getattr(self._library, f"host_{name}")(*pointers, ctypes.c_uint32(len(out)), ctypes.c_uint32(length))
+        return out

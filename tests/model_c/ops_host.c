@@ -1,0 +1,62 @@
+/* ops_host.c: single ops over arrays, for ctypes. Flushing is on only inside a call: NumPy must not notice. */
+#include "flush.h"
+#include "model.h"
+#include "ops.h"
+
+#if defined(__x86_64__)
+#define FLUSHING(work)                        \
+    do {                                      \
+        unsigned int before = _mm_getcsr();   \
+        flush_subnormals();                   \
+        work;                                 \
+        _mm_setcsr(before);                   \
+    } while (0)
+#else
+#define FLUSHING(work)                                             \
+    do {                                                           \
+        unsigned long before;                                      \
+        __asm__ volatile("mrs %0, fpcr" : "=r"(before));           \
+        flush_subnormals();                                        \
+        work;                                                      \
+        __asm__ volatile("msr fpcr, %0" ::"r"(before));            \
+    } while (0)
+#endif
+
+void host_dot8(const float *a, const float *b, float *out, uint32_t count, uint32_t length);
+void host_exp(const float *a, const float *b, float *out, uint32_t count, uint32_t length);
+void host_swiglu(const float *a, const float *b, float *out, uint32_t count, uint32_t length);
+
+static void dots(const float *a, const float *b, float *out, uint32_t count, uint32_t length)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = dot8(a + i * length, b + i * length, length);
+    }
+}
+
+static void exps(const float *a, float *out, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = exp_f32(a[i]);
+    }
+}
+
+void host_dot8(const float *a, const float *b, float *out, uint32_t count, uint32_t length)
+{
+    FLUSHING(dots(a, b, out, count, length));
+}
+
+void host_exp(const float *a, const float *b, float *out, uint32_t count, uint32_t length)
+{
+    (void)b;
+    (void)length;
+    FLUSHING(exps(a, out, count));
+}
+
+void host_swiglu(const float *a, const float *b, float *out, uint32_t count, uint32_t length)
+{
+    (void)length;
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = a[i];
+    }
+    FLUSHING(swiglu(out, b, count));
+}
