@@ -154,9 +154,7 @@ class Board:
         head = f"{self}: "
         tail = f"; log: {self.log.path}"
         if self._received_bytes == 0:
-            return (
-                f"{head}no byte in {timeout_s:.0f} s; is it powered, is its card in, are TX and RX crossed?{tail}"
-            )
+            return f"{head}no byte in {timeout_s:.0f} s; is it powered, is its card in, are TX and RX crossed?{tail}"
         if self.boot_state is BootState.WAITING:
             return (
                 f"{head}{self._received_bytes} bytes arrived but no word of the bootloader at {self._baud} baud; "
@@ -179,9 +177,7 @@ class Board:
         self._loop.run_until(lambda: pending.done or self._dead() is not None, timeout_s)
         return cast(M, self.result(pending, timeout_s))
 
-    def start(
-        self, command: Command, request: Message, *, on_done: Callable[[Pending], None] | None = None
-    ) -> Pending:
+    def start(self, command: Command, request: Message, *, on_done: Callable[[Pending], None] | None = None) -> Pending:
         """Send a command without waiting; `result` tells how it went, on_done is called when it is settled."""
         if self._pending is not None and not self._pending.done:
             raise BoardError(f"{self}: {command.name} while {self._pending.command.name} is not answered yet")

@@ -78,7 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hil", description="Hardware-in-the-loop tests for a ring of Pi Zeros.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    generate = verbs.add_parser("generate", help="boot the ring, tell a story, compare every activation with the golden")
+    generate = verbs.add_parser(
+        "generate", help="boot the ring, tell a story, compare every activation with the golden"
+    )
     _add_rig_options(generate)
     generate.add_argument("--prompt", default="", help="text to go on from (default: none)")
     generate.add_argument("--positions", type=int, default=64, help="forward steps, prompt included (default: 64)")

@@ -16,8 +16,8 @@ from hil.board import Board
 from hil.errors import HilError, RigError
 from hil.model.bundle import Model
 from hil.report import attach
-from hil.ring import Ring
 from hil.rig.config import RigConfig
+from hil.ring import Ring
 from hil.session import SEED_DEFAULT, Session, Settings
 
 SESSION = pytest.StashKey[Session]()
@@ -130,7 +130,9 @@ def golden(hil: Session) -> Model:
 
 
 @contextlib.contextmanager
-def _booted(hil: Session, config: RigConfig, logs: Path, pytestconfig: pytest.Config, *, shards: bool) -> Iterator[Ring]:
+def _booted(
+    hil: Session, config: RigConfig, logs: Path, pytestconfig: pytest.Config, *, shards: bool
+) -> Iterator[Ring]:
     ring = hil.open_ring(config, logs=logs, shards=shards)
     pytestconfig.stash[RINGS].append(ring)
     try:

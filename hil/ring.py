@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from golden.taps import TapKey
 from hil.board import Board, BoardEvent
@@ -125,9 +126,7 @@ class Ring:
             return not waiting
 
         self._loop.run_until(settled, timeout_s)
-        problems = [
-            b.dead or b.boot_problem(timeout_s) for b in self.boards if b.dead is not None or not b.booted
-        ]
+        problems = [b.dead or b.boot_problem(timeout_s) for b in self.boards if b.dead is not None or not b.booted]
         if problems:
             raise BoardError("\n".join(problems) + f"\n  to start a board anew: {self.desk.power.describe()}")
         return BootTimes(tuple(self._boot_seconds(board) for board in self.boards))
@@ -174,7 +173,9 @@ class Ring:
         """
         self.check_ranks()
         if not prompt or len(prompt) > positions:
-            raise ModelError(f"prompt of {len(prompt)} tokens does not fit {positions} positions; ask for more positions")
+            raise ModelError(
+                f"prompt of {len(prompt)} tokens does not fit {positions} positions; ask for more positions"
+            )
         start_s, wall_start_s = self._loop.now_s(), time.perf_counter()
         flags = RECORD_TAPS if taps else 0
         for board in self.boards:
@@ -184,7 +185,13 @@ class Ring:
             reply = board.command(Command.SERVE, Serve(flags, int(timeout_s * 1000)), JobStarted)
             started.append((board, reply.job))
         request = Generate(
-            flags, positions, temperature, topp, rng_seed, int(timeout_s * 1000), struct.pack(f"<{len(prompt)}H", *prompt)
+            flags,
+            positions,
+            temperature,
+            topp,
+            rng_seed,
+            int(timeout_s * 1000),
+            struct.pack(f"<{len(prompt)}H", *prompt),
         )
         self.head.on_event = lambda _, event: _forward_token(event, on_token)
         try:
@@ -210,7 +217,7 @@ class Ring:
             count = sum(len(b.events) for b, _ in jobs)
             remaining_s = deadline_s - self._loop.now_s()
             woke = self._loop.run_until(
-                lambda count=count: sum(len(b.events) for b, _ in jobs) != count or any(b.dead for b, _ in jobs),
+                partial(_something_happened, jobs, count),
                 max(0.0, min(SILENCE_S, remaining_s)),
             )
             if any(board.dead for board, _ in jobs):
@@ -371,6 +378,10 @@ class Ring:
 
     def _log_paths(self) -> list[str]:
         return [str(board.log.path) for board in self.boards]
+
+
+def _something_happened(jobs: Sequence[tuple[Board, int]], event_count: int) -> bool:
+    return sum(len(board.events) for board, _ in jobs) != event_count or any(board.dead for board, _ in jobs)
 
 
 def _forward_token(noted: BoardEvent, on_token: Callable[[Token], None] | None) -> None:

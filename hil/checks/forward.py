@@ -67,13 +67,18 @@ class TapDifference:
         lines = [
             head,
             f"  golden: digest {golden_crc:08x}",
-            f"  board:  digest {record.crc32:08x}, {record.count} values in [{record.minimum:.6g}, {record.maximum:.6g}], "
+            f"  board:  digest {record.crc32:08x}, "
+            f"{record.count} values in [{record.minimum:.6g}, {record.maximum:.6g}], "
             f"{record.nonfinite} not finite{', some flushed to zero' if record.flags & 1 else ''}",
         ]
         if self.kind == "link":
-            lines.append(f"  so:      rank {self.source_rank} sent the right values; the link to rank {self.rank} changed them")
+            lines.append(
+                f"  so:      rank {self.source_rank} sent the right values; the link to rank {self.rank} changed them"
+            )
         else:
-            lines.append(f"  so:      every tap before it is equal, so {key.op.name} itself is wrong on rank {self.rank}")
+            lines.append(
+                f"  so:      every tap before it is equal, so {key.op.name} itself is wrong on rank {self.rank}"
+            )
         return "\n".join(lines)
 
 

@@ -112,7 +112,9 @@ def _table(
     for link in ring.desk.config.links:
         sent = ring.link_counters(link.source, Bank.DOWNSTREAM)
         got = ring.link_counters(link.target, Bank.UPSTREAM)
-        rows.append((f"link {link}", f"{sent.bytes_sent:,} bytes out, {got.bytes_received:,} in, {sent.resends} resends"))
+        rows.append(
+            (f"link {link}", f"{sent.bytes_sent:,} bytes out, {got.bytes_received:,} in, {sent.resends} resends")
+        )
     clock = "virtual" if session.config.sim is not None else "on the boards"
     rows.append(("time", f"{result.rig_s:.3f} s {clock}, {result.wall_s:.2f} s wall for the generation"))
     if ring.desk.simulation is not None:

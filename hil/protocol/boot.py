@@ -184,7 +184,9 @@ class BootSession:
 
     def _refusal(self) -> str:
         if self.state is BootState.OFFERED:
-            return f"the bootloader refuses an image of {len(self._image)} bytes at {self._address:#x}{self._last_words()}"
+            return (
+                f"the bootloader refuses an image of {len(self._image)} bytes at {self._address:#x}{self._last_words()}"
+            )
         return (
             f"the image arrived damaged (the board's CRC differs from {self._crc:#010x}){self._last_words()}; "
             "check the serial cable or lower the baud rate"

@@ -39,8 +39,7 @@ def _struct(cls: type[Message]) -> str:
         lines.append(f"    {wire.ctype} {name}{array};")
     lines.append("} __attribute__((packed));")
     lines.append(
-        f"_Static_assert(sizeof(struct msg_{_snake(cls.__name__)}) == {cls.fixed_size_bytes()}u, "
-        f'"{cls.__name__}");'
+        f'_Static_assert(sizeof(struct msg_{_snake(cls.__name__)}) == {cls.fixed_size_bytes()}u, "{cls.__name__}");'
     )
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ Owns: the open ports and the timers.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import selectors
@@ -161,10 +162,8 @@ class WallWaiter:
                 events = selectors.EVENT_READ | (selectors.EVENT_WRITE if port.outgoing else 0)
                 selector.register(descriptor, events)
             selector.select(max(0.0, deadline_s - self.now_s()))
-        try:
+        with contextlib.suppress(BlockingIOError):
             self._wake_read.recv(4096)
-        except BlockingIOError:
-            pass
 
     def _feed(self, port: Port) -> None:
         if id(port) not in self._feeders:

@@ -3,7 +3,9 @@
 import pytest
 
 from hil.checks.forward import compare_taps, golden_run
+from hil.model.bundle import Model
 from hil.report import attach
+from hil.ring import Ring
 
 pytestmark = [pytest.mark.ring, pytest.mark.generate, pytest.mark.layers]
 
@@ -15,7 +17,7 @@ POSITIONS = 64
     [("", 0.0, 1), ("Once upon a time", 0.8, 0x5EED)],
     ids=["greedy", "top-p"],
 )
-def test_generation_equals_golden(ring, golden, prompt, temperature, rng_seed):
+def test_generation_equals_golden(ring: Ring, golden: Model, prompt: str, temperature: float, rng_seed: int) -> None:
     tokens = golden.encode_prompt(prompt, POSITIONS)
     with attach.step("generate on the ring"):
         result = ring.generate(tokens, POSITIONS, temperature=temperature, topp=0.9, rng_seed=rng_seed)

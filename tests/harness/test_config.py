@@ -75,7 +75,7 @@ def test_wrong_file_is_refused_in_one_sentence(tmp_path, text, sentence):
 
 
 def test_missing_file_says_what_to_give():
-    with pytest.raises(RigError, match="rig nowhere.toml: no such file; give a rig file, or `sim`"):
+    with pytest.raises(RigError, match=r"rig nowhere\.toml: no such file; give a rig file, or `sim`"):
         load_rig("nowhere.toml")
 
 

@@ -26,7 +26,10 @@ def receiver(level, phase=Phase.WAIT_CLK_HIGH, **kw):
 def test_clk_high_at_one_end_only_names_the_clk_wire():
     text = explain([sender(SENDER_CLK), receiver(0)], LINKS, LOGS)
     assert "link 1->2: byte 1375 of 2052 stopped after 10.0 ms" in text
-    assert "the CLK wire does not carry its level: link 1->2 CLK: board 1 GPIO24 (pin 18) -> board 2 GPIO12 (pin 32)" in text
+    assert (
+        "the CLK wire does not carry its level: link 1->2 CLK: board 1 GPIO24 (pin 18) -> board 2 GPIO12 (pin 32)"
+        in text
+    )
     assert "board 1: CLK raised, waiting for ACK" in text
     assert "logs/pi1.log, logs/pi2.log" in text
 

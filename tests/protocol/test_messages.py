@@ -44,7 +44,9 @@ def test_c_header_lists_every_op_and_fixed_message():
     assert "struct msg_crashed {" in text
 
 
-@pytest.mark.parametrize(("edit", "good"), [(lambda t: t, True), (lambda t: t.replace("registers[13]", "registers[12]"), False)])
+@pytest.mark.parametrize(
+    ("edit", "good"), [(lambda t: t, True), (lambda t: t.replace("registers[13]", "registers[12]"), False)]
+)
 def test_c_struct_sizes_are_checked_by_the_compiler(tmp_path: Path, edit, good):
     (tmp_path / "messages.h").write_text(edit(c_header()))
     source = tmp_path / "check.c"
