@@ -1,5 +1,7 @@
 /* main_arm.c: entry points for the model in an emulated ARM1176 without an operating system.
  * The test writes arguments into `job` and `vector`, sets sp and lr, and starts at a run_ function. */
+#include <stddef.h>
+
 #include "ops.h"
 #include "ring.h"
 
@@ -18,6 +20,16 @@ struct ring_job job;
 void run_ring(void)
 {
     ring_run(&job);
+}
+
+uint32_t run_model_bytes(void)
+{
+    return sizeof(struct model);
+}
+
+uint32_t run_taps_offset(void)
+{
+    return offsetof(struct model, taps);
 }
 
 /* out[i] = dot8 of the i-th `length` elements of a and b. */

@@ -37,7 +37,7 @@ ARM_COMPILERS: dict[str, tuple[str, ...]] = {
 LAYOUT = """ENTRY(run_ring)
 SECTIONS {
   . = 0x8000;
-  .text : { *(.text .text.*) *(.rodata .rodata.*) }
+  .text : { KEEP(*(.text .text.*)) *(.rodata .rodata.*) }
   .data : { *(.data .data.*) }
   .bss : { *(.bss .bss.*) *(COMMON) }
   /DISCARD/ : { *(.ARM.exidx*) *(.ARM.extab*) *(.comment) *(.note*) *(.eh_frame*) }
