@@ -5,8 +5,8 @@
 
 /* One layer in work: which one, and its place in the stacked tensors. */
 struct layer {
-    uint32_t number;   /* of the whole model, for taps */
-    uint32_t local;    /* among the owned ones, for tensors */
+    uint32_t number; /* of the whole model, for taps */
+    uint32_t local;  /* among the owned ones, for tensors */
     uint32_t position;
 };
 

@@ -15,7 +15,7 @@ enum {
     MODEL_SHARD_MAGIC = 0x53485244,
     MODEL_DIM_MAX = 8192,
     MODEL_HIDDEN_DIM_MAX = 32768,
-    MODEL_LAYERS_MAX = 128, /* a tap key holds 8 bits of layer and 0xFF means none */
+    MODEL_LAYERS_MAX = 128,  /* a tap key holds 8 bits of layer and 0xFF means none */
     MODEL_VOCAB_MAX = 65536, /* tokens travel as 16 bits */
     MODEL_SEQ_LEN_MAX = 32768,
     MODEL_WORLD_MAX = 16,
@@ -24,10 +24,10 @@ enum {
 
 enum model_error {
     MODEL_OK = 0,
-    MODEL_ERROR_HEADER = -1,       /* no shard, or dimensions that cannot be */
-    MODEL_ERROR_SHARD_SIZE = -2,   /* shard_bytes is not what the header needs */
-    MODEL_ERROR_ARENA_SMALL = -3,  /* arena_needed_bytes tells how much it takes */
-    MODEL_ERROR_ARENA_ALIGN = -4,  /* arena or shard is not 4-byte aligned */
+    MODEL_ERROR_HEADER = -1,      /* no shard, or dimensions that cannot be */
+    MODEL_ERROR_SHARD_SIZE = -2,  /* shard_bytes is not what the header needs */
+    MODEL_ERROR_ARENA_SMALL = -3, /* arena_needed_bytes tells how much it takes */
+    MODEL_ERROR_ARENA_ALIGN = -4, /* arena or shard is not 4-byte aligned */
 };
 
 struct model_config {
@@ -45,29 +45,29 @@ struct model_config {
 
 /* Tensors inside the shard; 0 where this rank has none. l: owned layers. */
 struct model_weights {
-    const float *tok_emb;            /* (vocab_size, dim) */
-    const float *rms_att;            /* (l, dim) */
-    const float *wq, *wk, *wv, *wo;  /* (l, dim, dim) (l, kv_dim, dim) (l, kv_dim, dim) (l, dim, dim) */
-    const float *rms_ffn;            /* (l, dim) */
-    const float *w1, *w2, *w3;       /* (l, hidden_dim, dim) (l, dim, hidden_dim) (l, hidden_dim, dim) */
-    const float *rms_final;          /* (dim,) */
+    const float *tok_emb;             /* (vocab_size, dim) */
+    const float *rms_att;             /* (l, dim) */
+    const float *wq, *wk, *wv, *wo;   /* (l, dim, dim) (l, kv_dim, dim) (l, kv_dim, dim) (l, dim, dim) */
+    const float *rms_ffn;             /* (l, dim) */
+    const float *w1, *w2, *w3;        /* (l, hidden_dim, dim) (l, dim, hidden_dim) (l, hidden_dim, dim) */
+    const float *rms_final;           /* (dim,) */
     const float *freq_cos, *freq_sin; /* (seq_len, head_size / 2) */
-    const float *wcls;               /* (vocab_size, dim) */
+    const float *wcls;                /* (vocab_size, dim) */
 };
 
 /* Working memory inside the arena. */
 struct model_buffers {
-    float *norm;   /* (dim,) */
-    float *q;      /* (dim,) */
-    float *mix;    /* (dim,) */
-    float *out;    /* (dim,) */
-    float *gate;   /* (hidden_dim,) */
-    float *up;     /* (hidden_dim,) */
-    float *att;    /* (n_heads, position + 1), packed */
-    float *keys;   /* (l, seq_len, kv_dim) */
-    float *values; /* (l, seq_len, kv_dim) */
-    float *logits; /* (vocab_size,) head only */
-    float *probs;  /* (vocab_size,) head only */
+    float *norm;     /* (dim,) */
+    float *q;        /* (dim,) */
+    float *mix;      /* (dim,) */
+    float *out;      /* (dim,) */
+    float *gate;     /* (hidden_dim,) */
+    float *up;       /* (hidden_dim,) */
+    float *att;      /* (n_heads, position + 1), packed */
+    float *keys;     /* (l, seq_len, kv_dim) */
+    float *values;   /* (l, seq_len, kv_dim) */
+    float *logits;   /* (vocab_size,) head only */
+    float *probs;    /* (vocab_size,) head only */
     uint32_t *order; /* (vocab_size,) head only: candidates of top-p */
 };
 

@@ -4,20 +4,22 @@
 
 #include "model.h"
 
-enum { LANES = 8 };
+enum {
+    LANES = 8
+};
 
 /* exp_f32. LN2_HIGH has 15 significant bits, so its product with a whole number below 2^8 is exact. */
-#define EXP_HIGH 89.0f           /* from here on the result is over the largest float */
-#define EXP_LOW (-88.0f)         /* from here down it is under the smallest normal one */
-#define LOG2_E 0x1.715476p+0f
-#define LN2_HIGH 0x1.62e4p-1f
-#define LN2_LOW 0x1.7f7d1cp-20f
+#define EXP_HIGH    89.0f    /* from here on the result is over the largest float */
+#define EXP_LOW     (-88.0f) /* from here down it is under the smallest normal one */
+#define LOG2_E      0x1.715476p+0f
+#define LN2_HIGH    0x1.62e4p-1f
+#define LN2_LOW     0x1.7f7d1cp-20f
 #define ROUND_MAGIC 0x1.8p+23f /* adding it leaves the nearest whole number in the low bits */
-#define EXP_C2 0x1.fffffcp-2f
-#define EXP_C3 0x1.555492p-3f
-#define EXP_C4 0x1.5558f2p-5f
-#define EXP_C5 0x1.123a2p-7f
-#define EXP_C6 0x1.6a23dp-10f
+#define EXP_C2      0x1.fffffcp-2f
+#define EXP_C3      0x1.555492p-3f
+#define EXP_C4      0x1.5558f2p-5f
+#define EXP_C5      0x1.123a2p-7f
+#define EXP_C6      0x1.6a23dp-10f
 
 #define NORM_EPSILON 1e-5f
 
@@ -27,11 +29,16 @@ static float reduce_lanes(const float *lane)
 }
 
 #if defined(__arm__)
-/* Adds `blocks` >= 1 blocks of eight products to the lanes. fmacs rounds the product, then the sum; eight
+/* Sums `blocks` blocks of eight products into the lanes, from +0. fmacs rounds the product, then the sum; eight
  * independent accumulators hide its latency of eight cycles. */
-static void dot8_blocks(float *lane, const float *a, const float *b, uint32_t blocks)
+static void sum_blocks(float *lane, const float *a, const float *b, uint32_t blocks)
 {
-    __asm__ volatile("vldmia %[lane], {s0-s7}\n"
+    __asm__ volatile("vmov d0, %[zero], %[zero]\n"
+                     "vmov d1, %[zero], %[zero]\n"
+                     "vmov d2, %[zero], %[zero]\n"
+                     "vmov d3, %[zero], %[zero]\n"
+                     "cmp %[blocks], #0\n"
+                     "beq 2f\n"
                      "1:\n"
                      "vldmia %[a]!, {s8-s15}\n"
                      "vldmia %[b]!, {s16-s23}\n"
@@ -46,15 +53,20 @@ static void dot8_blocks(float *lane, const float *a, const float *b, uint32_t bl
                      "pld [%[a], #64]\n"
                      "subs %[blocks], %[blocks], #1\n"
                      "bne 1b\n"
+                     "2:\n"
                      "vstmia %[lane], {s0-s7}\n"
                      : [a] "+r"(a), [b] "+r"(b), [blocks] "+r"(blocks)
-                     : [lane] "r"(lane)
-                     : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11",
-                       "s12", "s13", "s14", "s15", "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23");
+                     : [lane] "r"(lane), [zero] "r"(0)
+                     : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10",
+                       "s11", "s12", "s13", "s14", "s15", "s16", "s17", "s18", "s19", "s20", "s21", "s22",
+                       "s23");
 }
 #else
-static void dot8_blocks(float *lane, const float *a, const float *b, uint32_t blocks)
+static void sum_blocks(float *lane, const float *a, const float *b, uint32_t blocks)
 {
+    for (uint32_t k = 0; k < LANES; k++) {
+        lane[k] = 0.0f;
+    }
     for (; blocks > 0; blocks--, a += LANES, b += LANES) {
         for (uint32_t k = 0; k < LANES; k++) {
             float product = a[k] * b[k];
@@ -66,12 +78,10 @@ static void dot8_blocks(float *lane, const float *a, const float *b, uint32_t bl
 
 float dot8(const float *a, const float *b, uint32_t n)
 {
-    float lane[LANES] = {0};
+    float lane[LANES];
     uint32_t whole = n / LANES * LANES;
 
-    if (whole > 0) {
-        dot8_blocks(lane, a, b, whole / LANES);
-    }
+    sum_blocks(lane, a, b, whole / LANES);
     for (uint32_t i = whole; i < n; i++) {
         float product = a[i] * b[i];
         lane[i - whole] = lane[i - whole] + product;

@@ -9,10 +9,7 @@ struct header {
 };
 _Static_assert(sizeof(struct header) == MODEL_HEADER_BYTES, "shard header");
 
-static int in_range(int32_t value, int32_t low, int32_t high)
-{
-    return value >= low && value <= high;
-}
+static int in_range(int32_t value, int32_t low, int32_t high) { return value >= low && value <= high; }
 
 static int header_ok(const struct header *h)
 {
@@ -182,7 +179,8 @@ const char *model_error_text(int error)
     case MODEL_ERROR_SHARD_SIZE:
         return "the shard's size is not what its header needs: the file is cut off or of another model";
     case MODEL_ERROR_ARENA_SMALL:
-        return "too little memory for the shard's buffers and the tap log: use fewer layers per board or fewer taps";
+        return "too little memory for the shard's buffers and the tap log: use fewer layers per board or "
+               "fewer taps";
     case MODEL_ERROR_ARENA_ALIGN:
         return "shard or arena does not start at a multiple of 4 bytes";
     default:

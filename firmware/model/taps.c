@@ -7,7 +7,7 @@
 
 #define CRC_POLYNOMIAL 0xEDB88320u /* zlib's, reflected */
 #define QUIET_NAN_BITS 0x7FC00000u
-#define EXPONENT_BITS 0x7F800000u
+#define EXPONENT_BITS  0x7F800000u
 
 /* Reads and clears the sticky "flushed" bits: FPSCR UFC (3) and IDC (7). Nothing of the kind on the host. */
 static uint32_t take_flushed(void)
@@ -57,8 +57,8 @@ void tap_log_clear(struct tap_log *log)
 static inline uint32_t crc_word(const uint32_t *table, uint32_t crc, uint32_t word)
 {
     crc ^= word;
-    return table[768 + (crc & 0xFFu)] ^ table[512 + ((crc >> 8) & 0xFFu)] ^ table[256 + ((crc >> 16) & 0xFFu)] ^
-           table[crc >> 24];
+    return table[768 + (crc & 0xFFu)] ^ table[512 + ((crc >> 8) & 0xFFu)] ^
+           table[256 + ((crc >> 16) & 0xFFu)] ^ table[crc >> 24];
 }
 
 /* Float bits to a signed integer of the same order, and back (its own inverse). */

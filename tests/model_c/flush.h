@@ -6,10 +6,7 @@
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
-static inline void flush_subnormals(void)
-{
-    _mm_setcsr(_mm_getcsr() | 0x8040u); /* FTZ, DAZ */
-}
+static inline void flush_subnormals(void) { _mm_setcsr(_mm_getcsr() | 0x8040u); /* FTZ, DAZ */ }
 #elif defined(__aarch64__)
 static inline void flush_subnormals(void)
 {

@@ -5,7 +5,9 @@
 #include "ops.h"
 #include "ring.h"
 
-enum { VECTOR_MAX = 65536 };
+enum {
+    VECTOR_MAX = 65536
+};
 
 struct {
     uint32_t count;
@@ -17,20 +19,11 @@ struct {
 
 struct ring_job job;
 
-void run_ring(void)
-{
-    ring_run(&job);
-}
+void run_ring(void) { ring_run(&job); }
 
-uint32_t run_model_bytes(void)
-{
-    return sizeof(struct model);
-}
+uint32_t run_model_bytes(void) { return sizeof(struct model); }
 
-uint32_t run_taps_offset(void)
-{
-    return offsetof(struct model, taps);
-}
+uint32_t run_taps_offset(void) { return offsetof(struct model, taps); }
 
 /* out[i] = dot8 of the i-th `length` elements of a and b. */
 void run_dot8(void)
@@ -67,10 +60,7 @@ void *memset(void *to, int value, __SIZE_TYPE__ size)
     return to;
 }
 
-void __aeabi_memclr4(void *to, __SIZE_TYPE__ size)
-{
-    memset(to, 0, size);
-}
+void __aeabi_memclr4(void *to, __SIZE_TYPE__ size) { memset(to, 0, size); }
 
 static uint64_t divide(uint32_t a, uint32_t b)
 {
@@ -86,15 +76,9 @@ static uint64_t divide(uint32_t a, uint32_t b)
     return (uint64_t)rest << 32 | quotient; /* r0: quotient, r1: remainder */
 }
 
-uint64_t __aeabi_uidivmod(uint32_t a, uint32_t b)
-{
-    return divide(a, b);
-}
+uint64_t __aeabi_uidivmod(uint32_t a, uint32_t b) { return divide(a, b); }
 
-uint32_t __aeabi_uidiv(uint32_t a, uint32_t b)
-{
-    return (uint32_t)divide(a, b);
-}
+uint32_t __aeabi_uidiv(uint32_t a, uint32_t b) { return (uint32_t)divide(a, b); }
 
 void __aeabi_unwind_cpp_pr0(void) {}
 void __aeabi_unwind_cpp_pr1(void) {}

@@ -9,7 +9,9 @@
 #include "ops.h"
 #include "ring.h"
 
-enum { PROMPT_MAX = 64 };
+enum {
+    PROMPT_MAX = 64
+};
 
 static void *load(const char *path, uint32_t *size_bytes)
 {

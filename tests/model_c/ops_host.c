@@ -4,21 +4,21 @@
 #include "ops.h"
 
 #if defined(__x86_64__)
-#define FLUSHING(work)                        \
-    do {                                      \
-        unsigned int before = _mm_getcsr();   \
-        flush_subnormals();                   \
-        work;                                 \
-        _mm_setcsr(before);                   \
+#define FLUSHING(work)                                                                                       \
+    do {                                                                                                     \
+        unsigned int before = _mm_getcsr();                                                                  \
+        flush_subnormals();                                                                                  \
+        work;                                                                                                \
+        _mm_setcsr(before);                                                                                  \
     } while (0)
 #else
-#define FLUSHING(work)                                             \
-    do {                                                           \
-        unsigned long before;                                      \
-        __asm__ volatile("mrs %0, fpcr" : "=r"(before));           \
-        flush_subnormals();                                        \
-        work;                                                      \
-        __asm__ volatile("msr fpcr, %0" ::"r"(before));            \
+#define FLUSHING(work)                                                                                       \
+    do {                                                                                                     \
+        unsigned long before;                                                                                \
+        __asm__ volatile("mrs %0, fpcr" : "=r"(before));                                                     \
+        flush_subnormals();                                                                                  \
+        work;                                                                                                \
+        __asm__ volatile("msr fpcr, %0" ::"r"(before));                                                      \
     } while (0)
 #endif
 

@@ -1,12 +1,11 @@
 /* ring.c: see ring.h. The loop is that of firmware/ring/jobs.c without links. */
 #include "ring.h"
 
-enum { BOS = 1 };
+enum {
+    BOS = 1
+};
 
-static void count_call(void *context)
-{
-    ++*(uint32_t *)context;
-}
+static void count_call(void *context) { ++*(uint32_t *)context; }
 
 static const float *forward(struct ring_job *job, uint32_t token, uint32_t position)
 {

@@ -5,7 +5,10 @@
 
 #include "model.h"
 
-enum { RING_WORLD_MAX = 4, RING_DIM_MAX = 1024 };
+enum {
+    RING_WORLD_MAX = 4,
+    RING_DIM_MAX = 1024
+};
 
 struct ring_job {
     uint32_t world_size;

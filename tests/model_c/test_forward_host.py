@@ -99,7 +99,7 @@ def test_sanitizer_sees_one_word_too_many(tmp_path: Path) -> None:
     [
         ("ops.c", "x[2 * i + 1] = even * sin[i] +", "x[2 * i + 1] = -even * sin[i] +", "Q_ROPE layer 0 position 1"),
         ("ops.c", "#define NORM_EPSILON 1e-5f", "#define NORM_EPSILON 1e-6f", "ATT_NORM layer 0 position 0"),
-        ("ops.c", "#define EXP_C6 0x1.6a23dp-10f", "#define EXP_C6 0x1.6a23p-9f", "SWIGLU layer 0 position 0"),
+        ("ops.c", "0x1.6a23dp-10f", "0x1.6a23p-9f", "SWIGLU layer 0 position 0"),
         ("ops.c", "(lane[0] + lane[1]) +", "(lane[1] + lane[3]) +", "ATT_NORM layer 0 position 0"),
         (
             "forward.c",
