@@ -1,0 +1,20 @@
+"""The simulated ring: boards, wires and virtual time, down to GPIO pads and UART bit times.
+
+Imports nothing from the rest of the harness. What is modelled and how faithfully: docs/simulator.md.
+"""
+
+from hil.sim.build import BuildError
+from hil.sim.netlist import Netlist, Wire
+from hil.sim.simulation import BoardConfig, Contention, Counters, Output, Simulation, SimulationError
+
+__all__ = [
+    "BoardConfig",
+    "BuildError",
+    "Contention",
+    "Counters",
+    "Netlist",
+    "Output",
+    "Simulation",
+    "SimulationError",
+    "Wire",
+]

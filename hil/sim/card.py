@@ -1,0 +1,167 @@
+"""What the GPU does with an SD card before the ARM runs: reads config.txt, loads files, sets clocks and pulls.
+
+Source: the Raspberry Pi documentation of config.txt (boot, memory, overclocking and gpio options). Pure: reads the
+card's folder, touches no simulator state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BOOT_DELAY_NS = 1_000_000_000
+"""Boot ROM, bootcode.bin and start.elf: about a second before anything of ours is read."""
+SD_BYTES_PER_S = 17_000_000
+ATAGS_ADDRESS = 0x100
+KERNEL_ADDRESS = 0x8000
+ARM_HZ_IDLE = 700_000_000
+"""Without an operating system a Zero stays here unless turbo is asked for."""
+MIB = 1 << 20
+
+
+@dataclass
+class Load:
+    """Bytes to put at an address."""
+
+    address: int
+    data: bytes
+    name: str
+
+
+@dataclass
+class Boot:
+    """The outcome: loads in order, entry address (None: nothing to start), clocks in Hz, pulls as pin masks."""
+
+    loads: list[Load] = field(default_factory=list)
+    entry: int | None = None
+    delay_ns: int = BOOT_DELAY_NS
+    arm_hz: int = ARM_HZ_IDLE
+    arm_hz_max: int = 1_000_000_000
+    core_hz: int = 250_000_000
+    uart_hz: int = 48_000_000
+    gpu_mem_bytes: int = 64 * MIB
+    pull_up_mask: int = 0
+    pull_down_mask: int = 0
+    pull_none_mask: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def read_card(card: Path | None, *, ram_bytes: int) -> Boot:
+    """Work out what the firmware loads from `card` into a board with `ram_bytes` of memory.
+
+    Never raises for a bad card: as on a real board the consequence is a board that does not start, and `notes` says why.
+    """
+    boot = Boot()
+    if card is None:
+        boot.notes.append("no SD card: the board stays silent")
+        return boot
+    settings, initramfs = _parse(card / "config.txt", boot)
+    _clocks(settings, boot)
+    if boot.gpu_mem_bytes > ram_bytes // 2:  # only in simulations of boards smaller than any real one
+        boot.gpu_mem_bytes = ram_bytes // 2
+    _pulls(settings, boot)
+    boot.delay_ns += int(_number(settings, "boot_delay", 1, boot) * 1e9) if "boot_delay" in settings else 0
+    kernel = card / settings.get("kernel", ["kernel.img"])[-1]
+    if not kernel.is_file():
+        boot.notes.append(f"{kernel} is missing: the board stays silent")
+        return boot
+    default = 0 if _number(settings, "kernel_old", 0, boot) else KERNEL_ADDRESS
+    address = _number(settings, "kernel_address", default, boot)
+    boot.loads.append(Load(address, kernel.read_bytes(), kernel.name))
+    _ramfs(card, settings, initramfs, boot)
+    if not _number(settings, "disable_commandline_tags", 0, boot):
+        boot.loads.insert(0, Load(ATAGS_ADDRESS, _atags(ram_bytes - boot.gpu_mem_bytes), "ATAGs"))
+    for load in list(boot.loads):
+        if load.address + len(load.data) > ram_bytes - boot.gpu_mem_bytes:
+            boot.notes.append(
+                f"{load.name}: {len(load.data)} bytes at 0x{load.address:x} end above the ARM's memory "
+                f"(0x{ram_bytes - boot.gpu_mem_bytes:x}); not loaded"
+            )
+            boot.loads.remove(load)
+    boot.delay_ns += sum(len(load.data) for load in boot.loads) * 1_000_000_000 // SD_BYTES_PER_S
+    boot.entry = address
+    return boot
+
+
+def _parse(path: Path, boot: Boot) -> tuple[dict[str, list[str]], tuple[str, str] | None]:
+    """Settings by key, in order, and the `initramfs FILE ADDRESS` line, which has no `=`."""
+    settings: dict[str, list[str]] = {}
+    initramfs: tuple[str, str] | None = None
+    if not path.is_file():
+        return settings, None
+    applies = True
+    for raw in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        line = raw.split("#", 1)[0].strip()
+        if line.startswith("["):
+            applies = line.strip("[]").lower() in ("all", "pi0", "pi1")
+        elif not applies or not line:
+            continue
+        elif line.split()[0] == "initramfs":
+            words = line.split()
+            initramfs = (words[1], words[2] if len(words) > 2 else "0") if len(words) > 1 else None
+        elif "=" in line:
+            key, value = line.split("=", 1)
+            if key.strip() == "initramfs":
+                boot.notes.append("config.txt: `initramfs=` is ignored by the firmware; write `initramfs FILE ADDRESS`")
+            settings.setdefault(key.strip(), []).append(value.strip())
+    return settings, initramfs
+
+
+def _number(settings: dict[str, list[str]], key: str, default: int, boot: Boot) -> int:
+    text = settings.get(key, [None])[-1]  # type: ignore[list-item]
+    if text is None:
+        return default
+    try:
+        return int(text, 0)
+    except ValueError:
+        boot.notes.append(f"config.txt: {key}={text} is not a number; the default {default} is used")
+        return default
+
+
+def _clocks(settings: dict[str, list[str]], boot: Boot) -> None:
+    boot.arm_hz_max = _number(settings, "arm_freq", 1000, boot) * 1_000_000
+    turbo = _number(settings, "force_turbo", 0, boot) or _number(settings, "initial_turbo", 0, boot)
+    boot.arm_hz = boot.arm_hz_max if turbo else min(ARM_HZ_IDLE, boot.arm_hz_max)
+    boot.core_hz = _number(settings, "core_freq", 250, boot) * 1_000_000
+    boot.uart_hz = _number(settings, "init_uart_clock", 48_000_000, boot)
+    boot.gpu_mem_bytes = max(16, _number(settings, "gpu_mem", 64, boot)) * MIB
+
+
+def _pulls(settings: dict[str, list[str]], boot: Boot) -> None:
+    for value in settings.get("gpio", []):
+        pins_text, _, options = value.partition("=")
+        mask = 0
+        for part in pins_text.split(","):
+            first, _, last = part.partition("-")
+            if first.strip().isdigit() and (not last or last.strip().isdigit()):
+                for pin in range(int(first), int(last or first) + 1):
+                    mask |= 1 << pin
+        for option in options.split(","):
+            if option in ("pu", "pd", "pn"):
+                boot.pull_up_mask &= ~mask
+                boot.pull_down_mask &= ~mask
+                boot.pull_none_mask &= ~mask
+                name = {"pu": "pull_up_mask", "pd": "pull_down_mask", "pn": "pull_none_mask"}[option]
+                setattr(boot, name, getattr(boot, name) | mask)
+
+
+def _ramfs(card: Path, settings: dict[str, list[str]], line: tuple[str, str] | None, boot: Boot) -> None:
+    name, address = line or (settings.get("ramfsfile", [""])[-1], settings.get("ramfsaddr", ["0"])[-1])
+    if not name:
+        return
+    kernel = boot.loads[0]
+    after_kernel = (kernel.address + len(kernel.data) + 0xFFF) & ~0xFFF
+    try:
+        at = 0 if address == "followkernel" else int(address, 0)
+    except ValueError:
+        boot.notes.append(f"config.txt: initramfs address {address!r} is not a number; nothing loaded")
+        return
+    if not (card / name).is_file():
+        boot.notes.append(f"{card / name} is missing: no ramfs loaded")
+        return
+    boot.loads.append(Load(at or after_kernel, (card / name).read_bytes(), name))
+
+
+def _atags(memory_bytes: int) -> bytes:
+    words = [2, 0x54410001, 4, 0x54410002, memory_bytes, 0, 0, 0]  # CORE (empty), MEM (size, start), NONE
+    return b"".join(word.to_bytes(4, "little") for word in words)

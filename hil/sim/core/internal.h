@@ -1,0 +1,277 @@
+/* internal.h: the structures that the core's files share.
+ *
+ * Time: a board counts quarter cycles (`ticks`: 4 per instruction, plus a charge per peripheral access);
+ * its virtual time follows from them, its clock and its drift. See docs/simulator.md. */
+#ifndef SIM_INTERNAL_H
+#define SIM_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <unicorn/unicorn.h>
+
+#include "coroutine.h"
+#include "sim.h"
+
+#define NEVER UINT64_MAX
+#define PS_PER_US 1000000ull
+#define PS_PER_NS 1000ull
+
+/* A board may run ahead of the slowest by this much in code that touches nothing shared. Bytes from the
+ * host need at least as long to leave the adapter (one USB microframe), so they never arrive in a board's past. */
+#define WINDOW_PS (125ull * PS_PER_US)
+#define HOST_LATENCY_PS WINDOW_PS
+/* The adapter hands bytes to the host in packets: FT232R at its smallest latency timer. */
+#define ADAPTER_LATENCY_PS (1000ull * PS_PER_US)
+#define ADAPTER_PACKET_BYTES 62u
+
+#define LINTS_MAX 256
+#define CONTENTIONS_MAX 4096
+
+/* Bus cost of one access in ns: GPLEV read 48 ns (RGBtoHDMI #250), SET/CLR write 22 ns (22 MHz toggling). */
+#define MMIO_READ_NS 48
+#define MMIO_WRITE_NS 22
+
+enum { PL011_FIFO = 16, MINI_FIFO = 8, TX_RING = 4096 };
+
+typedef struct {
+    uint8_t byte;
+    uint32_t baud;
+    uint64_t end_ps;
+} line_byte_t;
+
+typedef struct {
+    uint8_t byte;
+    uint8_t routed; /* the pin carried it to the adapter */
+    uint32_t baud;
+    uint64_t start_ps, end_ps;
+} tx_byte_t;
+
+typedef struct {
+    /* host side */
+    uint32_t host_baud;
+    line_byte_t *to_board; /* growable queue */
+    size_t to_board_head, to_board_count, to_board_capacity;
+    uint64_t line_free_ps;
+    uint8_t *to_host;
+    size_t to_host_head, to_host_count, to_host_capacity;
+    double drop_rate, corrupt_rate;
+    uint64_t random;
+    /* transmit pipeline of the board */
+    tx_byte_t tx[TX_RING];
+    uint32_t tx_head, tx_count;
+    uint64_t tx_free_ps;
+    /* receive FIFO, shared by whichever UART is routed to the pin */
+    uint16_t rx[PL011_FIFO];
+    uint32_t rx_head, rx_count;
+    bool rx_overrun_next; /* PL011: OE goes with the next character that fits */
+    /* PL011 */
+    uint32_t ibrd, fbrd, lcrh, cr, ifls, imsc, rsr, ris_sticky;
+    uint32_t divisor64; /* latched by LCRH: IBRD * 64 + FBRD */
+    /* mini-UART */
+    uint32_t aux_enables, mu_ier, mu_lcr, mu_mcr, mu_cntl, mu_baud, mu_scratch, mu_overrun;
+} uart_t;
+
+enum { POLL_LEV0, POLL_LEV1, POLL_FR, POLL_LSR, POLL_STAT, POLL_CHI, POLL_MAIL, POLL_CLO, POLL_KINDS };
+
+/* Recognises a loop that only reads registers which do not change. */
+typedef struct {
+    uint32_t seen_mask;
+    uint32_t value[POLL_KINDS];
+    uint32_t anchor;
+    uint32_t reads;        /* since the streak began */
+    uint32_t anchor_reads; /* `reads` at the last anchor read */
+    uint32_t period_reads;
+    uint64_t anchor_ticks, period_ticks;
+    uint64_t anchor_charged, period_charged;
+    uint64_t start_ps;
+    uint32_t anchor_value;
+    uint32_t step; /* by how much the timer's value moved between the last two anchor reads */
+    bool have_registers;
+    uint32_t registers[15];
+} poll_t;
+
+typedef struct {
+    uint32_t reply;
+    uint32_t buffer;
+    uint64_t due_ps;
+} mail_t;
+
+typedef struct board {
+    struct sim *sim;
+    uint32_t index;
+    sim_state_t state;
+    sim_board_setup_t setup;
+    sim_boot_plan_t plan;
+
+    /* processor */
+    uc_engine *uc;
+    coroutine_t co;
+    bool kill;      /* unwind uc_emu_start; touch nothing */
+    bool in_emu;    /* the coroutine is inside uc_emu_start */
+    uint32_t block_pc;
+    uint32_t pending; /* exception to vector when uc_emu_start has returned */
+    uint32_t fault_address;
+    bool fault_write;
+    uint32_t last_vector_pc;
+    uint64_t last_vector_ticks;
+    bool vfp_allowed; /* CPACR grants cp10 and cp11 */
+    bool cpacr_written;
+    bool vfp_suspect;
+
+    /* memory */
+    uint8_t *ram;
+
+    /* time */
+    uint64_t ticks, base_ticks, charged_ticks;
+    uint64_t base_ps;
+    uint64_t ps_per_tick_q32;
+    uint64_t window_ticks; /* leave generated code when ticks reach this */
+    uint64_t window_ps;
+    uint64_t read_ticks, write_ticks;
+    uint64_t wake_ps; /* of a sleeper */
+    uint64_t sleep_period_ticks;
+    uint64_t sleep_period_charged;
+    uint64_t start_ps;    /* first ARM instruction; origin of the system timer */
+    uint64_t watchdog_ps; /* NEVER: off */
+
+    /* pads */
+    uint32_t fsel[6];
+    uint64_t out_mask, latch, pull_up, pull_down, driven_high; /* driven_high: by something else on the pad */
+    uint64_t level, unknown, level_before, unknown_before;
+    uint64_t level_ps;
+    uint32_t level_writer;
+    uint32_t gppud, gppudclk[2], pud_latched;
+    uint64_t gppud_ps, gppudclk_ps;
+    uint32_t pads[3];
+
+    uart_t uart;
+    uint32_t arm_hz, core_hz, uart_hz;
+    uint32_t timer_compare[4], timer_matched;
+    uint64_t timer_checked_us;
+    uint32_t pm_rstc, pm_rsts, pm_wdog;
+    uint32_t armtimer_load, armtimer_ctl, armtimer_prediv;
+    uint64_t armtimer_set_ps;
+    mail_t mail[8];
+    uint32_t mail_head, mail_count;
+
+    poll_t poll;
+    sim_counters_t counters;
+    sim_lint_t lints[LINTS_MAX];
+    uint32_t lint_count;
+} board_t;
+
+typedef struct {
+    uint32_t first, count; /* in sim->pad_of_net */
+    uint8_t level;         /* 0, 1, 2 undefined, 3 contention */
+    uint8_t traced;
+    uint32_t contention; /* index + 1 of the episode that lasts */
+} net_t;
+
+typedef struct {
+    uint8_t board, pin;
+} pad_t;
+
+struct sim {
+    uint32_t board_count;
+    uint64_t seed;
+    sim_boot_fn boot;
+    board_t *boards;
+    uint64_t key[SIM_BOARDS_MAX]; /* earliest time at which the board can act */
+    uint64_t due[SIM_BOARDS_MAX]; /* when the adapter hands a packet to the host */
+    uint64_t due_min;
+    uint64_t now_ps, until_ps;
+    uint64_t limit_ps; /* the running board may touch shared state while its time is below this */
+    board_t *running;
+    coroutine_t main;
+    bool allow_sleep;
+    int pattern_fd;
+
+    uint16_t parent[SIM_BOARDS_MAX * SIM_PINS]; /* union-find over pads; net number once built */
+    bool nets_built;
+    net_t *nets;
+    uint32_t net_count;
+    pad_t *pad_of_net;
+    uint16_t net_of[SIM_BOARDS_MAX][SIM_PINS];
+
+    sim_contention_t contentions[CONTENTIONS_MAX];
+    uint32_t contention_count;
+    sim_trace_t *trace;
+    size_t trace_count, trace_capacity;
+    char error[256];
+};
+
+/* sched.c */
+static inline uint64_t board_now(const board_t *b) {
+    return b->base_ps + (uint64_t)(((unsigned __int128)(b->ticks - b->base_ticks) * b->ps_per_tick_q32) >> 32);
+}
+void board_set_clock(board_t *b, uint32_t arm_hz);
+void sched_window(board_t *b);        /* the window is used up: let others run */
+void sched_sync(board_t *b);          /* returns when the board may act at its time, or is killed */
+void sched_sleep(board_t *b, uint64_t wake_ps, uint64_t period_ticks, uint64_t period_charged);
+void sched_wake(board_t *b, uint64_t event_ps);
+void sched_leave(board_t *b);         /* the coroutine has ended or halted; never returns */
+void sched_due(board_t *b, uint64_t due_ps);
+void sched_watchdog(board_t *b);      /* watchdog_ps changed */
+
+/* cpu.c */
+int cpu_begin(board_t *b);
+void cpu_end(board_t *b);
+uint32_t fault_address_of(board_t *b, uint32_t pc); /* abort.c */
+void board_lint(board_t *b, uint32_t kind, uint32_t address, uint32_t value);
+
+/* ram.c */
+int ram_pattern(struct sim *sim);
+uint8_t *ram_map(struct sim *sim, uint64_t bytes);
+void ram_unmap(board_t *b);
+
+/* mmio.c */
+uint64_t mmio_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
+void mmio_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
+uint64_t board_timer_us(const board_t *b, uint64_t now_ps);
+uint64_t board_timer_ps(const board_t *b, uint64_t timer_us);
+void system_reset(board_t *b, uint32_t cause);
+uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps);
+void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
+
+/* mailbox.c */
+uint32_t mailbox_read(board_t *b, uint32_t offset, uint64_t now_ps);
+void mailbox_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
+uint64_t mailbox_next_ps(const board_t *b);
+
+/* poll.c */
+void poll_break(board_t *b);
+bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps); /* true: slept, read again */
+void poll_resampled(board_t *b, uint32_t kind, uint32_t value);
+
+/* gpio.c */
+int nets_build(struct sim *sim);
+void gpio_reset(board_t *b);
+void gpio_apply_boot_pulls(board_t *b);
+void gpio_power(board_t *b, uint64_t now_ps); /* the board's pads appeared or vanished */
+uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps);
+void gpio_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
+uint32_t gpio_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy);
+static inline uint32_t gpio_function(const board_t *b, uint32_t pin) {
+    return (b->fsel[pin / 10] >> (pin % 10 * 3)) & 7u;
+}
+
+/* uart.c */
+void uart_reset(board_t *b);
+uint32_t uart_pl011_read(board_t *b, uint32_t offset, uint64_t now_ps);
+void uart_pl011_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
+uint32_t uart_aux_read(board_t *b, uint32_t offset, uint64_t now_ps);
+void uart_aux_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
+void uart_advance(board_t *b, uint64_t now_ps); /* bytes from the host up to now enter the FIFO */
+uint64_t uart_next_ps(board_t *b, uint64_t now_ps);
+void uart_deliver(board_t *b, uint64_t now_ps); /* the adapter's packet reaches the host */
+bool uart_enabled(const board_t *b);
+
+static inline uint64_t mix64(uint64_t x) { /* splitmix64's finaliser */
+    x ^= x >> 30;
+    x *= 0xBF58476D1CE4E5B9ull;
+    x ^= x >> 27;
+    x *= 0x94D049BB133111EBull;
+    return x ^ x >> 31;
+}
+
+#endif

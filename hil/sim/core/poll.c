@@ -1,0 +1,139 @@
+/* poll.c: puts a board to sleep while it only reads registers that do not change.
+ *
+ * A loop is a pure poll when two rounds in a row make the same reads, take the same ticks, get the same
+ * values and leave the same registers behind. Skipping whole rounds of such a loop changes nothing that
+ * the program could see, so the board sleeps until something that it reads can change. The system timer is
+ * the exception: its value moves, so the skip ends at its next microsecond, or, in a long wait, after 1/64
+ * of the time waited so far. Time-outs that firmware measures itself can be that much late. */
+#include <string.h>
+
+#include "internal.h"
+
+enum { INSTRUCTIONS_PER_READ_MAX = 48, GROWTH_SHIFT = 6 };
+
+void poll_break(board_t *b) {
+    b->poll.seen_mask = 0;
+    b->poll.reads = 0;
+    b->poll.period_reads = 0;
+    b->poll.have_registers = false;
+}
+
+static void registers_get(board_t *b, uint32_t out[15]) {
+    static int ids[15] = {UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2,  UC_ARM_REG_R3,  UC_ARM_REG_R4,
+                          UC_ARM_REG_R5, UC_ARM_REG_R6, UC_ARM_REG_R7,  UC_ARM_REG_R8,  UC_ARM_REG_R9,
+                          UC_ARM_REG_R10, UC_ARM_REG_R11, UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR};
+    void *values[15];
+    for (int i = 0; i < 15; i++) {
+        values[i] = &out[i];
+    }
+    uc_reg_read_batch(b->uc, ids, values, 15);
+}
+
+/* Whether the registers stand where they stood a round ago; those that follow the timer may have moved with it. */
+static bool registers_steady(board_t *b, uint32_t timer_step) {
+    uint32_t now[15];
+    registers_get(b, now);
+    bool steady = b->poll.have_registers;
+    for (int i = 0; i < 15 && steady; i++) {
+        uint32_t step = now[i] - b->poll.registers[i];
+        steady = step == 0 || step == timer_step || step == 0u - timer_step;
+    }
+    memcpy(b->poll.registers, now, sizeof now);
+    b->poll.have_registers = true;
+    return steady;
+}
+
+static uint64_t wake_time(board_t *b, uint64_t now_ps) {
+    poll_t *p = &b->poll;
+    uint64_t wake = NEVER;
+    if (p->seen_mask & (1u << POLL_FR | 1u << POLL_LSR | 1u << POLL_STAT)) {
+        wake = uart_next_ps(b, now_ps);
+    }
+    if (p->seen_mask & 1u << POLL_MAIL) {
+        uint64_t mail = mailbox_next_ps(b);
+        wake = mail < wake ? mail : wake;
+    }
+    if (p->seen_mask & (1u << POLL_CLO | 1u << POLL_CHI)) {
+        uint64_t tick = board_timer_ps(b, board_timer_us(b, now_ps) + 1u);
+        uint64_t grown = now_ps + ((now_ps - p->start_ps) >> GROWTH_SHIFT);
+        uint64_t timer = tick > grown ? tick : grown;
+        wake = timer < wake ? timer : wake;
+    }
+    return wake;
+}
+
+static bool poll_sleep(board_t *b, uint64_t now_ps) {
+    poll_t *p = &b->poll;
+    uint64_t wake = wake_time(b, now_ps);
+    uint64_t period_ps = (uint64_t)(((unsigned __int128)p->period_ticks * b->ps_per_tick_q32) >> 32);
+    if (wake <= now_ps || wake - now_ps < period_ps) {
+        return false;
+    }
+    uint64_t ticks = b->ticks;
+    sched_sleep(b, wake, p->period_ticks, p->period_charged);
+    /* The rounds that were skipped count as read: the next anchor read comes one period after this one. */
+    p->anchor_ticks += b->ticks - ticks;
+    p->anchor_charged += (b->ticks - ticks) / p->period_ticks * p->period_charged;
+    return true;
+}
+
+static bool anchor_read(board_t *b, uint32_t value, uint64_t now_ps) {
+    poll_t *p = &b->poll;
+    uint32_t reads = p->reads - p->anchor_reads;
+    uint64_t ticks = b->ticks - p->anchor_ticks;
+    uint64_t charged = b->charged_ticks - p->anchor_charged;
+    uint32_t step = p->step; /* registers at this read hold what the last one returned */
+    bool short_enough = ticks - charged <= (uint64_t)reads * INSTRUCTIONS_PER_READ_MAX * 4u;
+    bool same = reads == p->period_reads && ticks == p->period_ticks && charged == p->period_charged;
+    p->anchor_reads = p->reads;
+    p->anchor_ticks = b->ticks;
+    p->anchor_charged = b->charged_ticks;
+    p->step = p->anchor == POLL_CLO ? value - p->anchor_value : 0;
+    p->anchor_value = value;
+    p->period_reads = reads;
+    p->period_ticks = ticks;
+    p->period_charged = charged;
+    if (!short_enough) {
+        p->have_registers = false;
+        return false;
+    }
+    bool steady = registers_steady(b, step);
+    return same && steady && b->sim->allow_sleep && poll_sleep(b, now_ps);
+}
+
+bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps) {
+    poll_t *p = &b->poll;
+    uint32_t bit = 1u << kind;
+    if ((p->seen_mask & bit) && kind != POLL_CLO && p->value[kind] != value) {
+        poll_break(b);
+    }
+    if (p->reads == 0) {
+        p->start_ps = now_ps;
+    }
+    bool take_anchor = p->seen_mask == 0 || (kind == POLL_CLO && p->anchor != POLL_CLO);
+    p->value[kind] = value;
+    p->seen_mask |= bit;
+    p->reads++;
+    if (take_anchor) {
+        p->anchor = kind;
+        p->anchor_reads = p->reads;
+        p->anchor_ticks = b->ticks;
+        p->anchor_charged = b->charged_ticks;
+        p->anchor_value = value;
+        p->step = 0;
+        p->period_reads = 0;
+        p->have_registers = false;
+        return false;
+    }
+    return kind == p->anchor && anchor_read(b, value, now_ps);
+}
+
+void poll_resampled(board_t *b, uint32_t kind, uint32_t value) {
+    poll_t *p = &b->poll;
+    if (kind == POLL_CLO) {
+        p->step += value - p->anchor_value;
+        p->anchor_value = value;
+    } else if (value != p->value[kind]) {
+        poll_break(b);
+    }
+}

@@ -1,0 +1,345 @@
+"""Simulation: boards, the nets between them, and a virtual clock. The Python face of the C core.
+
+Single-threaded and deterministic: the same boards, netlist, seed and calls give the same run, byte for byte.
+Times are virtual nanoseconds since the simulation was made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hil.sim import core
+from hil.sim.card import read_card
+from hil.sim.lint import lint_text
+from hil.sim.netlist import Netlist
+
+BOARDS_MAX = 16
+RAM_BYTES_MIN = 16 << 20
+RAM_BYTES_MAX = 512 << 20
+SLICE_NS = 20_000_000
+"""Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
+LEVELS = ("0", "1", "?", "!")
+"""Level of a net: low, high, undefined (reads as noise), contention."""
+
+
+class SimulationError(Exception):
+    """The simulation was set up or used in a way that cannot work."""
+
+
+@dataclass(frozen=True)
+class BoardConfig:
+    """One board. card: folder that plays the SD card (None: no card). Clocks None: from the card's config.txt."""
+
+    card: Path | None
+    ram_bytes: int = RAM_BYTES_MAX
+    serial: int = 0x00000000_A5C0FFEE
+    revision: int = 0x900093
+    drift_ppm: float = 0.0
+    start_delay_ns: int = 0
+    temperature_mc: int = 41000
+    core_clock_hz: int | None = None
+    uart_clock_hz: int | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """A driver on a contended net; pc is the start of the block that its board was executing."""
+
+    board: int
+    pin: int
+    level: int
+    pc: int
+
+
+@dataclass(frozen=True)
+class Contention:
+    """Two outputs that disagreed on one net. end_ns None: still so."""
+
+    time_ns: int
+    end_ns: int | None
+    outputs: tuple[Output, ...]
+
+    def __str__(self) -> str:
+        who = ", ".join(f"board {o.board} GPIO{o.pin}={o.level} (pc 0x{o.pc:x})" for o in self.outputs)
+        lasted = "still" if self.end_ns is None else f"for {self.end_ns - self.time_ns} ns"
+        return f"contention at {self.time_ns / 1e6:.6f} ms {lasted}: {who}"
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What a board did since the simulation began."""
+
+    instructions: int
+    gpio_reads: int
+    gpio_writes: int
+    other_mmio: int
+    resets: int
+    sleeps: int
+    switches: int
+    exceptions: int
+    uart_overruns: int
+    uart_received: int
+    uart_sent: int
+
+
+class Simulation:
+    """Boards on a netlist, all powered off at first."""
+
+    def __init__(self, boards: Sequence[BoardConfig], netlist: Netlist, seed: int, *, allow_sleep: bool = True) -> None:
+        """Set up the boards and wires.
+
+        Args:
+            boards: 1 to 16.
+            netlist: wires between their pads.
+            seed: for RAM's first contents, noise on floating nets and serial faults.
+            allow_sleep: False makes polling boards execute every poll; same results, slower (for tests).
+        Raises: SimulationError; hil.sim.build.BuildError.
+        """
+        self.boards = tuple(boards)
+        self.netlist = netlist
+        self.seed = seed
+        self._check(boards)
+        self._core = core.load()
+        self._notes: list[list[str]] = [[] for _ in boards]
+        self._boot_error: BaseException | None = None
+        self._callback = core.BOOT_CALLBACK(self._boot)  # must live as long as the core may call it
+        self._sim: Any = self._core.sim_new(len(boards), seed & core.NEVER, self._callback)
+        if not self._sim:
+            raise SimulationError("the simulator could not allocate its state (4 MB in the temporary folder are needed)")
+        self._core.sim_allow_sleep(self._sim, int(allow_sleep))
+        for index, board in enumerate(boards):
+            self._setup(index, board)
+        for wire in netlist.wires:
+            if self._core.sim_wire(self._sim, wire.board_a, wire.pin_a, wire.board_b, wire.pin_b) != 0:
+                self.close()
+                raise SimulationError(f"{wire}: boards are 0..{len(boards) - 1}, pins 0..53")
+
+    @staticmethod
+    def _check(boards: Sequence[BoardConfig]) -> None:
+        if not 1 <= len(boards) <= BOARDS_MAX:
+            raise SimulationError(f"{len(boards)} boards: a simulation has 1 to {BOARDS_MAX}")
+        for index, board in enumerate(boards):
+            if not RAM_BYTES_MIN <= board.ram_bytes <= RAM_BYTES_MAX or board.ram_bytes % (1 << 20):
+                raise SimulationError(
+                    f"board {index}: ram_bytes {board.ram_bytes} is not a whole number of MiB from 16 to 512 MiB"
+                )
+
+    def _setup(self, index: int, board: BoardConfig) -> None:
+        setup = core.BoardSetup(
+            ram_bytes=board.ram_bytes,
+            serial=board.serial,
+            start_delay_ps=board.start_delay_ns * 1000,
+            drift_ppm=board.drift_ppm,
+            revision=board.revision,
+            temperature_mc=board.temperature_mc,
+        )
+        self._core.sim_board_setup(self._sim, index, ctypes.byref(setup))
+
+    def _boot(self, index: int, plan: Any) -> None:
+        """Called by the core at power on and at every reset: plays the GPU."""
+        try:
+            config = self.boards[index]
+            boot = read_card(config.card, ram_bytes=config.ram_bytes)
+            self._notes[index] += [note for note in boot.notes if note not in self._notes[index]]
+            ram = self._core.sim_ram(self._sim, index)
+            for load in boot.loads:
+                ctypes.memmove(ram + load.address, load.data, len(load.data))
+            out = plan.contents
+            out.delay_ps = boot.delay_ns * 1000
+            out.pull_up_mask = boot.pull_up_mask
+            out.pull_down_mask = boot.pull_down_mask
+            out.pull_none_mask = boot.pull_none_mask
+            out.has_kernel = int(boot.entry is not None)
+            out.entry = boot.entry or 0
+            out.r2 = 0x100
+            out.arm_hz = boot.arm_hz
+            out.arm_hz_max = boot.arm_hz_max
+            out.core_hz = config.core_clock_hz or boot.core_hz
+            out.uart_hz = config.uart_clock_hz or boot.uart_hz
+            out.gpu_mem_bytes = boot.gpu_mem_bytes
+        except BaseException as error:  # an exception cannot cross the C core; raised again by _after
+            self._boot_error = error
+
+    def _after(self) -> None:
+        if self._boot_error is not None:
+            error, self._boot_error = self._boot_error, None
+            raise error
+
+    def _board(self, index: int) -> int:
+        if not self._sim:
+            raise SimulationError("the simulation is closed")
+        if not 0 <= index < len(self.boards):
+            raise SimulationError(f"board {index}: this simulation has boards 0..{len(self.boards) - 1}")
+        return index
+
+    # ---- power and time ----
+
+    @property
+    def time_ns(self) -> int:
+        """Virtual time."""
+        return int(self._core.sim_time_ps(self._sim)) // 1000
+
+    def power_on(self, index: int) -> None:
+        """Apply power; RAM holds noise, the card is read, the ARM starts after the boot delay. No effect if on."""
+        if self._core.sim_power_on(self._sim, self._board(index)) != 0:
+            raise SimulationError(self._core.sim_error(self._sim).decode())
+        self._after()
+
+    def power_off(self, index: int) -> None:
+        """Remove power: pads neither drive nor pull, RAM is lost."""
+        self._core.sim_power_off(self._sim, self._board(index))
+
+    def reset(self, index: int) -> None:
+        """Pulse RUN: peripherals reset, RAM kept, boot again from the card. No effect on a board without power."""
+        self._core.sim_reset(self._sim, self._board(index))
+        self._after()
+
+    def is_powered(self, index: int) -> bool:
+        """Whether the board has power."""
+        return int(self._core.sim_state(self._sim, self._board(index))) != 0
+
+    def state(self, index: int) -> str:
+        """`off`, `booting`, `running`, `sleeping` (polls something that does not change) or `halted`."""
+        return ("off", "booting", "running", "sleeping", "halted")[self._core.sim_state(self._sim, self._board(index))]
+
+    def run(self, until_ns: int, *, stop_on_rx: Iterable[int] = ()) -> bool:
+        """Advance virtual time.
+
+        Returns: True as soon as one of the boards in stop_on_rx has bytes for the host (at once if one has
+        already); else False, and time_ns is until_ns.
+        """
+        mask = sum(1 << self._board(i) for i in set(stop_on_rx))
+        while True:
+            step = min(until_ns, self.time_ns + SLICE_NS)
+            result = self._core.sim_run(self._sim, step * 1000, mask)
+            self._after()
+            if result < 0:
+                raise SimulationError(self._core.sim_error(self._sim).decode())
+            if result == 1:
+                return True
+            if step >= until_ns:
+                return False
+
+    # ---- serial ----
+
+    def uart_write(self, index: int, data: bytes) -> None:
+        """Queue bytes at the host's adapter; they leave at the host's baud."""
+        self._core.sim_uart_write(self._sim, self._board(index), bytes(data), len(data))
+
+    def uart_read(self, index: int, limit: int = 65536) -> bytes:
+        """Take up to `limit` bytes that the adapter has handed to the host."""
+        size = min(limit, self.uart_pending(index))
+        if size <= 0:
+            return b""
+        buffer = ctypes.create_string_buffer(size)
+        count = self._core.sim_uart_read(self._sim, index, buffer, size)
+        return buffer.raw[:count]
+
+    def uart_pending(self, index: int) -> int:
+        """Bytes that uart_read would give."""
+        return int(self._core.sim_uart_pending(self._sim, self._board(index)))
+
+    def uart_tx_pending(self, index: int) -> int:
+        """Bytes of uart_write that have not reached the board yet."""
+        return int(self._core.sim_uart_tx_pending(self._sim, self._board(index)))
+
+    def uart_set_baud(self, index: int, baud: int) -> None:
+        """Set the host side's baud; bytes already queued keep theirs."""
+        if not 50 <= baud <= 12_000_000:
+            raise SimulationError(f"board {index}: baud {baud} is outside 50..12000000")
+        self._core.sim_uart_set_baud(self._sim, self._board(index), baud)
+
+    def uart_overruns(self, index: int) -> int:
+        """Bytes lost because the board's receive FIFO was full."""
+        return self.counters(index).uart_overruns
+
+    def uart_faults(self, index: int, *, drop_rate: float = 0.0, corrupt_rate: float = 0.0) -> None:
+        """Lose or flip one bit of each byte with these probabilities, both ways, by the seed."""
+        self._core.sim_uart_faults(self._sim, self._board(index), drop_rate, corrupt_rate)
+
+    # ---- looking inside ----
+
+    @property
+    def contentions(self) -> list[Contention]:
+        """Every time two outputs disagreed, in order."""
+        records = ctypes.POINTER(core.ContentionRecord)()
+        count = self._core.sim_contentions(self._sim, ctypes.byref(records))
+        return [
+            Contention(
+                r.start_ps // 1000,
+                None if r.end_ps == core.NEVER else r.end_ps // 1000,
+                tuple(Output(d.board, d.pin, d.level, d.pc) for d in r.driver[: r.count]),
+            )
+            for r in records[:count]
+        ]
+
+    def lint(self, index: int) -> list[str]:
+        """What a real board would have punished, and what the card's config.txt got wrong."""
+        records = ctypes.POINTER(core.LintRecord)()
+        count = self._core.sim_lints(self._sim, self._board(index), ctypes.byref(records))
+        return self._notes[index] + [lint_text(r) for r in records[:count]]
+
+    def counters(self, index: int) -> Counters:
+        """Instruction and access counts of a board."""
+        record = core.CounterRecord()
+        self._core.sim_counters(self._sim, self._board(index), ctypes.byref(record))
+        return Counters(**{name: int(getattr(record, name)) for name, _ in core.CounterRecord._fields_})
+
+    def read_ram(self, index: int, address: int, size_bytes: int) -> bytes:
+        """RAM as it is now."""
+        return ctypes.string_at(self._ram(index, address, size_bytes), size_bytes)
+
+    def write_ram(self, index: int, address: int, data: bytes) -> None:
+        """Change RAM behind the board's back."""
+        ctypes.memmove(self._ram(index, address, len(data)), bytes(data), len(data))
+        self._core.sim_ram_changed(self._sim, index, address, len(data))
+
+    def _ram(self, index: int, address: int, size_bytes: int) -> int:
+        ram = self._core.sim_ram(self._sim, self._board(index))
+        limit = self.boards[index].ram_bytes
+        if ram is None:
+            raise SimulationError(f"board {index} has no power, so it has no RAM contents")
+        if not 0 <= address <= address + size_bytes <= limit:
+            raise SimulationError(f"board {index}: 0x{address:x}+{size_bytes} is outside its RAM of {limit} bytes")
+        return int(ram) + address
+
+    def registers(self, index: int) -> dict[str, int]:
+        """r0..r12, sp, lr, pc, cpsr; while code runs pc is the start of the current block. Empty before the start."""
+        values = (core.u32 * 17)()
+        if self._core.sim_registers(self._sim, self._board(index), values) != 0:
+            return {}
+        names = [f"r{i}" for i in range(13)] + ["sp", "lr", "pc", "cpsr"]
+        return dict(zip(names, values, strict=True))
+
+    def levels(self) -> dict[tuple[int, int], str]:
+        """Level of every pad by (board, pin): one of LEVELS."""
+        return {
+            (board, pin): LEVELS[self._core.sim_level(self._sim, board, pin)]
+            for board in range(len(self.boards))
+            for pin in range(54)
+        }
+
+    # ---- life ----
+
+    def close(self) -> None:
+        """Free everything; harmless when repeated."""
+        if self._sim:
+            self._core.sim_free(self._sim)
+            self._sim = None
+
+    def __enter__(self) -> Simulation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_sim", None):
+            self.close()
