@@ -383,7 +383,7 @@ class Board:
 
 
 def _symbol(elf: Path | None, address: int) -> str:
-    return symbolize(elf, address) if elf is not None else "?"
+    return symbolize(elf, address) if elf is not None and elf.exists() else "?"
 
 
 def _short(message: Message) -> str:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError
-from hil.session import SEED_DEFAULT, Compiler, Session, Settings
+from hil.session import Compiler, Session, Settings
 
 
 def _number(text: str) -> int:

@@ -1,6 +1,7 @@
 """The pytest plugin: options, fixtures, report hooks. Thin: the work is in hil/session.py and hil/checks.
 
-Options are prefixed `--hil-`; fixtures are listed in docs/plugin.md.
+Options are prefixed `--hil-`; fixtures are listed in docs/plugin.md. pytest loads this module in every
+project of the environment, so what is heavy is imported when a fixture is first used.
 """
 
 from __future__ import annotations
@@ -8,20 +9,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil.board import Board
+from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError, RigError
-from hil.model.bundle import Model
-from hil.report import attach
-from hil.rig.config import RigConfig
-from hil.ring import Ring
-from hil.session import SEED_DEFAULT, Session, Settings
 
-SESSION = pytest.StashKey[Session]()
-RINGS = pytest.StashKey[list[Ring]]()
+if TYPE_CHECKING:
+    from hil.board import Board
+    from hil.model.bundle import Model
+    from hil.rig.config import RigConfig
+    from hil.ring import Ring
+    from hil.session import Session
+
+SESSION: pytest.StashKey[Session] = pytest.StashKey()
+RINGS: pytest.StashKey[list[Ring]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,6 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def hil_session(config: pytest.Config) -> Session:
     """The session that the options describe; made when first needed. Raises pytest.UsageError."""
     if SESSION not in config.stash:
+        from hil.session import Session, Settings
+
         option = config.option
         settings = Settings(
             rig=option.hil_rig,
@@ -100,6 +105,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     report = yield
     used = {"ring", "loopback_ring", "board", "boards"} & set(getattr(item, "fixturenames", ()))
     if report.failed and used and RINGS in item.config.stash:
+        from hil.report import attach
+
         for ring in item.config.stash[RINGS]:
             for board in ring.boards:
                 report.sections.append((f"board {board.rank}: end of {board.log.path}", board.log.tail()))
@@ -133,6 +140,8 @@ def golden(hil: Session) -> Model:
 def _booted(
     hil: Session, config: RigConfig, logs: Path, pytestconfig: pytest.Config, *, shards: bool
 ) -> Iterator[Ring]:
+    from hil.report import attach
+
     ring = hil.open_ring(config, logs=logs, shards=shards)
     pytestconfig.stash[RINGS].append(ring)
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from hil.board import Board
+from hil.defaults import SEED_DEFAULT
 from hil.errors import RigError
 from hil.model.bundle import Model, load_model
 from hil.rig.config import RigConfig, load_rig
@@ -20,7 +21,6 @@ from hil.ring import BootTimes, Ring
 from hil.toolchain import Image, build_image
 
 Compiler = Literal["zig", "gcc"]
-SEED_DEFAULT = 0x5EED
 
 
 @dataclass(frozen=True, slots=True)

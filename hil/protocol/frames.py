@@ -52,7 +52,8 @@ def encode_frame(frame: Frame) -> bytes:
     if len(frame.payload) > PAYLOAD_BYTES_MAX:
         raise FrameError(f"payload of {len(frame.payload)} bytes; a frame takes at most {PAYLOAD_BYTES_MAX}")
     body = _HEAD.pack(frame.kind, frame.code, frame.sequence) + frame.payload
-    return DELIMITER + cobs.encode(body + _CRC.pack(zlib.crc32(body))) + DELIMITER
+    encoded: bytes = cobs.encode(body + _CRC.pack(zlib.crc32(body)))
+    return DELIMITER + encoded + DELIMITER
 
 
 def decode_piece(piece: bytes) -> Frame:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import queue
+import select
 import selectors
 import socket
 import threading
@@ -24,13 +26,19 @@ from hil.errors import PortError
 
 DataHandler = Callable[[bytes], None]
 READ_BYTES_MAX = 65536
+WRITE_BYTES_MAX = 4096
+THREAD_TIMEOUT_S = 0.1
+"""How long closing a threaded port may take."""
 
 
 class Port:
     """An open serial port: bytes out are queued, bytes in go to the handler.
 
-    `failure` is set, and nothing more is sent or received, once the port has failed.
+    `failure` is set, and nothing more is sent or received, once the port has failed. This class serves
+    in-process ports, which take and give bytes at once.
     """
+
+    descriptor: int | None = None
 
     def __init__(self, url: str, device: Any, handler: DataHandler) -> None:
         self.url = url
@@ -50,20 +58,18 @@ class Port:
         if not self.outgoing or self.failure is not None:
             return
         try:
-            taken = self.device.write(bytes(self.outgoing))
-        except serial.SerialTimeoutException:
-            return
+            taken = self._send(bytes(self.outgoing))
         except (serial.SerialException, OSError) as error:
             self.fail(f"writing failed: {error}")
             return
-        del self.outgoing[: taken or 0]
+        del self.outgoing[:taken]
 
     def receive(self) -> bool:
         """Hand what has arrived to the handler; whether there was anything."""
         if self.failure is not None:
             return False
         try:
-            data = self.device.read(READ_BYTES_MAX)
+            data = self._take()
         except (serial.SerialException, OSError) as error:
             self.fail(f"reading failed: {error}")
             return False
@@ -80,16 +86,107 @@ class Port:
         """Close the device."""
         self.device.close()
 
+    def _send(self, data: bytes) -> int:
+        return int(self.device.write(data))
+
+    def _take(self) -> bytes:
+        return bytes(self.device.read(READ_BYTES_MAX))
+
+
+class DescriptorPort(Port):
+    """A port of the operating system: written only when `select` says that it takes bytes.
+
+    pyserial's non-blocking write spins while a terminal is full, so it must not be asked then.
+    """
+
+    def __init__(self, url: str, device: Any, handler: DataHandler, descriptor: int) -> None:
+        super().__init__(url, device, handler)
+        self.descriptor = descriptor
+
+    def _send(self, data: bytes) -> int:
+        _, ready, _ = select.select([], [self.descriptor], [], 0)
+        return super()._send(data[:WRITE_BYTES_MAX]) if ready else 0
+
+
+class ThreadedPort(Port):
+    """A port without file descriptor (USB, RFC 2217): one thread reads it, one writes it.
+
+    Args:
+        wake: written to when something has arrived, so that `select` returns.
+    """
+
+    def __init__(self, url: str, device: Any, handler: DataHandler, wake: socket.socket) -> None:
+        super().__init__(url, device, handler)
+        device.timeout = THREAD_TIMEOUT_S
+        device.write_timeout = None
+        self._wake = wake
+        self._arrived: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+        self._leaving: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=body, name=f"{name} {url}", daemon=True)
+            for name, body in (("reader", self._read_all), ("writer", self._write_all))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read_all(self) -> None:
+        while not self._stopping:
+            try:
+                data = self.device.read(max(1, self.device.in_waiting))
+            except (serial.SerialException, OSError) as error:
+                self._hand_over(error)
+                return
+            if data:
+                self._hand_over(bytes(data))
+
+    def _write_all(self) -> None:
+        while (data := self._leaving.get()) is not None:
+            try:
+                self.device.write(data)
+            except (serial.SerialException, OSError) as error:
+                self._hand_over(error)
+                return
+
+    def _hand_over(self, item: bytes | Exception) -> None:
+        self._arrived.put(item)
+        with contextlib.suppress(OSError):
+            self._wake.send(b".")
+
+    def _send(self, data: bytes) -> int:
+        self._leaving.put(data)
+        return len(data)
+
+    def _take(self) -> bytes:
+        data = bytearray()
+        while not self._arrived.empty():
+            item = self._arrived.get()
+            if isinstance(item, Exception):
+                if data:
+                    self._arrived.put(item)
+                    break
+                raise item
+            data += item
+        return bytes(data)
+
+    def close(self) -> None:
+        """End both threads within the read's time limit, then close the device."""
+        self._stopping = True
+        self._leaving.put(None)
+        for thread in self._threads:
+            thread.join()
+        super().close()
+
 
 def open_device(url: str, baud: int) -> Any:
     """A pyserial object for a path or URL, exclusive, never blocking. Raises PortError."""
-    import hil.sim.serial_handler  # noqa: F401 - registers sim:// with pyserial
-
+    if url.startswith("sim://"):
+        import hil.sim.serial_handler  # noqa: F401 - registers sim:// with pyserial
     try:
         device = serial.serial_for_url(url, baudrate=baud, timeout=0, write_timeout=0, do_not_open=True)
         device.exclusive = True
         device.open()
-    except (serial.SerialException, OSError, ValueError) as error:
+    except (serial.SerialException, OSError, ValueError, KeyError) as error:
         raise PortError(f"port {url}: {_open_reason(error)}") from None
     return device
 
@@ -112,6 +209,9 @@ class Waiter(Protocol):
     def now_s(self) -> float:
         """Seconds, monotonic."""
 
+    def adopt(self, url: str, device: Any, handler: DataHandler) -> Port:
+        """A port that this waiter can wait for."""
+
     def wait(self, ports: list[Port], deadline_s: float) -> None:
         """Return when one of the ports may have something to read or take more bytes, or at the deadline."""
 
@@ -129,6 +229,10 @@ class SimWaiter:
         """Virtual seconds."""
         return float(self._simulation.time_ns) / 1e9
 
+    def adopt(self, url: str, device: Any, handler: DataHandler) -> Port:
+        """An in-process port."""
+        return Port(url, device, handler)
+
     def wait(self, ports: list[Port], deadline_s: float) -> None:
         """Run until a board's byte has arrived at the host, or the deadline."""
         boards = [port.device.board_index for port in ports]
@@ -144,80 +248,34 @@ class WallWaiter:
     def __init__(self) -> None:
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
-        self._feeders: dict[int, _Feeder] = {}
 
     def now_s(self) -> float:
         """Monotonic wall seconds."""
         return time.monotonic()
+
+    def adopt(self, url: str, device: Any, handler: DataHandler) -> Port:
+        """A port that this waiter can wait for."""
+        descriptor = _descriptor(device)
+        if descriptor is None:
+            return ThreadedPort(url, device, handler, self._wake_write)
+        return DescriptorPort(url, device, handler, descriptor)
 
     def wait(self, ports: list[Port], deadline_s: float) -> None:
         """Wait in the operating system; nothing is polled."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_read, selectors.EVENT_READ)
             for port in ports:
-                descriptor = _descriptor(port.device)
-                if descriptor is None:
-                    self._feed(port)
-                    continue
-                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if port.outgoing else 0)
-                selector.register(descriptor, events)
+                if port.descriptor is not None:
+                    events = selectors.EVENT_READ | (selectors.EVENT_WRITE if port.outgoing else 0)
+                    selector.register(port.descriptor, events)
             selector.select(max(0.0, deadline_s - self.now_s()))
         with contextlib.suppress(BlockingIOError):
             self._wake_read.recv(4096)
 
-    def _feed(self, port: Port) -> None:
-        if id(port) not in self._feeders:
-            self._feeders[id(port)] = _Feeder(port, self._wake_write)
-
     def close(self) -> None:
-        """Stop the feeders."""
-        for feeder in self._feeders.values():
-            feeder.stop()
+        """Close the wake-up pair; the ports are closed before."""
         self._wake_read.close()
         self._wake_write.close()
-
-
-class _Feeder:
-    """A thread that reads a port without file descriptor, so that the loop can wait for it."""
-
-    def __init__(self, port: Port, wake: socket.socket) -> None:
-        self._device = port.device
-        self._wake = wake
-        self._chunks: list[bytes] = []
-        self._error: Exception | None = None
-        self._lock = threading.Lock()
-        self._stopping = False
-        self._device.timeout = 0.1
-        self._blocking_read = self._device.read
-        self._device.read = self._take
-        self._thread = threading.Thread(target=self._run, name=f"feeder {port.url}", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stopping:
-            try:
-                data = self._blocking_read(max(1, self._device.in_waiting))
-            except (serial.SerialException, OSError) as error:
-                self._error = error
-                self._wake.send(b"!")
-                return
-            if data:
-                with self._lock:
-                    self._chunks.append(data)
-                self._wake.send(b".")
-
-    def _take(self, limit: int) -> bytes:
-        with self._lock:
-            data = b"".join(self._chunks)
-            self._chunks = [data[limit:]] if len(data) > limit else []
-        if not data and self._error is not None:
-            raise self._error
-        return data[:limit]
-
-    def stop(self) -> None:
-        """End the thread within its read time limit."""
-        self._stopping = True
-        self._thread.join()
 
 
 def _descriptor(device: Any) -> int | None:
@@ -242,7 +300,7 @@ class Loop:
 
     def open_port(self, url: str, baud: int, handler: DataHandler) -> Port:
         """Open a port and start listening. Raises PortError."""
-        port = Port(url, open_device(url, baud), handler)
+        port = self._waiter.adopt(url, open_device(url, baud), handler)
         self._ports.append(port)
         return port
 
