@@ -69,7 +69,7 @@ void board_lint(board_t *b, uint32_t kind, uint32_t address, uint32_t value) {
 
 static const uint8_t *code_at(board_t *b, uint64_t address, uint32_t size) {
     uint64_t physical = address;
-    if (cp15_get(b, 1, 0, 0) & 1u) {
+    if (b->mmu_on) {
         if (uc_vmem_translate(b->uc, address, UC_PROT_EXEC, &physical) != UC_ERR_OK) {
             return NULL;
         }
@@ -92,6 +92,10 @@ static void search_block(board_t *b, uint64_t address, uint32_t size) {
             return;
         }
     }
+    if (b->sctlr_written) {
+        b->mmu_on = cp15_get(b, 1, 0, 0) & 1u;
+        b->sctlr_written = false;
+    }
     const uint8_t *code = size > BLOCK_BYTES_MAX ? NULL : code_at(b, address, size);
     for (uint32_t i = 0; code != NULL && i + 4 <= size; i += 4) {
         uint32_t word;
@@ -99,6 +103,8 @@ static void search_block(board_t *b, uint64_t address, uint32_t size) {
         uint32_t major = word >> 24 & 0xFu, coprocessor = word >> 8 & 0xFu;
         if ((word & 0x0FFF0FFFu) == 0x0E010F50u) { /* mcr p15, 0, Rt, c1, c0, 2 */
             b->cpacr_written = true;
+        } else if ((word & 0x0FFF0FFFu) == 0x0E010F10u) { /* mcr p15, 0, Rt, c1, c0, 0 */
+            b->sctlr_written = true;
         }
         if (major >= 0xCu && major <= 0xEu && (coprocessor & 0xEu) == 0xAu && (word >> 28) != 0xFu) {
             board_lint(b, SIM_LINT_VFP_DISABLED, (uint32_t)address + i, word);

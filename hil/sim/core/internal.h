@@ -77,7 +77,7 @@ enum { POLL_LEV0, POLL_LEV1, POLL_FR, POLL_LSR, POLL_STAT, POLL_CHI, POLL_MAIL, 
 typedef struct {
     uint32_t seen_mask;
     uint32_t value[POLL_KINDS];
-    uint32_t anchor;
+    uint32_t anchor, anchor_block;
     uint32_t reads;        /* since the streak began */
     uint32_t anchor_reads; /* `reads` at the last anchor read */
     uint32_t period_reads;
@@ -116,6 +116,7 @@ typedef struct board {
     uint64_t last_vector_ticks;
     bool vfp_allowed; /* CPACR grants cp10 and cp11 */
     bool cpacr_written;
+    bool sctlr_written, mmu_on; /* kept only until VFP is allowed */
     bool vfp_suspect;
 
     /* memory */

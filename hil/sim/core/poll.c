@@ -1,10 +1,10 @@
 /* poll.c: puts a board to sleep while it only reads registers that do not change.
  *
- * A loop is a pure poll when two rounds in a row make the same reads, take the same ticks, get the same
+ * A loop is a pure poll when two rounds in a row come back to the same block, make the same reads, take the same ticks, get the same
  * values and leave the same registers behind. Skipping whole rounds of such a loop changes nothing that
  * the program could see, so the board sleeps until something that it reads can change. The system timer is
- * the exception: its value moves, so the skip ends at its next microsecond, or, in a long wait, after 1/64
- * of the time waited so far. Time-outs that firmware measures itself can be that much late. */
+ * the exception: its value moves, so the skip ends at its next microsecond, or, in a wait of more than 64 us,
+ * after 1/64 of the time waited so far. Time-outs that firmware measures itself can be that much late. */
 #include <string.h>
 
 #include "internal.h"
@@ -55,8 +55,8 @@ static uint64_t wake_time(board_t *b, uint64_t now_ps) {
     }
     if (p->seen_mask & (1u << POLL_CLO | 1u << POLL_CHI)) {
         uint64_t tick = board_timer_ps(b, board_timer_us(b, now_ps) + 1u);
-        uint64_t grown = now_ps + ((now_ps - p->start_ps) >> GROWTH_SHIFT);
-        uint64_t timer = tick > grown ? tick : grown;
+        uint64_t step = (now_ps - p->start_ps) >> GROWTH_SHIFT;
+        uint64_t timer = step < PS_PER_US ? tick : now_ps + step;
         wake = timer < wake ? timer : wake;
     }
     return wake;
@@ -84,7 +84,10 @@ static bool anchor_read(board_t *b, uint32_t value, uint64_t now_ps) {
     uint64_t charged = b->charged_ticks - p->anchor_charged;
     uint32_t step = p->step; /* registers at this read hold what the last one returned */
     bool short_enough = ticks - charged <= (uint64_t)reads * INSTRUCTIONS_PER_READ_MAX * 4u;
-    bool same = reads == p->period_reads && ticks == p->period_ticks && charged == p->period_charged;
+    /* Reads in a straight line look alike too: a loop comes back to its block by way of another block's start. */
+    bool looped = b->block_pc == p->anchor_block && ticks > charged;
+    bool same = looped && reads == p->period_reads && ticks == p->period_ticks && charged == p->period_charged;
+    p->anchor_block = b->block_pc;
     p->anchor_reads = p->reads;
     p->anchor_ticks = b->ticks;
     p->anchor_charged = b->charged_ticks;
@@ -93,7 +96,7 @@ static bool anchor_read(board_t *b, uint32_t value, uint64_t now_ps) {
     p->period_reads = reads;
     p->period_ticks = ticks;
     p->period_charged = charged;
-    if (!short_enough) {
+    if (!short_enough || !looped) {
         p->have_registers = false;
         return false;
     }
@@ -120,6 +123,7 @@ bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps) {
         p->anchor_ticks = b->ticks;
         p->anchor_charged = b->charged_ticks;
         p->anchor_value = value;
+        p->anchor_block = b->block_pc;
         p->step = 0;
         p->period_reads = 0;
         p->have_registers = false;

@@ -110,8 +110,12 @@ static void enter(sim_t *sim, board_t *next, uint64_t limit, uint64_t others) {
         sim->now_ps = key;
     }
     sim->limit_ps = limit;
-    window_set(next, sim->until_ps < add_saturating(others, WINDOW_PS) ? sim->until_ps
-                                                                       : add_saturating(others, WINDOW_PS));
+    uint64_t window = add_saturating(others, WINDOW_PS);
+    window = sim->until_ps < window ? sim->until_ps : window;
+    /* A window that is too small only costs a visit here, so it is moved rarely. */
+    if (next->window_ps > window || next->window_ps < key + WINDOW_PS / 2) {
+        window_set(next, window);
+    }
     sim->running = next;
 }
 
@@ -247,7 +251,7 @@ static void board_boot(board_t *b, uint32_t cause, uint64_t delay_ps) {
     uart_reset(b);
     system_reset(b, cause);
     poll_break(b);
-    b->vfp_allowed = b->cpacr_written = b->vfp_suspect = false;
+    b->vfp_allowed = b->cpacr_written = b->sctlr_written = b->mmu_on = b->vfp_suspect = false;
     b->last_vector_pc = 0;
     b->last_vector_ticks = NEVER;
     b->state = SIM_BOOTING;
