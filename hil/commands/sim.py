@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hil.errors import RigError
-from hil.rig.desk import simulate
+from hil.rig.simulated import simulate
 from hil.session import Session
 from hil.sim.pty import serve
 

@@ -1,6 +1,6 @@
 """The desk: a rig that is open. Its loop, its boards with their logs, its power.
 
-Owns: opening every port *before* any board is reset, the simulated boards' cards, closing in order.
+Owns: opening every port *before* any board is reset, closing in order. Simulated rigs: hil/rig/simulated.py.
 """
 
 from __future__ import annotations
@@ -9,22 +9,18 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from hil.board import Board
 from hil.errors import RigError
-from hil.model.card import write_card
 from hil.rig.config import RigConfig
 from hil.rig.log import BoardLog
 from hil.rig.loop import Loop, SimWaiter, WallWaiter
 from hil.rig.power import FirmwareReset, Power, SimPower
-from hil.sim import BoardConfig, Contention, Netlist, Simulation, Wire, registry
 from hil.toolchain import Image
 
-DOWNSTREAM_PINS = tuple(range(16, 26))
-UPSTREAM_PINS = tuple(range(4, 14))
-"""D0..D7, CLK, ACK of the two banks."""
-
+if TYPE_CHECKING:
+    from hil.sim import Contention, Simulation
 
 class Desk:
     """An open rig.
@@ -64,6 +60,8 @@ class Desk:
         for board in self.boards:
             board.log.close()
         if self.simulation is not None:
+            from hil.sim import registry
+
             registry.unregister(self.config.name)
             self.simulation.close()
 
@@ -97,49 +95,13 @@ def open_desk(
         return Desk(config, logs, seed=seed)
     if kernel is None:
         raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
+    from hil.rig.simulated import sim_ports, simulate
+    from hil.sim import registry
+
     simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
-    ported = _name_ports(config)
     registry.register(config.name, simulation)
     try:
-        return Desk(ported, logs, seed=seed, simulation=simulation)
+        return Desk(sim_ports(config), logs, seed=seed, simulation=simulation)
     except BaseException:
         simulation.close()
         raise
-
-
-def simulate(
-    config: RigConfig, *, seed: int, kernel: Image, shards: Sequence[Path | None] | None, work: Path
-) -> Simulation:
-    """The simulation of a rig, powered off, with one card folder per board under work."""
-    if config.sim is None:
-        raise RigError(f"rig {config.name} has real ports; there is nothing to simulate")
-    boards = []
-    for spec in config.boards:
-        card = work / "cards" / config.name / f"board{spec.rank}"
-        shard = shards[spec.rank] if shards is not None else None
-        write_card(card, kernel=kernel.path, shard=shard, rank=spec.rank)
-        boards.append(
-            BoardConfig(
-                card=card,
-                serial=spec.serial if spec.serial is not None else 0xB0A2_D000 + spec.rank,
-                drift_ppm=_entry(config.sim.drift_ppm, spec.rank),
-                start_delay_ns=int(_entry(config.sim.start_delay_ms, spec.rank) * 1e6),
-            )
-        )
-    wires = [
-        Wire(link.source, down, link.target, up)
-        for link in config.links
-        for down, up in zip(DOWNSTREAM_PINS, UPSTREAM_PINS, strict=True)
-    ]
-    return Simulation(boards, Netlist(wires), seed=seed)
-
-
-def _entry(values: tuple[float, ...], rank: int) -> float:
-    return values[rank] if rank < len(values) else 0.0
-
-
-def _name_ports(config: RigConfig) -> RigConfig:
-    from dataclasses import replace
-
-    boards = tuple(replace(spec, port=f"sim://{config.name}/{spec.rank}") for spec in config.boards)
-    return replace(config, boards=boards)

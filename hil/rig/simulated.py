@@ -1,0 +1,59 @@
+"""Simulated rigs: from a rig's description to a simulation with written cards.
+
+Owns: the pin map of the two banks as wires, the cards' folders, serial numbers of simulated boards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hil.errors import RigError
+from hil.model.card import write_card
+from hil.rig.config import RigConfig
+from hil.sim import BoardConfig, Netlist, Simulation, Wire
+from hil.toolchain import Image
+
+DOWNSTREAM_PINS = tuple(range(16, 26))
+UPSTREAM_PINS = tuple(range(4, 14))
+"""D0..D7, CLK, ACK of the two banks."""
+SERIAL_BASE = 0xB0A2_D000
+"""Serial number of simulated board 0, unless the rig file gives one."""
+
+
+def simulate(
+    config: RigConfig, *, seed: int, kernel: Image, shards: Sequence[Path | None] | None, work: Path
+) -> Simulation:
+    """The simulation of a rig, powered off, with one card folder per board under work."""
+    if config.sim is None:
+        raise RigError(f"rig {config.name} has real ports; there is nothing to simulate")
+    boards = []
+    for spec in config.boards:
+        card = work / "cards" / config.name / f"board{spec.rank}"
+        shard = shards[spec.rank] if shards is not None else None
+        write_card(card, kernel=kernel.path, shard=shard, rank=spec.rank)
+        boards.append(
+            BoardConfig(
+                card=card,
+                serial=spec.serial if spec.serial is not None else SERIAL_BASE + spec.rank,
+                drift_ppm=_entry(config.sim.drift_ppm, spec.rank),
+                start_delay_ns=int(_entry(config.sim.start_delay_ms, spec.rank) * 1e6),
+            )
+        )
+    wires = [
+        Wire(link.source, down, link.target, up)
+        for link in config.links
+        for down, up in zip(DOWNSTREAM_PINS, UPSTREAM_PINS, strict=True)
+    ]
+    return Simulation(boards, Netlist(wires), seed=seed)
+
+
+def _entry(values: tuple[float, ...], rank: int) -> float:
+    return values[rank] if rank < len(values) else 0.0
+
+
+def sim_ports(config: RigConfig) -> RigConfig:
+    """The same rig with its ports at the simulation that is registered under the rig's name."""
+    boards = tuple(replace(spec, port=f"sim://{config.name}/{spec.rank}") for spec in config.boards)
+    return replace(config, boards=boards)
