@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from golden.generate import Generation, expected_taps
 from golden.taps import TapKey
 from hil.protocol.cheader import c_header
 
@@ -150,6 +151,22 @@ def _parse(text: str) -> Run:
         else:
             error = line
     return Run(tokens, taps, dropped, error, service_calls)
+
+
+def first_difference(run: Run, generation: Generation, n_layers: int, world_size: int) -> str:
+    """Rank and key of the first tap in which a run differs from the golden; empty when there is none."""
+    expected = expected_taps(generation.taps, n_layers, world_size)
+    places: dict[TapKey, int] = {key: place for place, (key, _) in enumerate(generation.taps)}
+    wrong: list[tuple[int, str]] = []
+    for rank, taps in enumerate(expected):
+        found = [(tap.key, tap.crc32) for tap in run.taps.get(rank, [])]
+        for mine, theirs in zip(taps, found, strict=False):
+            if mine != theirs:
+                wrong.append((places.get(mine[0], 1 << 30), f"rank {rank}: {mine[0]}, found {theirs[0]}"))
+                break
+        if len(found) != len(taps):
+            wrong.append((1 << 31, f"rank {rank}: {len(found)} taps, expected {len(taps)}"))
+    return min(wrong, default=(0, ""))[1]
 
 
 def build_arm(folder: Path, compiler: str) -> Path:

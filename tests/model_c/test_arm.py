@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arm import DATA_ADDRESS, Arm
-from model_build import ARM_COMPILERS, Run, Tap, build_arm
-from test_forward_host import first_difference
+from model_arm import DATA_ADDRESS, Arm
+from model_build import ARM_COMPILERS, Run, Tap, build_arm, first_difference
 
 from golden import arithmetic
 from golden.generate import generate

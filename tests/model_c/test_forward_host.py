@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_build import ZIG, Run, build_ring, run_ring
+from model_build import ZIG, build_ring, first_difference, run_ring
 
 from golden.forward import Forward
-from golden.generate import Generation, expected_taps, generate
-from golden.taps import TapKey
+from golden.generate import generate
 from golden.weights import Config, Weights
 from hil.model.shard import write_shards
 from hil.model.synth import random_weights
@@ -34,22 +33,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_ring(tmp_path_factory.mktemp("sanitized"), SANITIZERS)
-
-
-def first_difference(run: Run, generation: Generation, n_layers: int, world_size: int) -> str:
-    """Rank and key of the first tap in which a run differs from the golden; empty when there is none."""
-    expected = expected_taps(generation.taps, n_layers, world_size)
-    places: dict[TapKey, int] = {key: place for place, (key, _) in enumerate(generation.taps)}
-    wrong: list[tuple[int, str]] = []
-    for rank, taps in enumerate(expected):
-        found = [(tap.key, tap.crc32) for tap in run.taps.get(rank, [])]
-        for mine, theirs in zip(taps, found, strict=False):
-            if mine != theirs:
-                wrong.append((places.get(mine[0], 1 << 30), f"rank {rank}: {mine[0]}, found {theirs[0]}"))
-                break
-        if len(found) != len(taps):
-            wrong.append((1 << 31, f"rank {rank}: {len(found)} taps, expected {len(taps)}"))
-    return min(wrong, default=(0, ""))[1]
 
 
 def check_run(
