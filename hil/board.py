@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from hil.errors import BoardError
-from hil.protocol.boot import BootError, BootSession, BootState, Print, Send, Skipped
+from hil.protocol.boot import BootError, BootSession, BootState, BootWord, Print, Send, Skipped
 from hil.protocol.fields import Message, MessageError
 from hil.protocol.frames import Frame, FrameDecoder, Junk, encode_frame
 from hil.protocol.messages import (
@@ -42,6 +42,7 @@ M = TypeVar("M", bound=Message)
 RETRY_S = 0.4
 """A command is repeated when no answer came for this long beyond the time its bytes take on the line."""
 TRIES_MAX = 8
+GET_PROG_INFO_BYTES = BootWord.GET_PROG_INFO.to_bytes(4, "little")
 CRASH_KINDS = ("undefined instruction", "SWI", "prefetch abort", "data abort", "unexpected interrupt", "assertion")
 
 
@@ -296,6 +297,9 @@ class Board:
                 )
             else:
                 self._frame(item)
+        if GET_PROG_INFO_BYTES in self._decoder.pending() and self.failure is None:
+            self.failure = f"{self}: restarted by itself and waits in its bootloader; log: {self.log.path}"
+            self.log.line(self._loop.now_s(), "restart  the bootloader asks for an image")
 
     def _frame(self, frame: Frame) -> None:
         try:

@@ -22,6 +22,7 @@ from hil.toolchain import Image
 if TYPE_CHECKING:
     from hil.sim import Contention, Simulation
 
+
 class Desk:
     """An open rig.
 

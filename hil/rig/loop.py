@@ -181,7 +181,9 @@ class ThreadedPort(Port):
 def open_device(url: str, baud: int) -> Any:
     """A pyserial object for a path or URL, exclusive, never blocking. Raises PortError."""
     if url.startswith("sim://"):
-        import hil.sim.serial_handler  # noqa: F401 - registers sim:// with pyserial
+        from hil.sim.serial_handler import install
+
+        install()
     try:
         device = serial.serial_for_url(url, baudrate=baud, timeout=0, write_timeout=0, do_not_open=True)
         device.exclusive = True

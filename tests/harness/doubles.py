@@ -4,6 +4,7 @@ It speaks the boot protocol and serial frames from docs/protocol.md, written wit
 the boot words, and ends the test with a note in `complaints` for anything a real board would let pass.
 """
 
+import contextlib
 import os
 import select
 import struct
@@ -45,6 +46,7 @@ class Behaviour:
     refuse_ping: str = ""
     crash_on_ping: bool = False
     hang_up_on_ping: bool = False
+    restart_on_ping: bool = False
     silent_after_boot: bool = False
 
 
@@ -79,10 +81,8 @@ class BoardDouble:
         if self._thread.ident is not None:
             self._thread.join(timeout=20)
         for fd in (self.master, self._slave):
-            try:
+            with contextlib.suppress(OSError):
                 os.close(fd)
-            except OSError:
-                pass
 
     def _run(self) -> None:
         try:
@@ -193,6 +193,9 @@ class BoardDouble:
         if does.hang_up_on_ping:
             self._open = False
             os.close(self.master)
+            raise EOFError
+        if does.restart_on_ping:
+            self._words(0x11112222)
             raise EOFError
         if does.crash_on_ping:
             crash = Crashed(3, 0x8010, 0x8020, 0x9000, 0x13, 5, 0xDEAD0000, (0,) * 13, (0,) * 32, self.build_id[:8])

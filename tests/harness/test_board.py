@@ -148,7 +148,7 @@ def test_refused_command_shows_the_boards_sentence(bench):
 def test_crash_is_decoded_and_ends_the_wait(bench):
     board, _, loop = bench(Behaviour(crash_on_ping=True))
     boot(board, loop)
-    with pytest.raises(BoardError, match="crashed: data abort at 0x00008010 .* fault address 0xdead0000"):
+    with pytest.raises(BoardError, match=r"crashed: data abort at 0x00008010 .* fault address 0xdead0000"):
         board.command(Command.PING, Blob(b""), Blob)
 
 
@@ -156,4 +156,11 @@ def test_unplugged_board_ends_the_wait_with_the_port(bench):
     board, _, loop = bench(Behaviour(hang_up_on_ping=True))
     boot(board, loop)
     with pytest.raises(BoardError, match="is the adapter still plugged in"):
+        board.command(Command.PING, Blob(b""), Blob)
+
+
+def test_board_that_restarts_by_itself_is_named(bench):
+    board, _, loop = bench(Behaviour(restart_on_ping=True))
+    boot(board, loop)
+    with pytest.raises(BoardError, match="board 0 .*: restarted by itself and waits in its bootloader"):
         board.command(Command.PING, Blob(b""), Blob)

@@ -1,0 +1,133 @@
+"""The plugin as a user's project sees it, through pytester."""
+
+import json
+
+import pytest
+
+TEN_LINES = """
+import pytest
+from hil.protocol.messages import Blob, Command
+
+@pytest.mark.ring
+def test_every_board_answers(boards):
+    for board in boards:
+        assert board.command(Command.PING, Blob(b"hello"), Blob).data == b"hello"
+"""
+
+
+@pytest.fixture
+def project(pytester):
+    pytester.makepyfile(TEN_LINES)
+    return pytester
+
+
+def test_ring_test_of_a_user_passes_without_hardware(project):
+    result = project.runpytest_subprocess("-m", "ring", "--hil-world", "2", "--hil-seed", "0x77")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["hil: rig sim, seed 0x77, model tiny, logs logs", "rig sim (simulated, 2 boards), seed 0x77*", "firmware *"]
+    )
+    assert (project.path / "logs" / "pi1.log").stat().st_size > 0
+
+
+def test_ring_test_is_deselected_by_other_markers(project):
+    project.runpytest_subprocess("-m", "loopback").assert_outcomes(deselected=1)
+
+
+def test_failure_shows_the_boards_logs_and_the_command_that_repeats_it(pytester):
+    pytester.makepyfile(
+        """
+        from hil.protocol.messages import Command, Crash, Empty
+
+        def test_crash(boards):
+            boards[1].command(Command.CRASH, Crash(1), Empty)
+            boards[1].command(Command.PING, __import__("hil.protocol.messages").protocol.messages.Blob(b""), Empty)
+
+        def test_next_one_is_unharmed(boards):
+            assert all(board.booted for board in boards)
+        """
+    )
+    result = pytester.runpytest_subprocess("--hil-world", "2", "--hil-seed", "5")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*board 1 (sim://sim/1): crashed: data abort at 0x*", "*board 1: end of logs/pi1.log*",
+         "pytest 'test_failure*.py::test_crash' --hil-rig=sim --hil-seed=0x5"]
+    )  # fmt: skip
+
+
+def test_unknown_rig_is_refused_in_one_sentence(project):
+    result = project.runpytest_subprocess("--hil-rig", "nowhere.toml")
+    result.stdout.fnmatch_lines(["*rig nowhere.toml: no such file; give a rig file, or `sim` for the simulated ring*"])
+    assert result.ret != 0
+
+
+def test_ring_test_on_a_single_board_is_skipped_with_a_reason(project):
+    result = project.runpytest_subprocess("--hil-rig", "sim-loopback", "-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*rig sim-loopback has 1 board(s) and no closed ring; give --hil-rig a ring*"])
+
+
+def test_missing_port_names_port_and_cure(project):
+    (project.path / "desk.toml").write_text(
+        '[[board]]\nrank = 0\nport = "/dev/none0"\n[[board]]\nrank = 1\nport = "/dev/none1"\n'
+    )
+    result = project.runpytest_subprocess("--hil-rig", "desk.toml")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*port /dev/none0: does not exist; plug the adapter in, or correct the port in the rig file*"]
+    )
+
+
+def test_outputs_that_meet_fail_the_test(pytester):
+    pytester.makepyfile(
+        """
+        from hil.protocol.messages import Command, PinDrive, PinLevels
+
+        def test_both_ends_drive_the_same_wire(boards):
+            boards[0].command(Command.PIN_DRIVE, PinDrive(pin=16, drive=1, level=1, drive_ma=2), PinLevels)
+            boards[1].command(Command.PIN_DRIVE, PinDrive(pin=4, drive=1, level=0, drive_ma=2), PinLevels)
+        """
+    )
+    result = pytester.runpytest_subprocess("--hil-world", "2")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*outputs met on a wire*", "*board 0 GPIO16*"])
+
+
+def test_allure_results_have_steps_and_logs(pytester):
+    pytester.makepyfile(
+        """
+        def test_fails(boards):
+            assert boards == []
+        """
+    )
+    pytester.runpytest_subprocess("--hil-world", "2", "--alluredir", "allure").assert_outcomes(failed=1)
+    folder = pytester.path / "allure"
+    names = [
+        attachment["name"]
+        for path in [*folder.glob("*-result.json"), *folder.glob("*-container.json")]
+        for attachment in _attachments(json.loads(path.read_text()))
+    ]
+    assert "boot times" in names
+    assert "board 0 log" in names
+
+
+def _attachments(node):
+    if isinstance(node, dict):
+        yield from node.get("attachments", [])
+        for value in node.values():
+            yield from _attachments(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _attachments(value)
+
+
+def test_plugin_does_not_import_the_simulator_until_it_is_used(pytester):
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_nothing_heavy_is_loaded():
+            assert not {"numpy", "hil.sim", "hil.ring", "golden"} & set(sys.modules)
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)

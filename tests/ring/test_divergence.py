@@ -1,0 +1,55 @@
+"""A firmware with one deliberate error is caught, and the error is named: op, layer, rank."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hil.checks.forward import compare_taps, golden_run
+from hil.toolchain import build_image, firmware_folder
+
+ERRORS = {
+    "swiglu forgets its last element in layer 2": (
+        "swiglu(b->gate, b->up, c->hidden_dim);",
+        "swiglu(b->gate, b->up, c->hidden_dim - (at->number == 2));",
+        "SWIGLU of layer 2 on rank 1, position 0",
+    ),
+    "layer 4 reads the norm weights of its neighbour": (
+        "rmsnorm(b->norm, x, w->rms_ffn + at->local * c->dim, c->dim);",
+        "rmsnorm(b->norm, x, w->rms_ffn + (at->number == 4 ? 1 : at->local * c->dim), c->dim);",
+        "FFN_NORM of layer 4 on rank 2, position 0",
+    ),
+    "heads share the wrong keys from position 1 on": (
+        "const float *key = keys + h / heads_per_kv * c->head_size;",
+        "const float *key = keys + (h + at->position) / heads_per_kv % c->n_kv_heads * c->head_size;",
+        "ATT_PROB of layer 0 on rank 0, position 1",
+    ),
+    "the head skips its norm weights": (
+        "rmsnorm(m->buffers.norm, x, m->weights.rms_final, c->dim);",
+        "rmsnorm(m->buffers.norm, x, x, c->dim);",
+        "FINAL_NORM on rank 3, position 0",
+    ),
+}
+
+
+def broken_firmware(folder: Path, right: str, wrong: str) -> Path:
+    source = folder / "firmware"
+    shutil.copytree(firmware_folder(), source)
+    forward = source / "model" / "forward.c"
+    text = forward.read_text()
+    assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in forward.c"
+    forward.write_text(text.replace(right, wrong))
+    return source
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_one_wrong_op_is_named(open_ring, tmp_path, error):
+    right, wrong, named = ERRORS[error]
+    image = build_image("ring", source=broken_firmware(tmp_path, right, wrong), out=tmp_path / "out")
+    session, ring = open_ring(image=image)
+    tokens = session.model.encode_prompt("Once", 4)
+    ring.generate(tokens, 4)
+    comparison = compare_taps(ring, golden_run(session.model.weights, tokens, 4, 0.0, 0.9, 1, ring.world_size))
+    assert not comparison.good
+    assert comparison.first.kind == "op"
+    assert comparison.first.describe().startswith(f"first difference: {named}")
