@@ -1,8 +1,8 @@
 """Builds the simulator's C core (hil/sim/core) on demand, for this machine or, with zig, for others.
 
 The core links libunicorn.a from the `unicorn` wheel statically, with -Bsymbolic, so that calls inside it
-do not go through the PLT (a quarter of the time of VFP code otherwise). A library is cached under a hash of everything
-that went into it. The compiler is the system's `cc`, or `zig cc` from the `ziglang` wheel.
+do not go through the PLT (a quarter of the time of VFP code otherwise). A library is cached under a hash
+of everything that went into it. The compiler is the system's `cc`, or `zig cc` from the `ziglang` wheel.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ from importlib import metadata
 from pathlib import Path
 
 CORE = Path(__file__).resolve().parent / "core"
-CFLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
+CFLAGS = (
+    "-std=c11",
+    "-D_DEFAULT_SOURCE",
+    "-O2",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+)
 
 
 class BuildError(Exception):
@@ -45,7 +54,7 @@ _MACHO = ("-shared", "-Wl,-undefined,dynamic_lookup")
 TARGETS = {
     "x86_64-linux": Target("x86_64-linux-gnu.2.28", ("manylinux2014_x86_64", "manylinux_2_28_x86_64"), ".so", _ELF),
     "aarch64-linux": Target("aarch64-linux-gnu.2.28", ("manylinux2014_aarch64", "manylinux_2_28_aarch64"), ".so", _ELF),
-    "x86_64-macos": Target("x86_64-macos", ("macosx_11_0_x86_64", "macosx_13_0_x86_64", "macosx_10_9_x86_64"), ".dylib", _MACHO),
+    "x86_64-macos": Target("x86_64-macos", ("macosx_11_0_x86_64", "macosx_13_0_x86_64"), ".dylib", _MACHO),
     "aarch64-macos": Target("aarch64-macos", ("macosx_11_0_arm64", "macosx_13_0_arm64"), ".dylib", _MACHO),
 }
 
@@ -135,7 +144,10 @@ def _cached(target: str, compiler: list[str], unicorn: Path, folder: Path, suffi
     sources = sorted(CORE.glob("*.c"))
     archive = unicorn / "lib" / "libunicorn.a"
     parts = [p.read_bytes() for p in [*sources, *sorted(CORE.glob("*.h"))]]
-    parts += [" ".join([*compiler, *CFLAGS, *TARGETS[target].link]).encode(), str(archive.stat().st_size).encode()]
+    parts += [
+        " ".join([*compiler, *CFLAGS, *TARGETS[target].link]).encode(),
+        str(archive.stat().st_size).encode(),
+    ]
     parts += [metadata.version("unicorn").encode()]
     library = folder / f"sim-{target}-{_digest(parts)}{suffix}"
     if library.exists():

@@ -1,7 +1,7 @@
-"""What the GPU does with an SD card before the ARM runs: reads config.txt, loads files, sets clocks and pulls.
+"""What the GPU does with an SD card before the ARM runs: config.txt, files, clocks and pulls.
 
-Source: the Raspberry Pi documentation of config.txt (boot, memory, overclocking and gpio options). Pure: reads the
-card's folder, touches no simulator state.
+Source: the Raspberry Pi documentation of config.txt (boot, memory, overclocking and gpio options).
+Pure: reads the card's folder, touches no simulator state.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Load:
 
 @dataclass
 class Boot:
-    """The outcome: loads in order, entry address (None: nothing to start), clocks in Hz, pulls as pin masks."""
+    """The outcome: loads in order, entry (None: nothing to start), clocks in Hz, pulls as pin masks."""
 
     loads: list[Load] = field(default_factory=list)
     entry: int | None = None
@@ -49,7 +49,7 @@ class Boot:
 def read_card(card: Path | None, *, ram_bytes: int) -> Boot:
     """Work out what the firmware loads from `card` into a board with `ram_bytes` of memory.
 
-    Never raises for a bad card: as on a real board the consequence is a board that does not start, and `notes` says why.
+    Never raises for a bad card: as on a real board it does not start, and `notes` says why.
     """
     boot = Boot()
     if card is None:
@@ -108,9 +108,9 @@ def _parse(path: Path, boot: Boot) -> tuple[dict[str, list[str]], tuple[str, str
 
 
 def _number(settings: dict[str, list[str]], key: str, default: int, boot: Boot) -> int:
-    text = settings.get(key, [None])[-1]  # type: ignore[list-item]
-    if text is None:
+    if key not in settings:
         return default
+    text = settings[key][-1]
     try:
         return int(text, 0)
     except ValueError:

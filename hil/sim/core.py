@@ -60,7 +60,14 @@ class ContentionRecord(c.Structure):
 class LintRecord(c.Structure):
     """sim_lint_t"""
 
-    _fields_ = [("time_ps", u64), ("kind", u32), ("pc", u32), ("address", u32), ("value", u32), ("count", u32)]
+    _fields_ = [
+        ("time_ps", u64),
+        ("kind", u32),
+        ("pc", u32),
+        ("address", u32),
+        ("value", u32),
+        ("count", u32),
+    ]
 
 
 class CounterRecord(c.Structure):

@@ -1,4 +1,7 @@
-"""Texts of the core's diagnostics: things that real silicon would punish. Twin: the SIM_LINT_ enum in core/sim.h."""
+"""Texts of the core's diagnostics: things that real silicon would punish.
+
+Twin: the SIM_LINT_ enum in core/sim.h.
+"""
 
 from __future__ import annotations
 

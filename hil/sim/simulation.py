@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +23,7 @@ RAM_BYTES_MIN = 16 << 20
 RAM_BYTES_MAX = 512 << 20
 SLICE_NS = 20_000_000
 """Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
+STATES = ("off", "booting", "running", "sleeping", "halted")
 LEVELS = ("0", "1", "?", "!")
 """Level of a net: low, high, undefined (reads as noise), contention."""
 
@@ -33,7 +34,7 @@ class SimulationError(Exception):
 
 @dataclass(frozen=True)
 class BoardConfig:
-    """One board. card: folder that plays the SD card (None: no card). Clocks None: from the card's config.txt."""
+    """One board. card: folder that plays the SD card (None: no card). Clocks None: from config.txt."""
 
     card: Path | None
     ram_bytes: int = RAM_BYTES_MAX
@@ -110,7 +111,9 @@ class Simulation:
         self._callback = core.BOOT_CALLBACK(self._boot)  # must live as long as the core may call it
         self._sim: Any = self._core.sim_new(len(boards), seed & core.NEVER, self._callback)
         if not self._sim:
-            raise SimulationError("the simulator could not allocate its state (4 MB in the temporary folder are needed)")
+            raise SimulationError(
+                "the simulator could not allocate its state (4 MB in the temporary folder are needed)"
+            )
         self._core.sim_allow_sleep(self._sim, int(allow_sleep))
         for index, board in enumerate(boards):
             self._setup(index, board)
@@ -126,7 +129,7 @@ class Simulation:
         for index, board in enumerate(boards):
             if not RAM_BYTES_MIN <= board.ram_bytes <= RAM_BYTES_MAX or board.ram_bytes % (1 << 20):
                 raise SimulationError(
-                    f"board {index}: ram_bytes {board.ram_bytes} is not a whole number of MiB from 16 to 512 MiB"
+                    f"board {index}: ram_bytes {board.ram_bytes} is not a whole number of MiB, 16 to 512"
                 )
 
     def _setup(self, index: int, board: BoardConfig) -> None:
@@ -185,7 +188,7 @@ class Simulation:
         return int(self._core.sim_time_ps(self._sim)) // 1000
 
     def power_on(self, index: int) -> None:
-        """Apply power; RAM holds noise, the card is read, the ARM starts after the boot delay. No effect if on."""
+        """Apply power: RAM holds noise, the card is read, the ARM starts after the boot delay."""
         if self._core.sim_power_on(self._sim, self._board(index)) != 0:
             raise SimulationError(self._core.sim_error(self._sim).decode())
         self._after()
@@ -195,7 +198,7 @@ class Simulation:
         self._core.sim_power_off(self._sim, self._board(index))
 
     def reset(self, index: int) -> None:
-        """Pulse RUN: peripherals reset, RAM kept, boot again from the card. No effect on a board without power."""
+        """Pulse RUN: peripherals reset, RAM kept, boot again from the card. No effect without power."""
         self._core.sim_reset(self._sim, self._board(index))
         self._after()
 
@@ -288,7 +291,7 @@ class Simulation:
         """Instruction and access counts of a board."""
         record = core.CounterRecord()
         self._core.sim_counters(self._sim, self._board(index), ctypes.byref(record))
-        return Counters(**{name: int(getattr(record, name)) for name, _ in core.CounterRecord._fields_})
+        return Counters(**{field.name: int(getattr(record, field.name)) for field in fields(Counters)})
 
     def read_ram(self, index: int, address: int, size_bytes: int) -> bytes:
         """RAM as it is now."""
@@ -309,7 +312,7 @@ class Simulation:
         return int(ram) + address
 
     def registers(self, index: int) -> dict[str, int]:
-        """r0..r12, sp, lr, pc, cpsr; while code runs pc is the start of the current block. Empty before the start."""
+        """r0..r12, sp, lr, pc (start of the current block while it runs), cpsr. Empty before the start."""
         values = (core.u32 * 17)()
         if self._core.sim_registers(self._sim, self._board(index), values) != 0:
             return {}

@@ -1,6 +1,6 @@
 """Small ARM programs for the simulator's tests: assembled with zig at test time, put on a card, run.
 
-A program starts at 0x8000 with `PRELUDE` already included: names of registers, and `uart_init`, `putc` as subroutines.
+A program starts at 0x8000 with `PRELUDE` included: names of registers, `uart_init`, `putc`, `delay_us`, `stop`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def assemble(source: str) -> bytes:
         assert done.returncode == 0, done.stderr
         with elf.open("rb") as file:
             section = ELFFile(file).get_section_by_name(".text")
-            assert section is not None and section["sh_addr"] == 0x8000
+            assert section is not None
+            assert section["sh_addr"] == 0x8000
             data = section.data()
         partial = image.with_suffix(f".{Path(scratch).name}")
         partial.write_bytes(data)

@@ -307,6 +307,7 @@ int cpu_begin(board_t *b) {
         return -1;
     }
     reg_set(b, UC_ARM_REG_CPSR, 0x1C0u | MODE_SVC);
+    cp15_set(b, 1, 1, 2, 0xC00u); /* NSACR: Unicorn starts non-secure, where cp10/cp11 would stay closed */
     reg_set(b, UC_ARM_REG_R0, 0);
     reg_set(b, UC_ARM_REG_R1, 0xC42);
     reg_set(b, UC_ARM_REG_R2, b->plan.r2);

@@ -1,0 +1,1 @@
+"""pyserial looks here for `protocol_sim` once `hil.sim.serial_handler.install()` has run."""
