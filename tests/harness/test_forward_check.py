@@ -8,11 +8,14 @@ from golden.taps import NO_LAYER, Op, TapKey
 from hil.checks.forward import GoldenRun, compare_taps
 from hil.protocol.messages import TapRecord
 
-PLAN = [
-    [TapKey(0, NO_LAYER, Op.HOP_RECEIVE), TapKey(0, 0, Op.Q), TapKey(0, 0, Op.FFN_RES), TapKey(0, NO_LAYER, Op.HOP_SEND)],
-    [TapKey(0, NO_LAYER, Op.HOP_RECEIVE), TapKey(0, 1, Op.Q), TapKey(0, 1, Op.FFN_RES), TapKey(0, NO_LAYER, Op.HOP_SEND)],
-    [TapKey(0, NO_LAYER, op) for op in (Op.EMBED, Op.HOP_SEND, Op.HOP_RECEIVE, Op.LOGITS)],
-]  # fmt: skip
+
+def compute_rank(layer: int) -> list[TapKey]:
+    hop_in, hop_out = TapKey(0, NO_LAYER, Op.HOP_RECEIVE), TapKey(0, NO_LAYER, Op.HOP_SEND)
+    return [hop_in, TapKey(0, layer, Op.Q), TapKey(0, layer, Op.FFN_RES), hop_out]
+
+
+HEAD_OPS = (Op.EMBED, Op.HOP_SEND, Op.HOP_RECEIVE, Op.LOGITS)
+PLAN = [compute_rank(0), compute_rank(1), [TapKey(0, NO_LAYER, op) for op in HEAD_OPS]]
 
 
 def record(key: TapKey, crc: int) -> TapRecord:
