@@ -199,3 +199,17 @@ class OpsLibrary:
         pointers = [ctypes.c_void_p(x.ctypes.data) for x in (a, b, out)]
         getattr(self._library, f"host_{name}")(*pointers, ctypes.c_uint32(len(out)), ctypes.c_uint32(length))
         return out
+
+    def sample(self, logits: np.ndarray, temperature: float, topp: float, seed: int, count: int) -> list[int]:
+        """Tokens that one sampler draws from the same logits."""
+        tokens = np.empty(count, np.uint32)
+        self._library.host_sample(
+            ctypes.c_void_p(logits.ctypes.data),
+            ctypes.c_uint32(len(logits)),
+            ctypes.c_float(temperature),
+            ctypes.c_float(topp),
+            ctypes.c_uint64(seed),
+            ctypes.c_void_p(tokens.ctypes.data),
+            ctypes.c_uint32(count),
+        )
+        return [int(token) for token in tokens]

@@ -22,6 +22,12 @@
     } while (0)
 #endif
 
+enum {
+    SAMPLE_VOCAB_MAX = 65536
+};
+
+void host_sample(const float *logits, uint32_t vocab_size, float temperature, float topp, uint64_t seed,
+                 uint32_t *tokens, uint32_t count);
 void host_dot8(const float *a, const float *b, float *out, uint32_t count, uint32_t length);
 void host_exp(const float *a, const float *b, float *out, uint32_t count, uint32_t length);
 void host_swiglu(const float *a, const float *b, float *out, uint32_t count, uint32_t length);
@@ -59,4 +65,19 @@ void host_swiglu(const float *a, const float *b, float *out, uint32_t count, uin
         out[i] = a[i];
     }
     FLUSHING(swiglu(out, b, count));
+}
+
+/* Draws count tokens from the same logits with one sampler. */
+void host_sample(const float *logits, uint32_t vocab_size, float temperature, float topp, uint64_t seed,
+                 uint32_t *tokens, uint32_t count)
+{
+    static float probs[SAMPLE_VOCAB_MAX];
+    static uint32_t order[SAMPLE_VOCAB_MAX];
+    struct model m = {.config.vocab_size = vocab_size, .buffers = {.probs = probs, .order = order}};
+    struct sampler sampler;
+
+    sampler_init(&sampler, temperature, topp, seed);
+    for (uint32_t i = 0; i < count; i++) {
+        FLUSHING(tokens[i] = sampler_next(&sampler, &m, logits, 0));
+    }
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from model_build import ZIG, build_ring, first_difference, run_ring
+from model_build import ZIG, build_ring, first_difference, host_compiler, run_ring
 
+from golden import arithmetic
 from golden.forward import Forward
 from golden.generate import generate
 from golden.weights import Config, Weights
@@ -32,7 +34,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_ring(tmp_path_factory.mktemp("sanitized"), SANITIZERS)
+    folder = tmp_path_factory.mktemp("sanitized")
+    (folder / "empty.c").write_text("int main(void) { return 0; }\n")
+    command = [*host_compiler(), *SANITIZERS, str(folder / "empty.c"), "-o", str(folder / "empty")]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip(
+            f"{host_compiler()[0]} cannot link the sanitizers; install GCC or Clang with their run-time libraries"
+        )
+    return build_ring(folder, SANITIZERS)
 
 
 def check_run(
@@ -55,6 +64,23 @@ def test_every_tap_of_every_rank_equals_golden(program: Path, tmp_path: Path, na
     assert check_run(program, tmp_path, weights, world_size, 12, 1.0) == ""
 
 
+def test_layer_of_the_110m_shape_equals_golden(program: Path, tmp_path: Path) -> None:
+    weights = random_weights(Config(768, 2048, 1, 12, 12, 500, 16), seed=8)
+    assert check_run(program, tmp_path, weights, 2, 4, 1.0) == ""
+
+
+def test_flushing_inside_a_forward_pass_equals_golden(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attention so sharp that many probabilities, and products with them, are under the smallest normal number."""
+    weights = random_weights(SHAPES["tied_grouped"], seed=8)
+    weights.wq[:] *= np.float32(25)
+    assert check_run(program, tmp_path, weights, 1, 30, 0.0) == ""
+    monkeypatch.setattr(arithmetic, "_has_tiny", lambda x: False)
+    monkeypatch.setattr(arithmetic, "SAFE_PRODUCT", 0.0)
+    assert "ATT_" in check_run(program, tmp_path, weights, 1, 30, 0.0)
+
+
 def test_second_compiler_gives_the_same_bits(tmp_path: Path) -> None:
     program = build_ring(tmp_path / "build", ("-O3", "-fno-sanitize=all"), compiler=ZIG)
     weights = random_weights(SHAPES["tied_grouped"], seed=6)
@@ -67,7 +93,7 @@ def test_no_access_out_of_bounds_and_no_undefined_behaviour(sanitized: Path, tmp
     assert check_run(sanitized, tmp_path, weights, 4, SHAPES[name].seq_len, 1.3) == ""
 
 
-def test_sanitizer_sees_one_word_too_many(tmp_path: Path) -> None:
+def test_sanitizer_sees_one_word_too_many(sanitized: Path, tmp_path: Path) -> None:
     edits = {"shard.c": ("take(from, TAP_CRC_TABLE_WORDS, 1, 1)", "take(from, TAP_CRC_TABLE_WORDS - 1, 1, 1)")}
     program = build_ring(tmp_path / "build", SANITIZERS, edits=edits)
     weights = random_weights(SHAPES["tied_grouped"], seed=7)
