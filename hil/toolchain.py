@@ -21,6 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from hil.errors import HilError
@@ -305,12 +306,13 @@ def _tail(text: str) -> str:
 
 
 def raw_image(elf: Path) -> bytes:
-    """The bytes of an ELF file's loaded segments, from the lowest address, gaps as zeros."""
+    """The bytes of an ELF file's loaded sections, from the lowest address, gaps as zeros."""
     with elf.open("rb") as stream:
+        # Sections, not segments: a linker may put the ELF header itself into a loaded segment of its own.
         segments = [
-            (segment["p_paddr"], segment.data())
-            for segment in ELFFile(stream).iter_segments()
-            if segment["p_type"] == "PT_LOAD" and segment["p_filesz"]
+            (section["sh_addr"], section.data())
+            for section in ELFFile(stream).iter_sections()
+            if section["sh_type"] == "SHT_PROGBITS" and section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_size"]
         ]
     base = min(address for address, _ in segments)
     image = bytearray(max(address + len(data) for address, data in segments) - base)
