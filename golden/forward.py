@@ -57,6 +57,7 @@ class Forward:
         self._cos = arithmetic.flushed(np.asarray(weights.freq_cos, np.float32))
         self._sin = arithmetic.flushed(np.asarray(weights.freq_sin, np.float32))
         self._score_scale = np.float32(1.0) / np.sqrt(np.float32(c.head_size))
+        self._cached: dict[int, int] = {}  # layer -> positions in its cache
         self._keys: dict[int, F32Array] = {}  # layer -> (D, G, 1, S)
         self._values: dict[int, F32Array] = {}  # layer -> (S, G, 1, D)
 
@@ -80,11 +81,19 @@ class Forward:
         return self._tap(Op.EMBED, NO_LAYER, position, x)
 
     def layer(self, index: int, x: F32Array, position: int) -> F32Array:
-        """x (dim,) after layer `index`. Raises ValueError when the context is full."""
+        """x (dim,) after layer `index`.
+
+        Raises: ValueError when the context is full or a position before this one is not in the cache.
+        """
         if not 0 <= position < self.config.seq_len:
             raise ValueError(f"position {position} is outside the context of {self.config.seq_len} positions")
+        cached = self._cached.get(index, 0)
+        if position > cached:
+            raise ValueError(f"layer {index} has cached positions below {cached}: position {position} is too early")
         with np.errstate(all="ignore"):
-            return self._feed_forward(index, self._attention(index, x, position), position)
+            x = self._feed_forward(index, self._attention(index, x, position), position)
+        self._cached[index] = position + 1
+        return x
 
     def head(self, x: F32Array, position: int) -> F32Array:
         """Logits (vocab_size,) of x (dim,)."""

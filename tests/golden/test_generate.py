@@ -121,3 +121,13 @@ def test_bad_arguments_are_refused(weights: Weights, prompt: list[int], position
 def test_layer_beyond_the_context_is_refused(weights: Weights) -> None:
     with pytest.raises(ValueError, match="position 16 is outside the context of 16 positions"):
         Forward(weights).layer(0, np.zeros(32, np.float32), 16)
+
+
+def test_skipped_position_is_refused(weights: Weights) -> None:
+    forward = Forward(weights)
+    x = forward.embed(1, 0)
+    forward.layer(0, x, 0)
+    forward.layer(0, x, 0)
+    forward.layer(0, x, 1)
+    with pytest.raises(ValueError, match="layer 0 has cached positions below 2: position 3 is too early"):
+        forward.layer(0, x, 3)
