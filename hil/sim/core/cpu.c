@@ -9,6 +9,7 @@
 #define PERIPHERALS 0x20000000u
 #define PERIPHERALS_BYTES 0x01000000u
 #define NO_EXIT 0xFFFFFFFCull /* an address that no program reaches */
+#define TRAP_NONE 0xFFFFFFFFu
 #define BLOCK_BYTES_MAX 4096u
 
 enum { EXC_NONE, EXC_UNDEF, EXC_SWI, EXC_PREFETCH, EXC_DATA, EXC_FATAL };
@@ -108,12 +109,22 @@ static void search_block(board_t *b, uint64_t address, uint32_t size) {
         }
         if (major >= 0xCu && major <= 0xEu && (coprocessor & 0xEu) == 0xAu && (word >> 28) != 0xFu) {
             board_lint(b, SIM_LINT_VFP_DISABLED, (uint32_t)address + i, word);
-            b->fault_address = (uint32_t)address + i;
-            b->ticks -= size - i;
-            raise_exception(b, EXC_UNDEF);
+            b->ticks -= size;
+            b->trap_at = (uint32_t)address + i;
+            b->trap_from = (uint32_t)address;
+            uc_emu_stop(b->uc);
             return;
         }
     }
+}
+
+/* Subnormals would trap on silicon unless FZ and DN are set. Looked at now and then; twice in a row counts. */
+static void check_runfast(board_t *b) {
+    bool slow = (reg_get(b, UC_ARM_REG_FPEXC) & 1u << 30) && (reg_get(b, UC_ARM_REG_FPSCR) & 0x03000000u) != 0x03000000u;
+    if (slow && b->vfp_suspect) {
+        board_lint(b, SIM_LINT_VFP_NOT_RUNFAST, 0, reg_get(b, UC_ARM_REG_FPSCR));
+    }
+    b->vfp_suspect = slow;
 }
 
 static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user) {
@@ -122,6 +133,9 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
     b->block_pc = (uint32_t)address;
     b->ticks += size;
     if (b->ticks >= b->window_ticks && !b->kill) {
+        if (b->vfp_allowed) {
+            check_runfast(b);
+        }
         sched_window(b);
     }
     if (!b->vfp_allowed && !b->kill) {
@@ -217,6 +231,17 @@ static void emulation_ended(board_t *b, uc_err error) {
     uint32_t exception = b->pending;
     uint32_t pc = reg_get(b, UC_ARM_REG_PC);
     b->pending = EXC_NONE;
+    if (exception == EXC_NONE && b->trap_at != TRAP_NONE && error == UC_ERR_OK) {
+        if (pc != b->trap_at) { /* first what comes before the VFP instruction in its block */
+            uc_ctl_remove_cache(b->uc, (uint64_t)b->trap_from, (uint64_t)b->trap_at + 4u);
+            reg_set(b, UC_ARM_REG_PC, b->trap_from);
+            b->exit_at = b->trap_at;
+            return;
+        }
+        exception = EXC_UNDEF;
+    }
+    b->trap_at = TRAP_NONE;
+    b->exit_at = NO_EXIT;
     if (exception == EXC_NONE) {
         if (error == UC_ERR_OK) { /* WFI: interrupts are not modelled, so only a reset ends it */
             poll_break(b);
@@ -234,9 +259,6 @@ static void emulation_ended(board_t *b, uc_err error) {
         halt(b, SIM_LINT_HALTED, pc, (uint32_t)error);
         return;
     }
-    if (exception == EXC_UNDEF && b->fault_address != UINT32_MAX) {
-        pc = b->fault_address; /* found by search_block before the block ran */
-    }
     vector(b, exception, pc);
 }
 
@@ -252,7 +274,7 @@ static void board_main(void *argument) {
         b->fault_write = false;
         b->in_emu = true;
         b->co.in_generated_code = 1; /* as seen from every callback, the only places that switch inside */
-        uc_err error = uc_emu_start(b->uc, pc, NO_EXIT, 0, 0);
+        uc_err error = uc_emu_start(b->uc, pc, b->exit_at, 0, 0);
         b->in_emu = false;
         b->co.in_generated_code = 0;
         if (!b->kill) {
@@ -297,6 +319,8 @@ static int open_engine(board_t *b) {
 int cpu_begin(board_t *b) {
     b->kill = false;
     b->pending = EXC_NONE;
+    b->trap_at = TRAP_NONE;
+    b->exit_at = NO_EXIT;
     if (open_engine(b) != 0) {
         return -1;
     }

@@ -20,6 +20,8 @@
  * host need at least as long to leave the adapter (one USB microframe), so they never arrive in a board's past. */
 #define WINDOW_PS (125ull * PS_PER_US)
 #define HOST_LATENCY_PS WINDOW_PS
+/* Even a board alone looks up this often (checks that are made now and then). */
+#define WINDOW_MAX_PS (1000ull * PS_PER_US)
 /* The adapter hands bytes to the host in packets: FT232R at its smallest latency timer. */
 #define ADAPTER_LATENCY_PS (1000ull * PS_PER_US)
 #define ADAPTER_PACKET_BYTES 62u
@@ -111,6 +113,8 @@ typedef struct board {
     uint32_t block_pc;
     uint32_t pending; /* exception to vector when uc_emu_start has returned */
     uint32_t fault_address;
+    uint32_t trap_at, trap_from; /* a VFP instruction that must trap, and its block */
+    uint32_t exit_at;            /* where uc_emu_start ends */
     bool fault_write;
     uint32_t last_vector_pc;
     uint64_t last_vector_ticks;

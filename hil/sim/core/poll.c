@@ -1,8 +1,8 @@
 /* poll.c: puts a board to sleep while it only reads registers that do not change.
  *
- * A loop is a pure poll when two rounds in a row come back to the same block, make the same reads, take the same ticks, get the same
- * values and leave the same registers behind. Skipping whole rounds of such a loop changes nothing that
- * the program could see, so the board sleeps until something that it reads can change. The system timer is
+ * A loop is a pure poll when two rounds in a row come back to the same block, make the same reads, take the
+ * same ticks, get the same values and leave the same registers behind. Skipping whole rounds of such a loop
+ * changes nothing that the program could see, so the board sleeps until something that it reads can change. The system timer is
  * the exception: its value moves, so the skip ends at its next microsecond, or, in a wait of more than 64 us,
  * after 1/64 of the time waited so far. Time-outs that firmware measures itself can be that much late. */
 #include <string.h>
@@ -46,8 +46,12 @@ static bool registers_steady(board_t *b, uint32_t timer_step) {
 static uint64_t wake_time(board_t *b, uint64_t now_ps) {
     poll_t *p = &b->poll;
     uint64_t wake = NEVER;
+    if (now_ps <= b->level_ps) { /* woken by a change that lies just ahead of this read */
+        wake = b->level_ps;
+    }
     if (p->seen_mask & (1u << POLL_FR | 1u << POLL_LSR | 1u << POLL_STAT)) {
-        wake = uart_next_ps(b, now_ps);
+        uint64_t uart = uart_next_ps(b, now_ps);
+        wake = uart < wake ? uart : wake;
     }
     if (p->seen_mask & 1u << POLL_MAIL) {
         uint64_t mail = mailbox_next_ps(b);
@@ -101,7 +105,8 @@ static bool anchor_read(board_t *b, uint32_t value, uint64_t now_ps) {
         return false;
     }
     bool steady = registers_steady(b, step);
-    return same && steady && b->sim->allow_sleep && poll_sleep(b, now_ps);
+    bool news = p->step != 0 && (now_ps - p->start_ps) >> GROWTH_SHIFT < PS_PER_US; /* a value not yet seen */
+    return same && steady && !news && b->sim->allow_sleep && poll_sleep(b, now_ps);
 }
 
 bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps) {

@@ -112,6 +112,7 @@ static void enter(sim_t *sim, board_t *next, uint64_t limit, uint64_t others) {
     sim->limit_ps = limit;
     uint64_t window = add_saturating(others, WINDOW_PS);
     window = sim->until_ps < window ? sim->until_ps : window;
+    window = key + WINDOW_MAX_PS < window ? key + WINDOW_MAX_PS : window;
     /* A window that is too small only costs a visit here, so it is moved rarely. */
     if (next->window_ps > window || next->window_ps < key + WINDOW_PS / 2) {
         window_set(next, window);
