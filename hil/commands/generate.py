@@ -52,8 +52,8 @@ def show_board(board: Board, seconds: float) -> None:
     identity = board.identity
     if identity is None:
         return
-    holds = f"layers [{identity.layer_start}, {identity.layer_end})" if identity.layer_end else ""
-    parts = [holds] if holds else []
+    owns_layers = identity.layer_end > identity.layer_start
+    parts = [f"layers [{identity.layer_start}, {identity.layer_end})"] if owns_layers else []
     parts += ["embedding + head"] if identity.has_head else []
     print(
         f"board {board.rank}  booted in {seconds:6.3f} s  serial {identity.board_serial:016x}  "
