@@ -48,7 +48,7 @@ class Target:
     link: tuple[str, ...]
 
 
-_ELF = ("-shared", "-Wl,-Bsymbolic", "-Wl,--exclude-libs,ALL", "-lpthread", "-lm")
+_ELF = ("-shared", "-Wl,-Bsymbolic", "-lpthread", "-lm")
 _MACHO = ("-shared", "-Wl,-undefined,dynamic_lookup")
 
 TARGETS = {

@@ -26,7 +26,7 @@ def get(name: str | None = None) -> Simulation:
     """
     if name is None:
         if not _simulations:
-            raise SimulationError("no simulation is running: hil.sim.registry.register(name, simulation) first")
+            raise SimulationError("no simulation is registered: call hil.sim.registry.register(name, simulation)")
         return next(reversed(_simulations.values()))
     if name not in _simulations:
         known = ", ".join(_simulations) or "none"

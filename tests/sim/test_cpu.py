@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hil.sim import Simulation
-from tests.sim.programs import BOOTED_NS, MS, simulate, word
+from tests.sim.programs import BOOTED_NS, MS, simulate
 
 VECTORS = """
 main:
