@@ -80,10 +80,10 @@ static int read_byte(uint32_t limit_us)
     int byte = uart_read();
     if (byte >= 0)
         return byte;
-    uint32_t start = timer_now_us();
+    timer_deadline_set(limit_us);
     do {
         byte = uart_read();
-    } while (byte < 0 && timer_now_us() - start < limit_us);
+    } while (byte < 0 && !timer_deadline_passed());
     return byte;
 }
 
@@ -119,8 +119,8 @@ static void await_offer(struct offer *offer)
     uint32_t window = 0;
     for (;;) {
         send_word(GET_PROG_INFO);
-        uint32_t start = timer_now_us();
-        while (timer_now_us() - start < ANNOUNCE_US) {
+        timer_deadline_set(ANNOUNCE_US);
+        while (!timer_deadline_passed()) {
             int byte = uart_read();
             if (byte < 0)
                 continue;

@@ -1,4 +1,5 @@
-/* timer.c: the free-running 1 MHz system timer. Contract: timer.h. Owns the system timer's counter. */
+/* timer.c: the free-running 1 MHz system timer. Contract: timer.h. Owns the system timer's counter
+ * and compare register 1. */
 #include "timer.h"
 
 #include "mmio.h"
@@ -8,6 +9,8 @@ struct timer_registers {
 };
 _Static_assert(offsetof(struct timer_registers, clo) == 0x04, "CLO");
 _Static_assert(offsetof(struct timer_registers, compare) == 0x0C, "C0");
+
+enum { DEADLINE = 1 }; /* the compare register in use */
 
 #define TIMER ((volatile struct timer_registers *)(PERIPHERAL_BASE + 0x3000u))
 
@@ -29,6 +32,22 @@ uint64_t timer_now64_us(void)
         low = mmio_read32(&TIMER->clo); /* the low word wrapped between the reads */
     mmio_barrier();
     return ((uint64_t)again << 32) | low;
+}
+
+void timer_deadline_set(uint32_t us)
+{
+    mmio_barrier();
+    mmio_write32(&TIMER->compare[DEADLINE], mmio_read32(&TIMER->clo) + us);
+    mmio_write32(&TIMER->cs, 1u << DEADLINE);
+    mmio_barrier();
+}
+
+int timer_deadline_passed(void)
+{
+    mmio_barrier();
+    uint32_t status = mmio_read32(&TIMER->cs);
+    mmio_barrier();
+    return (status >> DEADLINE & 1u) != 0;
 }
 
 void timer_wait_us(uint32_t us)

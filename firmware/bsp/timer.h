@@ -1,5 +1,6 @@
 /* timer.h: the free-running 1 MHz system timer.
- * Source: BCM2835 ARM Peripherals ch. 12. Reads only: the compare registers belong to nobody here. */
+ * Source: BCM2835 ARM Peripherals ch. 12.
+ * Compare register 1 serves the one deadline below; 0 and 2 belong to the GPU. */
 #ifndef TIMER_H
 #define TIMER_H
 
@@ -10,6 +11,13 @@ uint32_t timer_now_us(void);
 
 /* Microseconds since power-on, 64 bits. */
 uint64_t timer_now64_us(void);
+
+/* Starts the one deadline of the program, `us` microseconds from now (at least 2). Waiting for a match bit instead of
+ * comparing the counter costs one read of a register that stands still, here and in an emulator. */
+void timer_deadline_set(uint32_t us);
+
+/* Whether the deadline that was set last has passed. */
+int timer_deadline_passed(void);
 
 /* Busy-waits at least `us` microseconds. */
 void timer_wait_us(uint32_t us);

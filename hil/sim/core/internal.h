@@ -73,7 +73,7 @@ typedef struct {
     uint32_t aux_enables, mu_ier, mu_lcr, mu_mcr, mu_cntl, mu_baud, mu_scratch, mu_overrun;
 } uart_t;
 
-enum { POLL_LEV0, POLL_LEV1, POLL_FR, POLL_LSR, POLL_STAT, POLL_CHI, POLL_MAIL, POLL_CLO, POLL_KINDS };
+enum { POLL_LEV0, POLL_LEV1, POLL_FR, POLL_LSR, POLL_STAT, POLL_CHI, POLL_CS, POLL_MAIL, POLL_CLO, POLL_KINDS };
 
 /* Recognises a loop that only reads registers which do not change. */
 typedef struct {
@@ -234,6 +234,7 @@ uint64_t mmio_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
 void mmio_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
 uint64_t board_timer_us(const board_t *b, uint64_t now_ps);
 uint64_t board_timer_ps(const board_t *b, uint64_t timer_us);
+uint64_t board_timer_match_ps(board_t *b, uint64_t now_ps);
 void system_reset(board_t *b, uint32_t cause);
 uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps);
 void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);

@@ -43,6 +43,20 @@ static uint32_t timer_status(board_t *b, uint64_t now_ps) {
     return b->timer_matched;
 }
 
+/* When CS changes next by itself: the first compare register that the counter reaches. */
+uint64_t board_timer_match_ps(board_t *b, uint64_t now_ps) {
+    uint64_t next = NEVER;
+    timer_status(b, now_ps);
+    for (int i = 0; i < 4; i++) {
+        uint32_t until = b->timer_compare[i] - (uint32_t)b->timer_checked_us;
+        if (until != 0 && !(b->timer_matched & 1u << i)) {
+            uint64_t match = board_timer_ps(b, b->timer_checked_us + until);
+            next = match < next ? match : next;
+        }
+    }
+    return next;
+}
+
 /* ARM timer's free-running counter: core clock / (CTL[23:16] + 1). */
 static uint32_t arm_counter(const board_t *b, uint64_t now_ps) {
     if (!(b->armtimer_ctl & 1u << 9)) {
@@ -185,6 +199,7 @@ static int poll_kind(uint32_t offset) {
     case BLOCK_PL011 + 0x18: return POLL_FR;
     case BLOCK_AUX + 0x54: return POLL_LSR;
     case BLOCK_AUX + 0x64: return POLL_STAT;
+    case TIMER_CS: return POLL_CS;
     case TIMER_CLO: return POLL_CLO;
     case TIMER_CHI: return POLL_CHI;
     case 0xB898: case 0xB8B8: return POLL_MAIL;

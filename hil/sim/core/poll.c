@@ -57,6 +57,10 @@ static uint64_t wake_time(board_t *b, uint64_t now_ps) {
         uint64_t mail = mailbox_next_ps(b);
         wake = mail < wake ? mail : wake;
     }
+    if (p->seen_mask & 1u << POLL_CS) {
+        uint64_t match = board_timer_match_ps(b, now_ps);
+        wake = match < wake ? match : wake;
+    }
     if (p->seen_mask & (1u << POLL_CLO | 1u << POLL_CHI)) {
         uint64_t tick = board_timer_ps(b, board_timer_us(b, now_ps) + 1u);
         uint64_t step = (now_ps - p->start_ps) >> GROWTH_SHIFT;
