@@ -1,0 +1,72 @@
+/* board.h: what one board knows about itself. One instance, in main.c; everything else gets a pointer. */
+#ifndef BOARD_H
+#define BOARD_H
+
+#include <stdint.h>
+
+#include "link.h"
+#include "messages.h"
+#include "model.h"
+
+#define SHARD_ADDRESS 0x02000000u
+
+enum {
+    RANK_NONE = 0xFF,
+    BANK_COUNT = 2,
+    WORK_BYTES = 65536,  /* frames of link tests; hops of dim up to 8192 with their head */
+    TOKENS_MAX = 32768,  /* the longest context that a model may have */
+    PROMPT_TOKENS_MAX = PAYLOAD_BYTES_MAX / 2,
+    RING_PINS = 0x03FF3FF0, /* GPIO 4..13 and 16..25 */
+};
+
+/* struct msg_generate without its tail; the prompt is in struct board. */
+struct generate_request {
+    uint32_t flags, positions, timeout_ms, prompt_count;
+    float temperature, topp;
+    uint64_t rng_seed;
+};
+
+struct job {
+    uint32_t number;
+    uint8_t command;
+    uint8_t result; /* enum job_code */
+    uint8_t pending; /* accepted, not started: the response goes out first */
+    volatile uint8_t abort;
+    uint32_t progress, detail;
+    union {
+        struct msg_link_test link_test;
+        struct msg_loopback_test loopback;
+        struct msg_serve serve;
+        struct generate_request generate;
+    } request;
+};
+
+struct board {
+    uint32_t session;
+    uint64_t serial;
+    uint32_t revision, arm_memory_bytes, baud, reset_status;
+
+    struct model model;
+    uint8_t has_model;
+    uint8_t rank, world_size;
+    uint32_t shard_bytes, shard_crc32;
+    uint8_t shard_crc32_known;
+    char model_text[MODEL_ERROR_TEXT_BYTES]; /* why there is no model */
+
+    struct link links[BANK_COUNT];
+    struct job job;
+    uint16_t prompt[PROMPT_TOKENS_MAX];
+    uint16_t tokens[TOKENS_MAX];
+    uint32_t token_count;
+
+    uint8_t crash_asked, crash_kind;
+    uint8_t reboot_asked;
+    uint32_t reboot_from_us, reboot_delay_us;
+
+    _Alignas(8) uint8_t work[WORK_BYTES];
+};
+
+/* Serves the line: bytes, then commands that may be served now. Called in every wait. */
+void board_serve(struct board *board);
+
+#endif

@@ -1,0 +1,185 @@
+/* main.c: ring.img, one image for all ranks: start-up, identity, the main loop, the crash report.
+ * Who a board is comes from the shard that the GPU's firmware put at 0x2000000; without one it is nobody
+ * (rank 0xFF) and serves everything but the model. */
+#include "board.h"
+#include "commands.h"
+#include "console.h"
+#include "crc32.h"
+#include "exceptions.h"
+#include "gpio.h"
+#include "jobs.h"
+#include "mailbox.h"
+#include "mmu.h"
+#include "power.h"
+#include "runtime.h"
+#include "text.h"
+#include "timer.h"
+#include "uart.h"
+
+enum {
+    UART_CLOCK_DEFAULT_HZ = 48000000,
+    ARM_MEMORY_DEFAULT = 192 << 20, /* the smallest board, 256 MB, with the usual 64 MB for the GPU */
+    MIB = 1 << 20,
+    TAPS_PER_LAYER = 16,
+    TAPS_PER_POSITION = 8, /* embedding, head and hops */
+};
+
+static const struct link_bank banks[BANK_COUNT] = {
+    [BANK_DOWNSTREAM] = {.data = 0xFFu << 16, .clk = 1u << 24, .ack = 1u << 25, .shift = 16},
+    [BANK_UPSTREAM] = {.data = 0xFFu << 4, .clk = 1u << 12, .ack = 1u << 13, .shift = 4},
+};
+
+static struct board board;
+
+void board_serve(struct board *self)
+{
+    struct console_command command;
+    console_poll();
+    /* Commands that come behind an abort wait until the job has ended, instead of being told BUSY. */
+    while (!(self->job.result == JOB_RUNNING && (self->job.abort || self->job.pending)) && console_take(&command))
+        command_execute(self, &command);
+}
+
+static int serve_link(void *context)
+{
+    board_serve(context);
+    return ((struct board *)context)->job.abort;
+}
+
+static void serve_model(void *context) { board_serve(context); }
+
+static void find_board(struct board *self)
+{
+    self->reset_status = power_reset_status();
+    self->arm_memory_bytes = ARM_MEMORY_DEFAULT;
+    mailbox_arm_memory_bytes(&self->arm_memory_bytes);
+    mailbox_board_serial(&self->serial);
+    mailbox_board_revision(&self->revision);
+    mailbox_arm_clock_maximum();
+}
+
+static void find_uart(struct board *self)
+{
+    uint32_t clock_hz = UART_CLOCK_DEFAULT_HZ;
+    mailbox_clock_hz(MAILBOX_CLOCK_UART, &clock_hz);
+    self->baud = uart_init(clock_hz, UART_BAUD);
+}
+
+/* Arena: from the next MiB boundary behind the shard to the end of ARM memory. */
+static void find_model(struct board *self)
+{
+    const void *shard = (const void *)SHARD_ADDRESS;
+    uint32_t limit = self->arm_memory_bytes > SHARD_ADDRESS ? self->arm_memory_bytes - SHARD_ADDRESS : 0;
+    self->rank = RANK_NONE;
+    self->shard_bytes = limit ? model_shard_bytes(shard, limit) : 0;
+    if (!self->shard_bytes) {
+        text_print(self->model_text, sizeof self->model_text,
+                   "no shard at 0x%x; put one on the card with `initramfs FILE 0x2000000`", SHARD_ADDRESS);
+        return;
+    }
+    uint32_t arena = (SHARD_ADDRESS + self->shard_bytes + MIB - 1) & ~(uint32_t)(MIB - 1);
+    uint32_t arena_bytes = self->arm_memory_bytes > arena ? self->arm_memory_bytes - arena : 0;
+    const int32_t *words = shard;
+    uint32_t seq_len = (uint32_t)words[6];
+    uint32_t layers = (uint32_t)(words[11] - words[10]);
+    int error = model_init(&self->model, shard, self->shard_bytes, (void *)(uintptr_t)arena, arena_bytes,
+                           seq_len * (layers * TAPS_PER_LAYER + TAPS_PER_POSITION));
+    if (error) {
+        model_error_sentence(&self->model, error, self->model_text);
+        return;
+    }
+    self->has_model = 1;
+    self->rank = (uint8_t)self->model.rank;
+    self->world_size = (uint8_t)self->model.world_size;
+    self->model.service = serve_model;
+    self->model.service_context = self;
+}
+
+static void find_links(struct board *self)
+{
+    gpio_function(RING_PINS, GPIO_INPUT);
+    gpio_pull(RING_PINS, GPIO_PULL_DOWN);
+    for (uint32_t i = 0; i < BANK_COUNT; i++) {
+        link_init(&self->links[i], &banks[i], self->rank);
+        self->links[i].service = serve_link;
+        self->links[i].service_context = self;
+    }
+}
+
+static void announce(const struct board *self)
+{
+    static const uint8_t build_id[16] = {BUILD_ID_BYTES};
+    struct msg_ready ready = {.protocol = PROTOCOL_VERSION, .rank = self->rank, .world_size = self->world_size};
+    memcpy(ready.build_id, build_id, sizeof build_id);
+    console_event(EVENT_READY, &ready, sizeof ready);
+    console_log(LEVEL_INFO, "ring.img %s, %u MB for the ARM, %u baud", GIT_REVISION,
+                self->arm_memory_bytes / MIB, self->baud);
+    if (self->has_model)
+        console_log(LEVEL_INFO, "rank %u of %u, layers %u to %u, shard of %u bytes, arena %u of %u bytes",
+                    (uint32_t)self->rank, (uint32_t)self->world_size, self->model.layer_start,
+                    self->model.layer_end, self->shard_bytes, self->model.arena_needed_bytes,
+                    self->model.arena_bytes);
+    else
+        console_log(LEVEL_WARNING, "no model: %s", self->model_text);
+}
+
+static void copy_stack(struct msg_crashed *crashed, uint32_t sp)
+{
+    for (uint32_t i = 0; i < sizeof crashed->stack / sizeof crashed->stack[0]; i++) {
+        uint32_t address = sp + i * 4;
+        int readable = sp % 4 == 0 && address >= 0x8000u && address < board.arm_memory_bytes;
+        crashed->stack[i] = readable ? *(const uint32_t *)(uintptr_t)address : 0;
+    }
+}
+
+void exception_report(const struct exception_frame *frame, uint32_t fault_status, uint32_t fault_address)
+{
+    static const uint8_t build_id[16] = {BUILD_ID_BYTES};
+    struct msg_crashed crashed = {
+        .kind = (uint8_t)frame->kind,
+        .pc = frame->pc,
+        .lr = frame->lr,
+        .sp = frame->sp,
+        .cpsr = frame->cpsr,
+        .fault_status = fault_status,
+        .fault_address = fault_address,
+    };
+    gpio_function(RING_PINS, GPIO_INPUT); /* first: no line stays driven */
+    memcpy(crashed.registers, frame->registers, sizeof crashed.registers);
+    memcpy(crashed.build_id, build_id, sizeof crashed.build_id);
+    copy_stack(&crashed, frame->sp);
+    console_event(EVENT_CRASHED, &crashed, sizeof crashed);
+    console_flush();
+}
+
+static void do_what_was_asked(struct board *self)
+{
+    static const enum exception_kind kinds[] = {EXCEPTION_UNDEFINED, EXCEPTION_DATA_ABORT,
+                                                EXCEPTION_PREFETCH_ABORT};
+    if (self->job.pending)
+        job_run(self);
+    if (self->crash_asked) {
+        self->crash_asked = 0;
+        console_flush();
+        exception_provoke(kinds[self->crash_kind]);
+    }
+    if (self->reboot_asked && timer_now_us() - self->reboot_from_us >= self->reboot_delay_us) {
+        console_flush();
+        power_reset();
+    }
+}
+
+int main(void)
+{
+    crc32_init();
+    find_board(&board);
+    mmu_init(board.arm_memory_bytes);
+    find_uart(&board);
+    find_model(&board);
+    find_links(&board);
+    announce(&board);
+    for (;;) {
+        board_serve(&board);
+        do_what_was_asked(&board);
+    }
+}
