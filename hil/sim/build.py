@@ -49,7 +49,7 @@ class Target:
 
 
 _ELF = ("-shared", "-Wl,-Bsymbolic", "-lpthread", "-lm")
-_MACHO = ("-shared", "-Wl,-undefined,dynamic_lookup")
+_MACHO = ("-shared",)
 
 TARGETS = {
     "x86_64-linux": Target("x86_64-linux-gnu.2.28", ("manylinux2014_x86_64", "manylinux_2_28_x86_64"), ".so", _ELF),
