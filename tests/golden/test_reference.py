@@ -10,6 +10,7 @@ import pytest
 
 from golden import arithmetic
 from golden.forward import Forward
+from golden.make_digests import TINY, read_tiny
 from golden.reference import Deviation, deviations
 from golden.sampler import Sampler
 from golden.taps import NO_LAYER, Op, TapKey
@@ -49,6 +50,10 @@ def test_every_tap_is_within_its_bound(config: Config) -> None:
     found = run(random_weights(config, seed=4))
     assert first_wrong(found) == ""
     assert len(found) == POSITIONS * (4 + 16 * config.n_layers)
+
+
+def test_tiny_model_is_within_its_bounds() -> None:
+    assert first_wrong(run(read_tiny(TINY))) == ""
 
 
 def test_bounds_are_tight_enough_to_mean_something() -> None:

@@ -10,8 +10,10 @@ import pytest
 from model_build import ZIG, build_ring, first_difference, host_compiler, run_ring
 
 from golden import arithmetic
+from golden.digests import RUNS, load
 from golden.forward import Forward
 from golden.generate import generate
+from golden.make_digests import TINY, read_tiny
 from golden.weights import Config, Weights
 from hil.model.shard import write_shards
 from hil.model.synth import random_weights
@@ -62,6 +64,23 @@ def check_run(
 def test_every_tap_of_every_rank_equals_golden(program: Path, tmp_path: Path, name: str, world_size: int) -> None:
     weights = random_weights(SHAPES[name], seed=5)
     assert check_run(program, tmp_path, weights, world_size, 12, 1.0) == ""
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_tiny_model_gives_the_kept_digests(program: Path, tmp_path: Path, name: str) -> None:
+    kept, weights = load(name), read_tiny(TINY)
+    s = kept.settings
+    run = run_ring(
+        program,
+        write_shards(weights, 4, tmp_path),
+        prompt=s.prompt_tokens,
+        positions=s.positions,
+        temperature=s.temperature,
+        topp=s.topp,
+        seed=s.rng_seed,
+    )
+    assert first_difference(run, kept.generation, weights.config.n_layers, 4) == ""
+    assert run.tokens == kept.generation.tokens
 
 
 def test_layer_of_the_110m_shape_equals_golden(program: Path, tmp_path: Path) -> None:
