@@ -10,6 +10,12 @@ enum {
     CLAIM_READS = 2, /* the eight data lines do not rise in the same instant */
 };
 
+/* Goes on with the next state's access, unless the accesses are used up. */
+#define NEXT_ACCESS                                                                                                  \
+    if (accesses-- == 0)                                                                                             \
+        goto pause;                                                                                                  \
+    __attribute__((fallthrough))
+
 void link_tx_start(struct link_tx *tx, const struct link_bank *bank, const void *segment, uint32_t size_bytes,
                    int last)
 {
@@ -40,155 +46,171 @@ void link_rx_segment(struct link_rx *rx, void *segment, uint32_t size_bytes, int
 
 void link_rx_end(struct link_rx *rx) { rx->last = 1; }
 
+/* One access of the opening or the end of a burst; returns the next state. */
+static uint32_t tx_edge(struct link_tx *tx, uint32_t state)
+{
+    const struct link_bank *bank = &tx->bank;
+    switch (state) {
+    case TX_WAIT_GRANT:
+        tx->seen = port_level() & bank->ack ? (uint8_t)(tx->seen + 1) : 0;
+        return tx->seen == GRANT_READS ? TX_CLAIM_CLEAR : TX_WAIT_GRANT;
+    case TX_CLAIM_CLEAR:
+        port_clear(bank->clk | bank->data);
+        return TX_CLAIM_SET;
+    case TX_CLAIM_SET:
+        port_set(HANDSHAKE_CLAIM << bank->shift);
+        return TX_DRIVE_DATA;
+    case TX_DRIVE_DATA:
+        port_outputs(bank->data);
+        return TX_DRIVE_CLK;
+    case TX_DRIVE_CLK:
+        port_outputs(bank->clk);
+        return TX_WAIT_CLAIM_TAKEN;
+    case TX_WAIT_CLAIM_TAKEN:
+        return port_level() & bank->ack ? TX_WAIT_CLAIM_TAKEN : TX_PUT_ZEROS;
+    case TX_RELEASE_DATA:
+        port_inputs(bank->data);
+        return TX_RELEASE_CLK;
+    case TX_RELEASE_CLK: /* lowers CLK: whoever sees it low knows that nobody drives it */
+        port_inputs(bank->clk);
+        return TX_WAIT_RELEASED;
+    case TX_WAIT_RELEASED:
+        return port_level() & bank->ack ? TX_WAIT_RELEASED : TX_DONE;
+    default:
+        return TX_DONE;
+    }
+}
+
+/* The states of a byte fall through to each other, so that a peer that keeps up costs no dispatch. */
 enum handshake_step link_tx_step(struct link_tx *tx, uint32_t accesses)
 {
-    const struct link_bank bank = tx->bank;
+    const uint32_t data = tx->bank.data, clk = tx->bank.clk, ack = tx->bank.ack, shift = tx->bank.shift;
     const uint8_t *at = tx->at;
     uint32_t left = tx->left;
     uint32_t state = tx->state;
     enum handshake_step result = HANDSHAKE_PENDING;
 
-    for (; accesses && result == HANDSHAKE_PENDING; accesses--) {
+    while (accesses--) {
         switch (state) {
-        case TX_WAIT_GRANT:
-            tx->seen = port_level() & bank.ack ? (uint8_t)(tx->seen + 1) : 0;
-            if (tx->seen == GRANT_READS)
-                state = TX_CLAIM_CLEAR;
-            break;
-        case TX_CLAIM_CLEAR:
-            port_clear(bank.clk | bank.data);
-            state = TX_CLAIM_SET;
-            break;
-        case TX_CLAIM_SET:
-            port_set(HANDSHAKE_CLAIM << bank.shift);
-            state = TX_DRIVE_DATA;
-            break;
-        case TX_DRIVE_DATA:
-            port_outputs(bank.data);
-            state = TX_DRIVE_CLK;
-            break;
-        case TX_DRIVE_CLK:
-            port_outputs(bank.clk);
-            state = TX_WAIT_CLAIM_TAKEN;
-            break;
-        case TX_WAIT_CLAIM_TAKEN:
-            if (!(port_level() & bank.ack))
-                state = TX_PUT_ZEROS;
-            break;
         case TX_PUT_ZEROS: /* lowers CLK and changes data: ACK has shown that the byte before was read */
-            port_clear(bank.clk | ((~(uint32_t)*at << bank.shift) & bank.data));
+            port_clear(clk | ((~(uint32_t)*at << shift) & data));
             state = TX_PUT_ONES;
-            break;
+            NEXT_ACCESS;
         case TX_PUT_ONES:
-            port_set((uint32_t)*at++ << bank.shift);
+            port_set((uint32_t)*at++ << shift);
             state = TX_WAIT_ACK_LOW;
-            break;
+            NEXT_ACCESS;
         case TX_WAIT_ACK_LOW:
-            if (!(port_level() & bank.ack))
-                state = TX_RAISE_CLK;
-            break;
+            if (port_level() & ack)
+                continue;
+            state = TX_RAISE_CLK;
+            NEXT_ACCESS;
         case TX_RAISE_CLK:
-            port_set(bank.clk);
+            port_set(clk);
             state = TX_WAIT_ACK_HIGH;
-            break;
+            NEXT_ACCESS;
         case TX_WAIT_ACK_HIGH:
-            if (port_level() & bank.ack) {
-                state = TX_PUT_ZEROS;
-                if (--left == 0) {
-                    if (tx->last)
-                        state = TX_RELEASE_DATA;
-                    else
-                        result = HANDSHAKE_SEGMENT;
-                }
+            if (!(port_level() & ack))
+                continue;
+            state = TX_PUT_ZEROS;
+            if (--left)
+                continue;
+            if (!tx->last) {
+                result = HANDSHAKE_SEGMENT;
+                goto pause;
             }
-            break;
-        case TX_RELEASE_DATA:
-            port_inputs(bank.data);
-            state = TX_RELEASE_CLK;
-            break;
-        case TX_RELEASE_CLK: /* lowers CLK: whoever sees it low knows that nobody drives it */
-            port_inputs(bank.clk);
-            state = TX_WAIT_RELEASED;
-            break;
-        case TX_WAIT_RELEASED:
-            if (!(port_level() & bank.ack))
-                state = TX_DONE;
-            break;
+            state = TX_RELEASE_DATA;
+            continue;
         default:
-            result = HANDSHAKE_DONE;
-            break;
+            state = tx_edge(tx, state);
+            if (state == TX_DONE) {
+                result = HANDSHAKE_DONE;
+                goto pause;
+            }
+            continue;
         }
-        if (state == TX_DONE)
-            result = HANDSHAKE_DONE;
     }
+pause:
     tx->at = at;
     tx->left = left;
     tx->state = (uint8_t)state;
     return result;
 }
 
+/* One access of the opening or the end of a burst; returns the next state. */
+static uint32_t rx_edge(struct link_rx *rx, uint32_t state)
+{
+    const struct link_bank *bank = &rx->bank;
+    uint32_t level;
+    switch (state) {
+    case RX_WAIT_QUIET: /* nobody may hold a line when ACK is taken */
+        level = port_level() & (bank->data | bank->clk | bank->ack);
+        return level ? RX_WAIT_QUIET : RX_GRANT_SET;
+    case RX_GRANT_SET:
+        port_set(bank->ack);
+        return RX_GRANT_DRIVE;
+    case RX_GRANT_DRIVE:
+        port_outputs(bank->ack);
+        return RX_WAIT_CLAIM;
+    case RX_WAIT_CLAIM:
+        level = port_level() & bank->data;
+        rx->seen = level == HANDSHAKE_CLAIM << bank->shift ? (uint8_t)(rx->seen + 1) : 0;
+        return rx->seen == CLAIM_READS ? RX_LOWER_ACK : RX_WAIT_CLAIM;
+    case RX_RELEASE_ACK:
+        port_inputs(bank->ack);
+        return RX_DONE;
+    default:
+        return RX_DONE;
+    }
+}
+
 enum handshake_step link_rx_step(struct link_rx *rx, uint32_t accesses)
 {
-    const struct link_bank bank = rx->bank;
+    const uint32_t clk = rx->bank.clk, ack = rx->bank.ack, shift = rx->bank.shift;
     uint8_t *at = rx->at;
     uint32_t left = rx->left;
     uint32_t state = rx->state;
     enum handshake_step result = HANDSHAKE_PENDING;
 
-    for (; accesses && result == HANDSHAKE_PENDING; accesses--) {
+    while (accesses--) {
         switch (state) {
-        case RX_WAIT_QUIET: /* nobody may hold a line when ACK is taken */
-            if (!(port_level() & (bank.data | bank.clk | bank.ack)))
-                state = RX_GRANT_SET;
-            break;
-        case RX_GRANT_SET:
-            port_set(bank.ack);
-            state = RX_GRANT_DRIVE;
-            break;
-        case RX_GRANT_DRIVE:
-            port_outputs(bank.ack);
-            state = RX_WAIT_CLAIM;
-            break;
-        case RX_WAIT_CLAIM:
-            rx->seen = (port_level() & bank.data) == HANDSHAKE_CLAIM << bank.shift ? (uint8_t)(rx->seen + 1) : 0;
-            if (rx->seen == CLAIM_READS)
-                state = RX_TAKE_CLAIM;
-            break;
-        case RX_TAKE_CLAIM:
         case RX_LOWER_ACK:
-            port_clear(bank.ack);
+            port_clear(ack);
             state = RX_WAIT_CLK_HIGH;
-            break;
+            NEXT_ACCESS;
         case RX_WAIT_CLK_HIGH:
-            if (port_level() & bank.clk)
-                state = RX_SAMPLE;
-            break;
+            if (!(port_level() & clk))
+                continue;
+            state = RX_SAMPLE;
+            NEXT_ACCESS;
         case RX_SAMPLE: /* a read of its own: data may settle later than CLK */
-            *at = (uint8_t)(port_level() >> bank.shift);
+            *at = (uint8_t)(port_level() >> shift);
             at += rx->step;
             state = RX_RAISE_ACK;
-            if (--left == 0 && !rx->last)
+            if (--left == 0 && !rx->last) {
                 result = HANDSHAKE_SEGMENT;
-            break;
+                goto pause;
+            }
+            NEXT_ACCESS;
         case RX_RAISE_ACK:
-            port_set(bank.ack);
+            port_set(ack);
             state = RX_WAIT_CLK_LOW;
-            break;
+            NEXT_ACCESS;
         case RX_WAIT_CLK_LOW:
-            if (!(port_level() & bank.clk))
-                state = left == 0 && rx->last ? RX_RELEASE_ACK : RX_LOWER_ACK;
-            break;
-        case RX_RELEASE_ACK:
-            port_inputs(bank.ack);
-            state = RX_DONE;
-            break;
+            if (port_level() & clk)
+                continue;
+            state = left || !rx->last ? RX_LOWER_ACK : RX_RELEASE_ACK;
+            continue;
         default:
-            result = HANDSHAKE_DONE;
-            break;
+            state = rx_edge(rx, state);
+            if (state == RX_DONE) {
+                result = HANDSHAKE_DONE;
+                goto pause;
+            }
+            continue;
         }
-        if (state == RX_DONE)
-            result = HANDSHAKE_DONE;
     }
+pause:
     rx->at = at;
     rx->left = left;
     rx->state = (uint8_t)state;

@@ -55,12 +55,11 @@ enum link_rx_state {
     RX_GRANT_SET,
     RX_GRANT_DRIVE,
     RX_WAIT_CLAIM,
-    RX_TAKE_CLAIM,
+    RX_LOWER_ACK, /* also takes the claim */
     RX_WAIT_CLK_HIGH,
     RX_SAMPLE,
     RX_RAISE_ACK,
     RX_WAIT_CLK_LOW,
-    RX_LOWER_ACK,
     RX_RELEASE_ACK,
     RX_DONE,
 };
