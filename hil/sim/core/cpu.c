@@ -305,7 +305,8 @@ static int open_engine(board_t *b) {
         e = uc_hook_add(b->uc, &hook, UC_HOOK_INSN_INVALID, (void *)on_invalid_instruction, b, 1, 0);
     }
     if (e == UC_ERR_OK) {
-        e = uc_hook_add(b->uc, &hook, UC_HOOK_MEM_UNMAPPED, (void *)on_unmapped, b, 1, 0);
+        /* Bounded: a memory hook that covers RAM would send every store through Unicorn's slow path. */
+        e = uc_hook_add(b->uc, &hook, UC_HOOK_MEM_UNMAPPED, (void *)on_unmapped, b, b->setup.ram_bytes, UINT32_MAX);
     }
     if (e != UC_ERR_OK) {
         snprintf(b->sim->error, sizeof b->sim->error, "board %u: Unicorn: %s", b->index, uc_strerror(e));
