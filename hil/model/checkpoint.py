@@ -91,11 +91,11 @@ def unpack_header(data: bytes, where: str) -> Config:
     dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len = numbers
     shared = vocab_size > 0
     config = Config(dim, hidden_dim, n_layers, n_heads, n_kv_heads, abs(vocab_size), seq_len, shared)
-    check_config(config, where)
+    check_dimensions(config, where)
     return config
 
 
-def check_config(config: Config, where: str) -> None:
+def check_dimensions(config: Config, where: str) -> None:
     """Raise CheckpointError beginning with `where` unless the numbers can be a model within LIMITS."""
     for name, limit in LIMITS.items():
         value = getattr(config, name)
@@ -173,7 +173,7 @@ def write_checkpoint(weights: Weights, path: Path | str) -> None:
     Raises: CheckpointError if a tensor's shape is not what the config asks for.
     """
     path = Path(path)
-    check_config(weights.config, str(path))
+    check_dimensions(weights.config, str(path))
     shapes = tensor_shapes(weights.config)
     for name, shape in shapes.items():
         found = getattr(weights, name).shape

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from golden.weights import Config, F32Array, Weights
-from hil.model.checkpoint import check_config, pack_header, split_tensors, tensor_shapes
+from hil.model.checkpoint import check_dimensions, pack_header, split_tensors, tensor_shapes
 
 SHAPES = {
     "260K": Config(64, 172, 5, 8, 4, 512, 512),
@@ -42,7 +42,7 @@ def synthesize(shape: str | Config, path: Path | str, seed: int) -> Config:
     """
     config = shape if isinstance(shape, Config) else shape_config(shape)
     path = Path(path)
-    check_config(config, str(path))
+    check_dimensions(config, str(path))
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
@@ -57,7 +57,7 @@ def synthesize(shape: str | Config, path: Path | str, seed: int) -> Config:
 
 def random_weights(config: Config, seed: int) -> Weights:
     """Random weights in memory; the same config and seed give the same values."""
-    check_config(config, "random_weights")
+    check_dimensions(config, "random_weights")
     tensors = split_tensors(np.concatenate(list(_chunks(config, seed))), tensor_shapes(config))
     tensors.setdefault("wcls", tensors["tok_emb"])
     return Weights(config=config, **tensors)

@@ -50,14 +50,20 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def tiny() -> Weights:
-    return read_checkpoint(FIXTURES / "tiny.bin")
+    return in_float64(read_checkpoint(FIXTURES / "tiny.bin"))
+
+
+def in_float64(weights: Weights) -> Weights:
+    """The same numbers, wider: NumPy then converts nothing per product."""
+    tensors = {name: getattr(weights, name).astype(np.float64) for name in weights.__slots__ if name != "config"}
+    return Weights(config=weights.config, **tensors)
 
 
 def logits_of(weights: Weights, tokens: list[int]) -> np.ndarray:
     """A forward pass of its own, float64, all positions at once: (T, V). Independent of golden/forward.py."""
     c = weights.config
     count, pairs, group = len(tokens), c.head_size // 2, c.n_heads // c.n_kv_heads
-    turn = (weights.freq_cos + 1j * weights.freq_sin.astype(np.float64))[:count, None, :]
+    turn = (weights.freq_cos + 1j * weights.freq_sin)[:count, None, :]
     future = np.triu(np.full((count, count), -np.inf), 1)
 
     def norm(x: np.ndarray, gain: np.ndarray) -> np.ndarray:
@@ -68,20 +74,21 @@ def logits_of(weights: Weights, tokens: list[int]) -> np.ndarray:
         z = (pair[..., 0] + 1j * pair[..., 1]) * turn
         return np.stack((z.real, z.imag), -1).reshape(count, heads, c.head_size)
 
-    x = weights.tok_emb[tokens].astype(np.float64)
+    x = weights.tok_emb[tokens]
     for layer in range(c.n_layers):
         h = norm(x, weights.rms_att[layer])
         q = rotated(h @ weights.wq[layer].T, c.n_heads)
         k = rotated(h @ weights.wk[layer].T, c.n_kv_heads).repeat(group, axis=1)
         v = (h @ weights.wv[layer].T).reshape(count, c.n_kv_heads, c.head_size).repeat(group, axis=1)
-        scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(c.head_size) + future
+        scores = q.transpose(1, 0, 2) @ k.transpose(1, 2, 0) / np.sqrt(c.head_size) + future
         prob = np.exp(scores - scores.max(-1, keepdims=True))
         prob /= prob.sum(-1, keepdims=True)
-        x = x + np.einsum("hts,shd->thd", prob, v).reshape(count, c.dim) @ weights.wo[layer].T
+        mix = (prob @ v.transpose(1, 0, 2)).transpose(1, 0, 2)
+        x = x + mix.reshape(count, c.dim) @ weights.wo[layer].T
         h = norm(x, weights.rms_ffn[layer])
         gate = h @ weights.w1[layer].T
         x = x + (gate / (1 + np.exp(-gate)) * (h @ weights.w3[layer].T)) @ weights.w2[layer].T
-    return norm(x, weights.rms_final) @ weights.wcls.T.astype(np.float64)
+    return norm(x, weights.rms_final) @ weights.wcls.T
 
 
 def loss_of(weights: Weights, tokens: list[int]) -> float:
@@ -165,12 +172,12 @@ def test_unseen_stories_are_predicted_near_the_grammars_entropy(tiny: Weights, t
 
 def test_other_weights_do_not_predict_stories(tokenizer: Tokenizer) -> None:
     """The bound above can fail: random weights of the same shape are far from it."""
-    weights = random_weights(SHAPES["260K"], seed=1)
+    weights = in_float64(random_weights(SHAPES["260K"], seed=1))
     assert loss_of(weights, [*tokenizer.encode(next(stories(0xBEEF))), BOS]) > 10 * STORY_LOSS_MAX
 
 
-@pytest.mark.parametrize("seed", [None, 1, 2], ids=["greedy", "seed1", "seed2"])
-@pytest.mark.parametrize("prompt", ["", "Once upon a time", "There was once a brave boy named Max."])
+@pytest.mark.parametrize("seed", [None, 1], ids=["greedy", "seed1"])
+@pytest.mark.parametrize("prompt", ["", "There was once a brave boy named Max."])
 def test_generated_story_reads_as_english(tiny: Weights, tokenizer: Tokenizer, prompt: str, seed: int | None) -> None:
     tokens = tell(tiny, tokenizer, prompt, seed)
     text = tokenizer.decode_all([BOS, *tokens])
@@ -181,6 +188,6 @@ def test_generated_story_reads_as_english(tiny: Weights, tokenizer: Tokenizer, p
 
 
 def test_text_of_random_weights_does_not_read_as_english(tokenizer: Tokenizer) -> None:
-    weights = random_weights(SHAPES["260K"], seed=1)
+    weights = in_float64(random_weights(SHAPES["260K"], seed=1))
     text = tokenizer.decode_all([BOS, *tell(weights, tokenizer, "Once upon a time", seed=1, limit=80)])
     assert fraction_known(text) < 0.7, text
