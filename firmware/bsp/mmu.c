@@ -1,6 +1,7 @@
 /* mmu.c: identity map in 1 MiB sections. Contract: mmu.h. Owns the page table.
  * Descriptor bits (XP = 1): base 31:20, S 16, APX 15, TEX 14:12, AP 11:10, domain 8:5, XN 4, C 3, B 2, type 2.
  *   normal write-back  AP 01, C, B                  0x0040E
+ *   the same, for data AP 01, XN, C, B              0x0041E   everything but the image's own section
  *   shared device      AP 01, S, XN, B              0x10416
  * SCTLR.U is set: LDR and STR to unaligned addresses work instead of rotating silently; LDM, LDRD and VFP fault. */
 #include "mmu.h"
@@ -9,7 +10,8 @@
 
 enum {
     SECTION_BYTES = 1 << 20,
-    SECTION_NORMAL = 0x0040E,
+    SECTION_CODE = 0x0040E,
+    SECTION_DATA = 0x0041E,
     SECTION_DEVICE = 0x10416,
     SCTLR_M = 1 << 0,
     SCTLR_C = 1 << 2,
@@ -19,16 +21,19 @@ enum {
     SCTLR_XP = 1 << 23,
 };
 
+extern const char __image_start[]; /* layout.ld */
+
 static _Alignas(16384) uint32_t page_table[4096];
 
 void mmu_init(uint32_t ram_bytes)
 {
     uint32_t ram_sections = ram_bytes / SECTION_BYTES;
+    uint32_t code_section = (uint32_t)(uintptr_t)__image_start / SECTION_BYTES;
     for (uint32_t i = 0; i < 4096; i++) {
         uint32_t base = i << 20;
         uint32_t kind = 0;
         if (i < ram_sections && base < PERIPHERAL_BASE)
-            kind = base | SECTION_NORMAL;
+            kind = base | (i == code_section ? SECTION_CODE : SECTION_DATA);
         else if (base >= PERIPHERAL_BASE && base < PERIPHERAL_END)
             kind = base | SECTION_DEVICE;
         page_table[i] = kind;
