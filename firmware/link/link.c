@@ -384,8 +384,9 @@ enum link_status link_poll(struct link *link)
         return LINK_PENDING;
     }
     int out = is_sender(link);
-    enum handshake_step step = out ? link_tx_step(&link->tx, link->accesses_per_poll)
-                                   : link_rx_step(&link->rx, link->accesses_per_poll);
+    int opening = out ? link->tx.state == TX_WAIT_GRANT : link->rx.state == RX_WAIT_CLAIM;
+    uint32_t accesses = opening ? LINK_ACCESSES_OPENING : link->accesses_per_poll;
+    enum handshake_step step = out ? link_tx_step(&link->tx, accesses) : link_rx_step(&link->rx, accesses);
     if (step == HANDSHAKE_SEGMENT)
         return out ? next_segment_out(link) : next_segment_in(link);
     return step == HANDSHAKE_DONE ? burst_over(link) : check_limit(link);

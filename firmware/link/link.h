@@ -17,6 +17,7 @@ enum {
     LINK_SETTLE_US = 5,         /* a released line falls within 2 us through two 50 kOhm pull-downs */
     LINK_REOPEN_FACTOR = 10,    /* limit for opening again after a fault, in phase limits */
     LINK_ACCESSES_PER_POLL = 256, /* between looks at the clock and calls of service */
+    LINK_ACCESSES_OPENING = 8,    /* the same while no burst runs: nobody is in a hurry then, and service is */
 };
 
 enum link_frame_type {

@@ -9,7 +9,7 @@
 
 #include "internal.h"
 
-enum { INSTRUCTIONS_PER_READ_MAX = 48, GROWTH_SHIFT = 6 };
+enum { INSTRUCTIONS_PER_READ_MAX = 48, READS_PER_ROUND_MAX = 512, GROWTH_SHIFT = 6 };
 
 void poll_break(board_t *b) {
     b->poll.seen_mask = 0;
@@ -122,7 +122,10 @@ bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps) {
     if (p->reads == 0) {
         p->start_ps = now_ps;
     }
-    bool take_anchor = p->seen_mask == 0 || (kind == POLL_CLO && p->anchor != POLL_CLO);
+    /* The anchor is one read of the loop, told from others of its kind by its block. A read before the loop that became
+     * the anchor does not come again: then another takes its place. */
+    bool lost = p->reads - p->anchor_reads >= READS_PER_ROUND_MAX;
+    bool take_anchor = p->seen_mask == 0 || (kind == POLL_CLO && p->anchor != POLL_CLO) || (kind == p->anchor && lost);
     p->value[kind] = value;
     p->seen_mask |= bit;
     p->reads++;
@@ -138,7 +141,7 @@ bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps) {
         p->have_registers = false;
         return false;
     }
-    return kind == p->anchor && anchor_read(b, value, now_ps);
+    return kind == p->anchor && b->block_pc == p->anchor_block && anchor_read(b, value, now_ps);
 }
 
 void poll_resampled(board_t *b, uint32_t kind, uint32_t value) {
