@@ -124,6 +124,7 @@ static void pad_level(board_t *b, uint32_t pin, uint8_t level, uint64_t now_ps, 
         b->unknown_before = b->unknown;
         b->level_ps = now_ps;
         b->level_writer = writer;
+        sched_change(b, now_ps);
     }
     uint64_t bit = 1ull << pin;
     b->level = level == LEVEL_HIGH ? b->level | bit : b->level & ~bit;

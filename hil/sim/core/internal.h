@@ -80,6 +80,7 @@ typedef struct {
     uint32_t seen_mask;
     uint32_t value[POLL_KINDS];
     uint32_t anchor, anchor_block;
+    uint32_t patience; /* reads without the anchor after which another one is chosen */
     uint32_t reads;        /* since the streak began */
     uint32_t anchor_reads; /* `reads` at the last anchor read */
     uint32_t period_reads;
@@ -133,6 +134,7 @@ typedef struct board {
     uint64_t window_ticks; /* leave generated code when ticks reach this */
     uint64_t window_ps;
     uint64_t read_ticks, write_ticks;
+    uint64_t write_ps; /* no board changes a pad sooner than this after a read */
     uint64_t wake_ps; /* of a sleeper */
     uint64_t sleep_period_ticks;
     uint64_t sleep_period_charged;
@@ -181,7 +183,8 @@ struct sim {
     uint64_t seed;
     sim_boot_fn boot;
     board_t *boards;
-    uint64_t key[SIM_BOARDS_MAX]; /* earliest time at which the board can act */
+    uint64_t key[SIM_BOARDS_MAX];   /* earliest time at which the board can act */
+    uint64_t slack[SIM_BOARDS_MAX]; /* what follows its key before it can change a pad: it reads first */
     uint64_t due[SIM_BOARDS_MAX]; /* when the adapter hands a packet to the host */
     uint64_t due_min;
     uint64_t now_ps, until_ps;
@@ -211,10 +214,11 @@ static inline uint64_t board_now(const board_t *b) {
 }
 void board_set_clock(board_t *b, uint32_t arm_hz);
 void sched_window(board_t *b);        /* the window is used up: let others run */
-void sched_sync(board_t *b);          /* returns when the board may act at its time, or is killed */
+void sched_sync(board_t *b, bool reading); /* returns when the board may act at its time, or is killed */
 void sched_sleep(board_t *b, uint64_t wake_ps, uint64_t period_ticks, uint64_t period_charged);
 void sched_wake(board_t *b, uint64_t event_ps);
 void sched_leave(board_t *b);         /* the coroutine has ended or halted; never returns */
+void sched_change(board_t *b, uint64_t change_ps); /* a pad of the board changes; it may not have got there yet */
 void sched_due(board_t *b, uint64_t due_ps);
 void sched_watchdog(board_t *b);      /* watchdog_ps changed */
 

@@ -216,22 +216,21 @@ static uint32_t read_register(board_t *b, uint32_t offset, uint64_t now_ps) {
     }
 }
 
-static void access_begin(board_t *b, uint64_t ticks, bool shared) {
+static void access_begin(board_t *b, uint64_t ticks, bool shared, bool reading) {
     b->ticks += ticks;
     b->charged_ticks += ticks;
     if (b->ticks >= b->window_ticks) {
         sched_window(b);
     }
     if (shared) {
-        sched_sync(b);
+        sched_sync(b, reading);
     }
 }
 
 static uint32_t polled(board_t *b, uint32_t kind, uint32_t offset, uint32_t value, uint64_t now_ps) {
     if (kind <= POLL_LEV1) {
-        bool noisy;
-        gpio_levels(b, kind == POLL_LEV1, now_ps, &noisy);
-        if (noisy) { /* every read can differ */
+        uint32_t shift = kind == POLL_LEV1 ? 32u : 0u;
+        if ((uint32_t)((b->unknown | b->unknown_before) >> shift) != 0) { /* every read can differ */
             poll_break(b);
             return value;
         }
@@ -239,7 +238,7 @@ static uint32_t polled(board_t *b, uint32_t kind, uint32_t offset, uint32_t valu
     if (!poll_note(b, kind, value, now_ps) || b->kill) {
         return value;
     }
-    sched_sync(b);
+    sched_sync(b, true);
     if (b->kill) {
         return 0;
     }
@@ -256,7 +255,7 @@ uint64_t mmio_read(uc_engine *uc, uint64_t offset64, unsigned size, void *user) 
     }
     uint32_t offset = (uint32_t)offset64 & 0xFFFFFCu;
     bool shared = (offset & 0xFFF000u) == BLOCK_GPIO;
-    access_begin(b, b->read_ticks, shared);
+    access_begin(b, b->read_ticks, shared, true);
     if (b->kill) {
         return 0;
     }
@@ -284,7 +283,7 @@ void mmio_write(uc_engine *uc, uint64_t offset64, unsigned size, uint64_t value6
     uint32_t offset = (uint32_t)offset64 & 0xFFFFFCu;
     uint32_t value = (uint32_t)value64;
     bool shared = (offset & 0xFFF000u) == BLOCK_GPIO;
-    access_begin(b, b->write_ticks, shared);
+    access_begin(b, b->write_ticks, shared, false);
     if (b->kill) {
         return;
     }

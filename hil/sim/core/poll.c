@@ -15,6 +15,7 @@ void poll_break(board_t *b) {
     b->poll.seen_mask = 0;
     b->poll.reads = 0;
     b->poll.period_reads = 0;
+    b->poll.patience = 2;
     b->poll.have_registers = false;
 }
 
@@ -122,9 +123,12 @@ bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps) {
     if (p->reads == 0) {
         p->start_ps = now_ps;
     }
-    /* The anchor is one read of the loop, told from others of its kind by its block. A read before the loop that became
-     * the anchor does not come again: then another takes its place. */
-    bool lost = p->reads - p->anchor_reads >= READS_PER_ROUND_MAX;
+    /* The anchor is one read of the loop, told from others of its kind by its block. A read before the loop that
+     * became the anchor does not come again: then another takes its place, after twice as many reads each time. */
+    bool lost = p->reads - p->anchor_reads >= p->patience;
+    if (lost && p->patience < READS_PER_ROUND_MAX) {
+        p->patience *= 2;
+    }
     bool take_anchor = p->seen_mask == 0 || (kind == POLL_CLO && p->anchor != POLL_CLO) || (kind == p->anchor && lost);
     p->value[kind] = value;
     p->seen_mask |= bit;

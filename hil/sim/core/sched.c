@@ -1,8 +1,10 @@
 /* sched.c: which board runs next, and until when.
  *
- * Conservative discrete events: shared state (pads) is touched in order of (time, board index). The board
- * with the smallest key runs; it may go on while its time stays below everybody else's key. A sleeper's key
- * is the time of the event that it waits for, so it holds nobody back. */
+ * Conservative discrete events: shared state (pads) changes in order of (time, board index). The board with
+ * the smallest key runs; it may go on until somebody else could change a pad. A board that is about to read
+ * cannot do so before its read and the bus time of a write are over, and its pads remember the levels
+ * before the last change, so that little may be overtaken. A sleeper's key is the time of the event that it
+ * waits for, so it holds nobody back. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,7 @@ void board_set_clock(board_t *b, uint32_t arm_hz) {
     b->ps_per_tick_q32 = (uint64_t)(ps_per_tick * 4294967296.0 + 0.5);
     b->read_ticks = (uint64_t)MMIO_READ_NS * 4u * (arm_hz / 1000000u) / 1000u;
     b->write_ticks = (uint64_t)MMIO_WRITE_NS * 4u * (arm_hz / 1000000u) / 1000u;
+    b->write_ps = (uint64_t)(((unsigned __int128)b->write_ticks * b->ps_per_tick_q32) >> 32);
     b->window_ps = 0;
 }
 
@@ -47,33 +50,25 @@ static uint64_t add_saturating(uint64_t a, uint64_t d) {
     return a > NEVER - d ? NEVER : a + d;
 }
 
-/* The board with the smallest (key, index); *limit: what it must stay below, *others: the smallest other key. */
+/* The board with the smallest (key, index); *limit: what its time must stay below; *others: the smallest other key. */
 static board_t *pick(sim_t *sim, uint64_t *limit_out, uint64_t *others_out) {
     uint32_t best = 0;
-    uint64_t best_key = sim->key[0];
-    uint64_t second = NEVER;
     for (uint32_t i = 1; i < sim->board_count; i++) {
-        uint64_t key = sim->key[i];
-        if (key < best_key) {
-            second = best_key;
-            best_key = key;
-            best = i;
-        } else if (key < second) {
-            second = key;
-        }
-    }
-    uint64_t limit = second;
-    if (second != NEVER) {
-        /* Ties go to the smaller index: equal times are allowed when every other tied board comes later. */
-        bool first_on_tie = true;
-        for (uint32_t i = 0; i < best; i++) {
-            first_on_tie = first_on_tie && sim->key[i] != second;
-        }
-        limit = second + (first_on_tie ? 1u : 0u);
+        best = sim->key[i] < sim->key[best] ? i : best;
     }
     uint64_t events = sim->due_min < sim->until_ps ? sim->due_min : sim->until_ps;
-    *limit_out = limit < events ? limit : events;
-    *others_out = second < events ? second : events;
+    uint64_t limit = events, others = events;
+    for (uint32_t i = 0; i < sim->board_count; i++) {
+        if (i != best) {
+            uint64_t key = sim->key[i];
+            others = key < others ? key : others;
+            /* Equal times go to the smaller index. */
+            key = add_saturating(key, sim->slack[i] ? sim->slack[i] : i > best ? 1u : 0u);
+            limit = key < limit ? key : limit;
+        }
+    }
+    *limit_out = limit;
+    *others_out = others;
     return &sim->boards[best];
 }
 
@@ -99,6 +94,7 @@ static void sleeper_resume(board_t *b, uint64_t event_ps) {
     b->state = SIM_RUNNING;
     b->wake_ps = NEVER;
     b->sim->key[b->index] = board_now(b);
+    b->sim->slack[b->index] = 0;
 }
 
 static void enter(sim_t *sim, board_t *next, uint64_t limit, uint64_t others) {
@@ -138,7 +134,7 @@ static void reschedule(board_t *b) {
     }
 }
 
-void sched_sync(board_t *b) {
+void sched_sync(board_t *b, bool reading) {
     sim_t *sim = b->sim;
     for (;;) {
         uint64_t now = board_now(b);
@@ -146,6 +142,7 @@ void sched_sync(board_t *b) {
             return;
         }
         sim->key[b->index] = now < b->watchdog_ps ? now : b->watchdog_ps;
+        sim->slack[b->index] = reading && b->level_ps <= now && now < b->watchdog_ps ? b->write_ps : 0;
         reschedule(b);
         if (sim->running == b && sim->key[b->index] >= sim->limit_ps) {
             /* Cannot happen: the picked board is below the limit. Guard against an endless loop. */
@@ -160,6 +157,7 @@ void sched_window(board_t *b) {
     while (!b->kill && board_now(b) >= b->window_ps) {
         uint64_t now = board_now(b);
         sim->key[b->index] = now < b->watchdog_ps ? now : b->watchdog_ps;
+        sim->slack[b->index] = 0;
         uint64_t window = b->window_ps;
         reschedule(b);
         if (b->window_ps == window && sim->running == b && board_now(b) >= window) {
@@ -182,6 +180,7 @@ void sched_sleep(board_t *b, uint64_t wake_ps, uint64_t period_ticks, uint64_t p
     b->wake_ps = wake_ps;
     b->state = SIM_SLEEPING;
     b->sim->key[b->index] = wake_ps;
+    b->sim->slack[b->index] = 0;
     do {
         reschedule(b);
     } while (b->state == SIM_SLEEPING && !b->kill);
@@ -205,6 +204,15 @@ void sched_wake(board_t *b, uint64_t event_ps) {
         if (window < running->window_ps) {
             window_set(running, window);
         }
+    }
+}
+
+void sched_change(board_t *b, uint64_t change_ps) {
+    sim_t *sim = b->sim;
+    uint64_t key = sim->key[b->index];
+    if (b->state == SIM_RUNNING && b != sim->running && key <= change_ps) {
+        sim->slack[b->index] = 0; /* its pads remember one change only: it goes first now */
+        sim->limit_ps = key < sim->limit_ps ? key : sim->limit_ps;
     }
 }
 
@@ -267,6 +275,7 @@ static void board_boot(board_t *b, uint32_t cause, uint64_t delay_ps) {
     b->core_hz = b->plan.core_hz;
     b->uart_hz = b->plan.uart_hz;
     b->start_ps = add_saturating(sim->now_ps, b->plan.delay_ps + delay_ps);
+    sim->slack[b->index] = 0;
     sim->key[b->index] = b->start_ps;
 }
 
