@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hil.errors import RigError
@@ -34,10 +35,14 @@ def serve_ptys(session: Session, *, folder: Path, real_time: bool) -> int:
     (folder / RIG_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
     for rank in range(config.world_size):
         simulation.power_on(rank)
-    print(f"{config.world_size} boards at {folder}/pi0 .. pi{config.world_size - 1}, seed {session.settings.seed:#x}")
-    print(f"try: hil generate --rig {folder / RIG_FILE}      (Ctrl-C here ends it)", flush=True)
+
+    def ready(_: Sequence[str]) -> None:
+        seed = session.settings.seed
+        print(f"{config.world_size} boards at {folder}/pi0 .. pi{config.world_size - 1}, seed {seed:#x}")
+        print(f"try: hil generate --rig {folder / RIG_FILE}      (Ctrl-C here ends it)", flush=True)
+
     try:
-        serve(simulation, links, real_time=real_time)
+        serve(simulation, links, ready=ready, paced=real_time)
     finally:
         simulation.close()
     return 0
