@@ -155,9 +155,7 @@ def git_revision(folder: Path) -> str:
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
-            )
+            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
         except OSError:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
@@ -253,9 +251,7 @@ def _build_into(folder: Path, name: str, compiler: Compiler, macros: Mapping[str
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _compile_and_link(
-    work: Path, name: str, compiler: Compiler, macros: Mapping[str, str], root: Path
-) -> Path:
+def _compile_and_link(work: Path, name: str, compiler: Compiler, macros: Mapping[str, str], root: Path) -> Path:
     (work / "messages.h").write_text(c_header())
     sources = _sources(root, name)
     prefix = [
@@ -281,9 +277,7 @@ def _compile_and_link(
     return elf
 
 
-def _link_command(
-    compiler: Compiler, name: str, root: Path, objects: Sequence[Path], elf: Path
-) -> list[str]:
+def _link_command(compiler: Compiler, name: str, root: Path, objects: Sequence[Path], elf: Path) -> list[str]:
     base, limit = _BASES[name]
     script = [f"--defsym=IMAGE_BASE={base:#x}", f"--defsym=IMAGE_LIMIT={limit:#x}"]
     tail = ["-T", str(root / "layout.ld"), *map(str, objects), "-o", str(elf)]
@@ -330,7 +324,8 @@ def _function_at(file: ELFFile, address: int) -> str | None:
         start = symbol["st_value"]
         size = symbol["st_size"]
         kind = symbol["st_info"]["type"]
-        named = kind == "STT_FUNC" or (kind == "STT_NOTYPE" and not symbol.name.startswith("$"))
+        # Labels of assembly have no type; neither have mapping symbols ($a, $d) and the linker script's (__bss_start).
+        named = kind == "STT_FUNC" or (kind == "STT_NOTYPE" and not symbol.name.startswith(("$", "__")))
         if not named or not symbol.name or start > address or (size and address >= start + size):
             continue
         if symbol["st_shndx"] in ("SHN_ABS", "SHN_UNDEF"):

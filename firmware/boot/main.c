@@ -17,11 +17,11 @@
 #define UART_BAUD 115200u
 #endif
 
-#define LOAD_ADDRESS        0x8000u
-#define BOOTLOADER_ADDRESS  0x200000u
-#define ANNOUNCE_US         300000u
-#define STALL_US            2000000u
-#define UART_CLOCK_DEFAULT  48000000u
+#define LOAD_ADDRESS       0x8000u
+#define BOOTLOADER_ADDRESS 0x200000u
+#define ANNOUNCE_US        300000u
+#define STALL_US           2000000u
+#define UART_CLOCK_DEFAULT 48000000u
 
 enum boot_word {
     GET_PROG_INFO = 0x11112222,
@@ -159,7 +159,8 @@ static int load(struct offer *offer)
 {
     await_offer(offer);
     if (!offer_fits(offer)) {
-        print(sentence("boot: only images at 0x8000 that end below 0x200000 fit; refused size", offer->size_bytes));
+        print(sentence("boot: only images at 0x8000 that end below 0x200000 fit; refused size",
+                       offer->size_bytes));
         send_word(BOOT_ERROR);
         return 0;
     }

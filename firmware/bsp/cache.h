@@ -4,7 +4,9 @@
 
 #include <stdint.h>
 
-enum { CACHE_LINE_BYTES = 32 };
+enum {
+    CACHE_LINE_BYTES = 32
+};
 
 /* Cleans and invalidates the data cache lines that hold [address, address + size). */
 static inline void cache_clean_invalidate(uintptr_t address, uint32_t size_bytes)

@@ -5,11 +5,13 @@
 
 #include "gpio_registers.h"
 
-#define PADS_0_27     ((volatile uint32_t *)(PERIPHERAL_BASE + 0x10002Cu))
-#define PADS_PASSWORD 0x5A000000u
+#define PADS_0_27            ((volatile uint32_t *)(PERIPHERAL_BASE + 0x10002Cu))
+#define PADS_PASSWORD        0x5A000000u
 #define PADS_SLEW_HYSTERESIS 0x18u
 
-enum { PULL_SETUP_LOOPS = 300 }; /* the manual asks for 150 cycles; a loop is at least one */
+enum {
+    PULL_SETUP_LOOPS = 300
+}; /* the manual asks for 150 cycles; a loop is at least one */
 
 void gpio_function(uint64_t pin_mask, enum gpio_function function)
 {

@@ -16,11 +16,11 @@ _Static_assert(offsetof(struct mailbox_registers, write_status) == 0x38, "MAIL1_
 
 #define MAILBOX ((volatile struct mailbox_registers *)(PERIPHERAL_BASE + 0xB880u))
 
-#define STATUS_FULL    0x80000000u
-#define STATUS_EMPTY   0x40000000u
-#define REPLY_OK       0x80000000u
-#define TAG_REPLY      0x80000000u
-#define BUS_CACHED     0x40000000u /* SDRAM as the GPU sees it, through its L2 (the BCM2835's default) */
+#define STATUS_FULL     0x80000000u
+#define STATUS_EMPTY    0x40000000u
+#define REPLY_OK        0x80000000u
+#define TAG_REPLY       0x80000000u
+#define BUS_CACHED      0x40000000u /* SDRAM as the GPU sees it, through its L2 (the BCM2835's default) */
 #define ANSWER_LIMIT_US 100000u
 
 enum {

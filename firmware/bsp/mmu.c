@@ -39,15 +39,15 @@ void mmu_init(uint32_t ram_bytes)
         page_table[i] = kind;
     }
     uint32_t zero = 0;
-    __asm__ volatile("mcr p15, 0, %0, c7, c7, 0" ::"r"(zero) : "memory");   /* invalidate both caches */
-    __asm__ volatile("mcr p15, 0, %0, c8, c7, 0" ::"r"(zero) : "memory");   /* invalidate TLBs */
+    __asm__ volatile("mcr p15, 0, %0, c7, c7, 0" ::"r"(zero) : "memory"); /* invalidate both caches */
+    __asm__ volatile("mcr p15, 0, %0, c8, c7, 0" ::"r"(zero) : "memory"); /* invalidate TLBs */
     mmio_sync();
-    __asm__ volatile("mcr p15, 0, %0, c2, c0, 2" ::"r"(zero));              /* TTBCR: TTBR0 only */
+    __asm__ volatile("mcr p15, 0, %0, c2, c0, 2" ::"r"(zero)); /* TTBCR: TTBR0 only */
     __asm__ volatile("mcr p15, 0, %0, c2, c0, 0" ::"r"((uint32_t)(uintptr_t)page_table));
-    __asm__ volatile("mcr p15, 0, %0, c3, c0, 0" ::"r"(1));                 /* domain 0: client, XN holds */
+    __asm__ volatile("mcr p15, 0, %0, c3, c0, 0" ::"r"(1)); /* domain 0: client, XN holds */
     uint32_t sctlr;
     __asm__ volatile("mrc p15, 0, %0, c1, c0, 0" : "=r"(sctlr));
     sctlr |= SCTLR_M | SCTLR_C | SCTLR_Z | SCTLR_I | SCTLR_U | SCTLR_XP;
     __asm__ volatile("mcr p15, 0, %0, c1, c0, 0" ::"r"(sctlr) : "memory");
-    __asm__ volatile("mcr p15, 0, %0, c7, c5, 4" ::"r"(zero) : "memory");   /* prefetch flush */
+    __asm__ volatile("mcr p15, 0, %0, c7, c5, 4" ::"r"(zero) : "memory"); /* prefetch flush */
 }

@@ -10,7 +10,9 @@ struct timer_registers {
 _Static_assert(offsetof(struct timer_registers, clo) == 0x04, "CLO");
 _Static_assert(offsetof(struct timer_registers, compare) == 0x0C, "C0");
 
-enum { DEADLINE = 1 }; /* the compare register in use */
+enum {
+    DEADLINE = 1
+}; /* the compare register in use */
 
 #define TIMER ((volatile struct timer_registers *)(PERIPHERAL_BASE + 0x3000u))
 

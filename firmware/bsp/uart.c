@@ -42,7 +42,8 @@ uint32_t uart_init(uint32_t clock_hz, uint32_t baud)
 {
     uint32_t divisor = (clock_hz * 4u + baud / 2) / baud;
     if (clock_hz > 0xFFFFFFFFu / 4u - baud)
-        divisor = (clock_hz / baud) * 4u; /* a clock of 1 GHz, seen with 2018 firmware: coarse but no overflow */
+        divisor =
+            (clock_hz / baud) * 4u; /* a clock of 1 GHz, seen with 2018 firmware: coarse but no overflow */
     if (divisor < 64)
         divisor = 64;
     uart_flush();

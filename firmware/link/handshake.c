@@ -11,9 +11,9 @@ enum {
 };
 
 /* Goes on with the next state's access, unless the accesses are used up. */
-#define NEXT_ACCESS                                                                                                  \
-    if (accesses-- == 0)                                                                                             \
-        goto pause;                                                                                                  \
+#define NEXT_ACCESS                                                                                          \
+    if (accesses-- == 0)                                                                                     \
+        goto pause;                                                                                          \
     __attribute__((fallthrough))
 
 void link_tx_start(struct link_tx *tx, const struct link_bank *bank, const void *segment, uint32_t size_bytes,

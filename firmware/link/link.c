@@ -14,7 +14,10 @@ enum {
     ROLE_NONE = 0xFF,
 };
 
-static uint32_t all_pins(const struct link *link) { return link->bank.data | link->bank.clk | link->bank.ack; }
+static uint32_t all_pins(const struct link *link)
+{
+    return link->bank.data | link->bank.clk | link->bank.ack;
+}
 
 void link_init(struct link *link, const struct link_bank *bank, uint8_t rank)
 {
@@ -164,7 +167,8 @@ static uint32_t limit_us(const struct link *link, uint32_t phase)
 {
     if (!is_opening(phase) || link->stage == STAGE_ANSWER_IN || link->stage == STAGE_ANSWER_OUT)
         return link->phase_limit_us;
-    return link->attempt == 1 || link->patient ? link->open_limit_us : link->phase_limit_us * LINK_REOPEN_FACTOR;
+    return link->attempt == 1 || link->patient ? link->open_limit_us
+                                               : link->phase_limit_us * LINK_REOPEN_FACTOR;
 }
 
 /* Bytes of the burst that are through; the one in progress has this index. */
@@ -272,7 +276,8 @@ static enum link_status header_in(struct link *link)
     }
     link->burst_done = LINK_HEADER_BYTES;
     link->burst_bytes = LINK_HEADER_BYTES + header->length + LINK_CRC_BYTES;
-    link_rx_segment(&link->rx, link->is_new ? link->buffer : &link->discard, header->length, !link->is_new, 0);
+    link_rx_segment(&link->rx, link->is_new ? link->buffer : &link->discard, header->length, !link->is_new,
+                    0);
     return LINK_PENDING;
 }
 
@@ -292,7 +297,8 @@ static enum link_status frame_in(struct link *link)
     link->verdict = ANSWER_GOOD;
     if (!link->is_new) {
         link->counts.duplicates++;
-    } else if (header->length && link->payload_crc != crc32_update(CRC32_START, link->buffer, header->length)) {
+    } else if (header->length &&
+               link->payload_crc != crc32_update(CRC32_START, link->buffer, header->length)) {
         link->verdict = ANSWER_BAD;
         link->counts.bad_payloads++;
     } else {
@@ -365,7 +371,8 @@ static enum link_status burst_over(struct link *link)
 static enum link_status check_limit(struct link *link)
 {
     uint32_t now_us = port_now_us();
-    uint32_t mark = is_sender(link) ? link->tx.left << 8 | link->tx.state : link->rx.left << 8 | link->rx.state;
+    uint32_t mark =
+        is_sender(link) ? link->tx.left << 8 | link->tx.state : link->rx.left << 8 | link->rx.state;
     if (mark != link->mark) {
         link->mark = mark;
         link->since_us = now_us;

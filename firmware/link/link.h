@@ -14,10 +14,10 @@ enum {
     LINK_CRC_BYTES = 4,
     LINK_ATTEMPTS_MAX = 8,
     LINK_PHASE_LIMIT_US = 10000,
-    LINK_SETTLE_US = 5,         /* a released line falls within 2 us through two 50 kOhm pull-downs */
-    LINK_REOPEN_FACTOR = 10,    /* limit for opening again after a fault, in phase limits */
+    LINK_SETTLE_US = 5,           /* a released line falls within 2 us through two 50 kOhm pull-downs */
+    LINK_REOPEN_FACTOR = 10,      /* limit for opening again after a fault, in phase limits */
     LINK_ACCESSES_PER_POLL = 256, /* between looks at the clock and calls of service */
-    LINK_ACCESSES_OPENING = 8,    /* the same while no burst runs: nobody is in a hurry then, and service is */
+    LINK_ACCESSES_OPENING = 8, /* the same while no burst runs: nobody is in a hurry then, and service is */
 };
 
 enum link_frame_type {
@@ -37,9 +37,9 @@ enum link_status {
 /* Where an operation gave up. role and phase: enum role_code, enum phase_code of messages.h. */
 struct link_fault {
     uint32_t role, phase;
-    uint32_t byte_index; /* within the burst, header included */
+    uint32_t byte_index;  /* within the burst, header included */
     uint32_t burst_bytes; /* as far as known: a receiver knows 16 until it has the header */
-    uint32_t gplev0;     /* before the pins were released */
+    uint32_t gplev0;      /* before the pins were released */
     uint32_t waited_us;
 };
 
@@ -92,7 +92,8 @@ struct link {
     uint8_t stage, next_stage; /* enum link_stage; next_stage follows STAGE_PAUSE */
     uint8_t sending;           /* role of this frame */
     uint8_t attempt;
-    uint8_t patient;    /* the answer may have got lost: the peer may be busy with the frame, so wait as at first */
+    uint8_t
+        patient; /* the answer may have got lost: the peer may be busy with the frame, so wait as at first */
     uint8_t have_frame; /* receiver: delivered, only the answer is missing */
     uint8_t is_new;     /* receiver: the frame being received is not a duplicate */
     uint8_t verdict;
@@ -108,7 +109,7 @@ struct link {
     uint32_t received_length;
     uint32_t capacity, burst_bytes, burst_done;
     uint32_t open_limit_us, pause_us, since_us;
-    uint32_t mark; /* state and byte at the last look, to see progress */
+    uint32_t mark;   /* state and byte at the last look, to see progress */
     uint8_t discard; /* where unwanted bytes go */
 
     uint32_t sent_sequence, delivered_sequence;

@@ -8,12 +8,12 @@
 
 #ifdef LINK_PORT_HOST
 
-uint32_t port_level(void);           /* levels of the pads, GPIO 0..31 */
-void port_set(uint32_t pin_mask);    /* latch to 1; visible where the pin is an output */
-void port_clear(uint32_t pin_mask);  /* latch to 0 */
+uint32_t port_level(void);            /* levels of the pads, GPIO 0..31 */
+void port_set(uint32_t pin_mask);     /* latch to 1; visible where the pin is an output */
+void port_clear(uint32_t pin_mask);   /* latch to 0 */
 void port_outputs(uint32_t pin_mask); /* these pins drive their latch; others stay as they are */
-void port_inputs(uint32_t pin_mask); /* these pins stop driving */
-uint32_t port_now_us(void);          /* wraps */
+void port_inputs(uint32_t pin_mask);  /* these pins stop driving */
+uint32_t port_now_us(void);           /* wraps */
 
 #else
 

@@ -13,8 +13,8 @@
 enum {
     RANK_NONE = 0xFF,
     BANK_COUNT = 2,
-    WORK_BYTES = 65536,  /* frames of link tests; hops of dim up to 8192 with their head */
-    TOKENS_MAX = 32768,  /* the longest context that a model may have */
+    WORK_BYTES = 65536, /* frames of link tests; hops of dim up to 8192 with their head */
+    TOKENS_MAX = 32768, /* the longest context that a model may have */
     PROMPT_TOKENS_MAX = PAYLOAD_BYTES_MAX / 2,
     RING_PINS = 0x03FF3FF0, /* GPIO 4..13 and 16..25 */
 };
@@ -29,7 +29,7 @@ struct generate_request {
 struct job {
     uint32_t number;
     uint8_t command;
-    uint8_t result; /* enum job_code */
+    uint8_t result;  /* enum job_code */
     uint8_t pending; /* accepted, not started: the response goes out first */
     volatile uint8_t abort;
     uint32_t progress, detail;

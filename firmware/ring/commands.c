@@ -36,8 +36,8 @@ typedef void handler(struct board *board, const struct request *request, struct 
 
 struct command_row {
     uint8_t code;
-    uint8_t with_job;   /* served while a job runs */
-    uint8_t with_tail;  /* size_bytes is the least, not the exact size */
+    uint8_t with_job;  /* served while a job runs */
+    uint8_t with_tail; /* size_bytes is the least, not the exact size */
     uint16_t size_bytes;
     handler *run;
 };
@@ -191,7 +191,8 @@ static int check_link_test(uint32_t frames, uint32_t length_bytes, struct reply 
     if (frames == 0)
         refuse(reply, STATUS_BAD_ARGUMENT, "0 frames; ask for at least 1");
     else if (length_bytes > WORK_BYTES)
-        refuse(reply, STATUS_BAD_ARGUMENT, "frames of %u bytes; at most %u", length_bytes, (uint32_t)WORK_BYTES);
+        refuse(reply, STATUS_BAD_ARGUMENT, "frames of %u bytes; at most %u", length_bytes,
+               (uint32_t)WORK_BYTES);
     else
         return 1;
     return 0;
@@ -351,7 +352,8 @@ static void handle_pin_mode(struct board *board, const struct request *request, 
         refuse(reply, STATUS_BAD_ARGUMENT, "pins 0x%x are not the ring's; allowed are 0x%x",
                mode.pin_mask & ~(uint32_t)RING_PINS, (uint32_t)RING_PINS);
     else if (mode.pull > GPIO_PULL_UP)
-        refuse(reply, STATUS_BAD_ARGUMENT, "pull %u does not exist; 0 none, 1 down, 2 up", (uint32_t)mode.pull);
+        refuse(reply, STATUS_BAD_ARGUMENT, "pull %u does not exist; 0 none, 1 down, 2 up",
+               (uint32_t)mode.pull);
     else {
         gpio_function(mode.pin_mask, GPIO_INPUT);
         gpio_pull(mode.pin_mask, (enum gpio_pull)mode.pull);
@@ -377,7 +379,8 @@ static void handle_pin_drive(struct board *board, const struct request *request,
     }
     if (drive.level > 1 || drive.drive_ma < DRIVE_MA_MIN || drive.drive_ma > DRIVE_MA_MAX) {
         refuse(reply, STATUS_BAD_ARGUMENT, "level %u at %u mA; a level is 0 or 1, the drive %u..%u mA",
-               (uint32_t)drive.level, (uint32_t)drive.drive_ma, (uint32_t)DRIVE_MA_MIN, (uint32_t)DRIVE_MA_MAX);
+               (uint32_t)drive.level, (uint32_t)drive.drive_ma, (uint32_t)DRIVE_MA_MIN,
+               (uint32_t)DRIVE_MA_MAX);
         return;
     }
     gpio_drive_strength(drive.drive_ma);

@@ -157,8 +157,9 @@ int console_take(struct console_command *command)
         console.response_size = 0;
         head.kind = KIND_RESPONSE;
         memcpy(console.response, &head, sizeof head);
-        *command = (struct console_command){
-            .code = head.code, .payload = console.piece + FRAME_HEAD_BYTES, .size_bytes = size - FRAME_HEAD_BYTES};
+        *command = (struct console_command){.code = head.code,
+                                            .payload = console.piece + FRAME_HEAD_BYTES,
+                                            .size_bytes = size - FRAME_HEAD_BYTES};
         return 1;
     }
     return 0;

@@ -8,9 +8,9 @@
 
 enum {
     FLAG_RECORD_TAPS = 1,
-    TOKEN_BOS = 1, /* ends a generation when it is sampled */
+    TOKEN_BOS = 1,            /* ends a generation when it is sampled */
     TIMEOUT_MS_MAX = 4000000, /* microseconds fit 32 bits */
-    LOOPBACK_ACCESSES = 16, /* both sides take turns in short steps */
+    LOOPBACK_ACCESSES = 16,   /* both sides take turns in short steps */
 };
 
 /* ACTIVATION payload. */
@@ -84,8 +84,8 @@ static enum job_step run_link_send(struct board *board)
     for (uint32_t frame = 0; frame < test->frames && step == STEP_OK; frame++) {
         link_pattern_fill(board->work, test->length_bytes, test->seed, frame);
         step = report(board, test->bank,
-                      link_send_frame(&board->links[test->bank], LINK_PATTERN, board->work, test->length_bytes,
-                                      limit_us(test->timeout_ms)));
+                      link_send_frame(&board->links[test->bank], LINK_PATTERN, board->work,
+                                      test->length_bytes, limit_us(test->timeout_ms)));
         board->job.progress += step == STEP_OK;
     }
     return step;
@@ -107,8 +107,9 @@ static enum job_step run_link_receive(struct board *board)
     for (uint32_t frame = 0; frame < test->frames && step == STEP_OK; frame++) {
         uint8_t type;
         uint32_t length;
-        step = report(board, test->bank,
-                      link_receive_frame(link, board->work, WORK_BYTES, &type, &length, limit_us(test->timeout_ms)));
+        step = report(
+            board, test->bank,
+            link_receive_frame(link, board->work, WORK_BYTES, &type, &length, limit_us(test->timeout_ms)));
         if (step != STEP_OK)
             break;
         board->job.progress++;
@@ -179,7 +180,8 @@ static enum job_step send_hop(struct board *board, uint32_t position, uint32_t t
     tap_record(&board->model.taps, OP_HOP_SEND, NO_LAYER, position, hop->x, dim);
     return report(board, BANK_DOWNSTREAM,
                   link_send_frame(&board->links[BANK_DOWNSTREAM], LINK_ACTIVATION, hop,
-                                  (uint32_t)sizeof *hop + dim * (uint32_t)sizeof(float), limit_us(timeout_ms)));
+                                  (uint32_t)sizeof *hop + dim * (uint32_t)sizeof(float),
+                                  limit_us(timeout_ms)));
 }
 
 /* STEP_OK: an activation is in the hop; STEP_END: END came. */
@@ -190,19 +192,21 @@ static enum job_step receive_hop(struct board *board, uint32_t timeout_ms)
     uint8_t type;
     uint32_t length;
     enum job_step step = report(board, BANK_UPSTREAM,
-                                link_receive_frame(&board->links[BANK_UPSTREAM], hop, WORK_BYTES, &type, &length,
-                                                   limit_us(timeout_ms)));
+                                link_receive_frame(&board->links[BANK_UPSTREAM], hop, WORK_BYTES, &type,
+                                                   &length, limit_us(timeout_ms)));
     if (step != STEP_OK)
         return step;
     if (type == LINK_END)
         return STEP_END;
     if (type != LINK_ACTIVATION || length != sizeof *hop + dim * sizeof(float) || hop->count != dim) {
-        console_log(LEVEL_ERROR, "frame of type %u with %u bytes came where an activation of %u floats belongs",
+        console_log(LEVEL_ERROR,
+                    "frame of type %u with %u bytes came where an activation of %u floats belongs",
                     (uint32_t)type, length, dim);
         return STEP_REFUSED;
     }
     if (!model_position_ok(&board->model, hop->position)) {
-        console_log(LEVEL_ERROR, "activation of position %u came, %u positions are cached; the context ends at %u",
+        console_log(LEVEL_ERROR,
+                    "activation of position %u came, %u positions are cached; the context ends at %u",
                     hop->position, board->model.cached_positions, board->model.config.seq_len);
         return STEP_REFUSED;
     }

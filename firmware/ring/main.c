@@ -36,7 +36,8 @@ void board_serve(struct board *self)
     struct console_command command;
     console_poll();
     /* Commands that come behind an abort wait until the job has ended, instead of being told BUSY. */
-    while (!(self->job.result == JOB_RUNNING && (self->job.abort || self->job.pending)) && console_take(&command))
+    while (!(self->job.result == JOB_RUNNING && (self->job.abort || self->job.pending)) &&
+           console_take(&command))
         command_execute(self, &command);
 }
 
@@ -109,7 +110,8 @@ static void find_links(struct board *self)
 static void announce(const struct board *self)
 {
     static const uint8_t build_id[16] = {BUILD_ID_BYTES};
-    struct msg_ready ready = {.protocol = PROTOCOL_VERSION, .rank = self->rank, .world_size = self->world_size};
+    struct msg_ready ready = {
+        .protocol = PROTOCOL_VERSION, .rank = self->rank, .world_size = self->world_size};
     memcpy(ready.build_id, build_id, sizeof build_id);
     console_event(EVENT_READY, &ready, sizeof ready);
     console_log(LEVEL_INFO, "ring.img %s, %u MB for the ARM, %u baud", GIT_REVISION,
