@@ -10,7 +10,7 @@ from hil.sim.build import core_library
 
 u8, u32, u64 = c.c_uint8, c.c_uint32, c.c_uint64
 DRIVERS_MAX = 4
-NEVER = (1 << 64) - 1
+NEVER = (1 << 63) - 1
 
 
 class BoardSetup(c.Structure):

@@ -109,7 +109,7 @@ class Simulation:
         self._notes: list[list[str]] = [[] for _ in boards]
         self._boot_error: BaseException | None = None
         self._callback = core.BOOT_CALLBACK(self._boot)  # must live as long as the core may call it
-        self._sim: Any = self._core.sim_new(len(boards), seed & core.NEVER, self._callback)
+        self._sim: Any = self._core.sim_new(len(boards), seed & ((1 << 64) - 1), self._callback)
         if not self._sim:
             raise SimulationError(
                 "the simulator could not allocate its state (4 MB in the temporary folder are needed)"

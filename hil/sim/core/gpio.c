@@ -65,7 +65,8 @@ int nets_build(sim_t *sim) {
         net->level = LEVEL_UNDEFINED;
         for (uint32_t pad = root; pad < pads; pad++) {
             if (find(sim, (uint16_t)pad) == root) {
-                sim->pad_of_net[filled++] = (pad_t){(uint8_t)(pad / SIM_PINS), (uint8_t)(pad % SIM_PINS)};
+                uint32_t board = pad / SIM_PINS, pin = pad % SIM_PINS;
+                sim->pad_of_net[filled++] = (pad_t){&sim->boards[board], 1ull << pin, (uint8_t)board, (uint8_t)pin};
                 sim->net_of[pad / SIM_PINS][pad % SIM_PINS] = (uint16_t)sim->net_count;
             }
         }
@@ -103,9 +104,9 @@ static void contention_open(sim_t *sim, net_t *net, uint64_t now_ps) {
 static uint8_t net_resolve(sim_t *sim, const net_t *net) {
     uint32_t drives = 0, pulls = 0; /* bit 0: low, bit 1: high */
     for (uint32_t i = 0; i < net->count; i++) {
-        pad_t pad = sim->pad_of_net[net->first + i];
-        const board_t *b = &sim->boards[pad.board];
-        uint64_t bit = 1ull << pad.pin;
+        const pad_t *pad = &sim->pad_of_net[net->first + i];
+        const board_t *b = pad->b;
+        uint64_t bit = pad->bit;
         drives |= b->driven_high & bit ? 2u : 0u;
         if (b->state == SIM_OFF) {
             continue;
@@ -118,7 +119,7 @@ static uint8_t net_resolve(sim_t *sim, const net_t *net) {
     return drives ? driven[drives] : pulled[pulls];
 }
 
-static void pad_level(board_t *b, uint32_t pin, uint8_t level, uint64_t now_ps, uint32_t writer) {
+static void pad_level(board_t *b, uint64_t bit, uint8_t level, uint64_t now_ps, uint32_t writer) {
     if (b->level_ps != now_ps || b->level_writer != writer) {
         b->level_before = b->level;
         b->unknown_before = b->unknown;
@@ -126,12 +127,11 @@ static void pad_level(board_t *b, uint32_t pin, uint8_t level, uint64_t now_ps, 
         b->level_writer = writer;
         sched_change(b, now_ps);
     }
-    uint64_t bit = 1ull << pin;
     b->level = level == LEVEL_HIGH ? b->level | bit : b->level & ~bit;
     b->unknown = level >= LEVEL_UNDEFINED ? b->unknown | bit : b->unknown & ~bit;
     if (b->state == SIM_SLEEPING) {
         uint32_t seen = b->poll.seen_mask;
-        if (b->sleep_period_ticks != 0 && (seen & (pin < 32 ? 1u << POLL_LEV0 : 1u << POLL_LEV1))) {
+        if (b->sleep_period_ticks != 0 && (seen & (bit >> 32 == 0 ? 1u << POLL_LEV0 : 1u << POLL_LEV1))) {
             sched_wake(b, now_ps);
         }
     }
@@ -168,8 +168,8 @@ static void net_update(sim_t *sim, uint32_t number, uint64_t now_ps, uint32_t wr
         trace_add(sim, number, level, now_ps);
     }
     for (uint32_t i = 0; i < net->count; i++) {
-        pad_t pad = sim->pad_of_net[net->first + i];
-        pad_level(&sim->boards[pad.board], pad.pin, level, now_ps, writer);
+        const pad_t *pad = &sim->pad_of_net[net->first + i];
+        pad_level(pad->b, pad->bit, level, now_ps, writer);
     }
 }
 

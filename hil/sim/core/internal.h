@@ -12,7 +12,7 @@
 #include "coroutine.h"
 #include "sim.h"
 
-#define NEVER UINT64_MAX
+#define NEVER SIM_NEVER
 #define PS_PER_US 1000000ull
 #define PS_PER_NS 1000ull
 
@@ -175,6 +175,8 @@ typedef struct {
 } net_t;
 
 typedef struct {
+    board_t *b;
+    uint64_t bit;
     uint8_t board, pin;
 } pad_t;
 
@@ -214,7 +216,7 @@ static inline uint64_t board_now(const board_t *b) {
 }
 void board_set_clock(board_t *b, uint32_t arm_hz);
 void sched_window(board_t *b);        /* the window is used up: let others run */
-void sched_sync(board_t *b, bool reading); /* returns when the board may act at its time, or is killed */
+uint64_t sched_sync(board_t *b, bool reading); /* its time, when the board may act at it (or is killed) */
 void sched_sleep(board_t *b, uint64_t wake_ps, uint64_t period_ticks, uint64_t period_charged);
 void sched_wake(board_t *b, uint64_t event_ps);
 void sched_leave(board_t *b);         /* the coroutine has ended or halted; never returns */

@@ -216,15 +216,14 @@ static uint32_t read_register(board_t *b, uint32_t offset, uint64_t now_ps) {
     }
 }
 
-static void access_begin(board_t *b, uint64_t ticks, bool shared, bool reading) {
+/* Charges the bus and returns the board's time, at which it may act now. */
+static uint64_t access_begin(board_t *b, uint64_t ticks, bool shared, bool reading) {
     b->ticks += ticks;
     b->charged_ticks += ticks;
     if (b->ticks >= b->window_ticks) {
         sched_window(b);
     }
-    if (shared) {
-        sched_sync(b, reading);
-    }
+    return shared ? sched_sync(b, reading) : board_now(b);
 }
 
 static uint32_t polled(board_t *b, uint32_t kind, uint32_t offset, uint32_t value, uint64_t now_ps) {
@@ -238,11 +237,11 @@ static uint32_t polled(board_t *b, uint32_t kind, uint32_t offset, uint32_t valu
     if (!poll_note(b, kind, value, now_ps) || b->kill) {
         return value;
     }
-    sched_sync(b, true);
+    uint64_t now = sched_sync(b, true);
     if (b->kill) {
         return 0;
     }
-    value = read_register(b, offset, board_now(b));
+    value = read_register(b, offset, now);
     poll_resampled(b, kind, value);
     return value;
 }
@@ -255,7 +254,7 @@ uint64_t mmio_read(uc_engine *uc, uint64_t offset64, unsigned size, void *user) 
     }
     uint32_t offset = (uint32_t)offset64 & 0xFFFFFCu;
     bool shared = (offset & 0xFFF000u) == BLOCK_GPIO;
-    access_begin(b, b->read_ticks, shared, true);
+    uint64_t now = access_begin(b, b->read_ticks, shared, true);
     if (b->kill) {
         return 0;
     }
@@ -263,7 +262,6 @@ uint64_t mmio_read(uc_engine *uc, uint64_t offset64, unsigned size, void *user) 
         board_lint(b, SIM_LINT_ACCESS_SIZE, PERIPHERALS + (uint32_t)offset64, size);
     }
     *(shared ? &b->counters.gpio_reads : &b->counters.other_mmio) += 1;
-    uint64_t now = board_now(b);
     uint32_t value = read_register(b, offset, now);
     int kind = poll_kind(offset);
     if (kind < 0) {
@@ -283,7 +281,7 @@ void mmio_write(uc_engine *uc, uint64_t offset64, unsigned size, uint64_t value6
     uint32_t offset = (uint32_t)offset64 & 0xFFFFFCu;
     uint32_t value = (uint32_t)value64;
     bool shared = (offset & 0xFFF000u) == BLOCK_GPIO;
-    access_begin(b, b->write_ticks, shared, false);
+    uint64_t now = access_begin(b, b->write_ticks, shared, false);
     if (b->kill) {
         return;
     }
@@ -292,7 +290,6 @@ void mmio_write(uc_engine *uc, uint64_t offset64, unsigned size, uint64_t value6
     }
     *(shared ? &b->counters.gpio_writes : &b->counters.other_mmio) += 1;
     poll_break(b);
-    uint64_t now = board_now(b);
     switch (offset & 0xFFF000u) {
     case BLOCK_GPIO: gpio_write(b, offset - BLOCK_GPIO, value, now); break;
     case BLOCK_PL011: uart_pl011_write(b, offset - BLOCK_PL011, value, now); break;

@@ -46,10 +46,6 @@ static void window_set(board_t *b, uint64_t window_ps) {
     }
 }
 
-static uint64_t add_saturating(uint64_t a, uint64_t d) {
-    return a > NEVER - d ? NEVER : a + d;
-}
-
 /* The board with the smallest (key, index); *limit: what its time must stay below; *others: the smallest other key. */
 static board_t *pick(sim_t *sim, uint64_t *limit_out, uint64_t *others_out) {
     uint32_t best = 0;
@@ -63,7 +59,7 @@ static board_t *pick(sim_t *sim, uint64_t *limit_out, uint64_t *others_out) {
             uint64_t key = sim->key[i];
             others = key < others ? key : others;
             /* Equal times go to the smaller index. */
-            key = add_saturating(key, sim->slack[i] ? sim->slack[i] : i > best ? 1u : 0u);
+            key += sim->slack[i] ? sim->slack[i] : i > best;
             limit = key < limit ? key : limit;
         }
     }
@@ -106,7 +102,7 @@ static void enter(sim_t *sim, board_t *next, uint64_t limit, uint64_t others) {
         sim->now_ps = key;
     }
     sim->limit_ps = limit;
-    uint64_t window = add_saturating(others, WINDOW_PS);
+    uint64_t window = others + WINDOW_PS;
     window = sim->until_ps < window ? sim->until_ps : window;
     window = key + WINDOW_MAX_PS < window ? key + WINDOW_MAX_PS : window;
     /* A window that is too small only costs a visit here, so it is moved rarely. */
@@ -134,12 +130,12 @@ static void reschedule(board_t *b) {
     }
 }
 
-void sched_sync(board_t *b, bool reading) {
+uint64_t sched_sync(board_t *b, bool reading) {
     sim_t *sim = b->sim;
     for (;;) {
         uint64_t now = board_now(b);
         if (b->kill || (now < sim->limit_ps && now < b->watchdog_ps)) {
-            return;
+            return now;
         }
         sim->key[b->index] = now < b->watchdog_ps ? now : b->watchdog_ps;
         sim->slack[b->index] = reading && b->level_ps <= now && now < b->watchdog_ps ? b->write_ps : 0;
@@ -200,7 +196,7 @@ void sched_wake(board_t *b, uint64_t event_ps) {
         if (limit < sim->limit_ps) {
             sim->limit_ps = limit;
         }
-        uint64_t window = add_saturating(key, WINDOW_PS);
+        uint64_t window = key + WINDOW_PS;
         if (window < running->window_ps) {
             window_set(running, window);
         }
@@ -238,7 +234,7 @@ void sched_due(board_t *b, uint64_t due_ps) {
         if (sim->due_min < sim->limit_ps) {
             sim->limit_ps = sim->due_min;
         }
-        uint64_t window = add_saturating(sim->due_min, WINDOW_PS);
+        uint64_t window = sim->due_min + WINDOW_PS;
         if (window < running->window_ps) {
             window_set(running, window);
         }
@@ -274,7 +270,7 @@ static void board_boot(board_t *b, uint32_t cause, uint64_t delay_ps) {
     }
     b->core_hz = b->plan.core_hz;
     b->uart_hz = b->plan.uart_hz;
-    b->start_ps = add_saturating(sim->now_ps, b->plan.delay_ps + delay_ps);
+    b->start_ps = sim->now_ps + b->plan.delay_ps + delay_ps;
     sim->slack[b->index] = 0;
     sim->key[b->index] = b->start_ps;
 }

@@ -10,6 +10,8 @@
 #define SIM_BOARDS_MAX 16
 #define SIM_PINS 54
 #define SIM_DRIVERS_MAX 4
+/* Half of the range, so that small times may be added to it. */
+#define SIM_NEVER (UINT64_MAX >> 1)
 
 #if defined(__GNUC__)
 #define SIM_API __attribute__((visibility("default")))
@@ -49,7 +51,7 @@ typedef void (*sim_boot_fn)(uint32_t board, sim_boot_plan_t *plan);
 
 typedef struct {
     uint64_t start_ps;
-    uint64_t end_ps; /* UINT64_MAX while it lasts */
+    uint64_t end_ps; /* SIM_NEVER while it lasts */
     uint32_t count;  /* drivers below */
     struct {
         uint32_t board, pin, level, pc;
