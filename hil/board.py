@@ -43,6 +43,18 @@ RETRY_S = 0.4
 """A command is repeated when no answer came for this long beyond the time its bytes take on the line."""
 TRIES_MAX = 8
 GET_PROG_INFO_BYTES = BootWord.GET_PROG_INFO.to_bytes(4, "little")
+HEX_FIELDS = {
+    "gplev0",
+    "outputs",
+    "pc",
+    "lr",
+    "sp",
+    "cpsr",
+    "fault_address",
+    "board_serial",
+    "board_revision",
+    "session",
+}
 CRASH_KINDS = ("undefined instruction", "SWI", "prefetch abort", "data abort", "unexpected interrupt", "assertion")
 
 
@@ -136,6 +148,7 @@ class Board:
         self._fail_pending("the board was booted anew")
         self.image = image
         self.identity = self.crash = self.failure = None
+        self.events.clear()  # job numbers start again at 1
         self.boot_done_s = None
         self.boot_started_s = self._loop.now_s()
         self._received_bytes = 0
@@ -174,6 +187,7 @@ class Board:
             expect: the response class, as COMMANDS lists it.
         Raises: BoardError with the board's own sentence when it refuses, or when it does not answer.
         """
+        __tracebackhide__ = True
         pending = self.start(command, request)
         self._loop.run_until(lambda: pending.done or self._dead() is not None, timeout_s)
         return cast(M, self.result(pending, timeout_s))
@@ -194,6 +208,7 @@ class Board:
 
     def result(self, pending: Pending, timeout_s: float) -> Message:
         """The response of a finished command; raises BoardError otherwise."""
+        __tracebackhide__ = True
         if pending.response is not None:
             return pending.response
         dead = self._dead()
@@ -221,6 +236,7 @@ class Board:
             return
         if pending.tries >= TRIES_MAX:
             pending.finish(error=f"no answer to {pending.command.name} after {pending.tries} tries")
+            self.failure = f"{self}: {pending.error}{self._garbage_hint()}; log: {self.log.path}"
             return
         pending.tries += 1
         self.port.write(pending.data)
@@ -395,7 +411,9 @@ def _short(message: Message) -> str:
     parts = []
     for name, _ in message.layout():
         value = getattr(message, name)
-        if isinstance(value, bytes):
+        if name in HEX_FIELDS:
+            value = f"{value:#010x}"
+        elif isinstance(value, bytes):
             value = value.hex() if len(value) <= 16 else f"{value[:8].hex()}..({len(value)} bytes)"
         parts.append(f"{name}={value}")
     return " ".join(parts)

@@ -86,6 +86,9 @@ class Ring:
         self.image: Image | None = None
         self._loop = desk.loop
 
+    def __repr__(self) -> str:
+        return f"<Ring of {self.world_size} boards, rig {self.desk.config.name}>"
+
     @property
     def world_size(self) -> int:
         """Number of boards."""
@@ -171,6 +174,7 @@ class Ring:
             timeout_s: for the whole run, on the rig's clock.
         Raises: ModelError if the prompt does not fit, LinkError with the fault in words, BoardError.
         """
+        __tracebackhide__ = True
         self.check_ranks()
         if not prompt or len(prompt) > positions:
             raise ModelError(
@@ -208,6 +212,7 @@ class Ring:
         A JOB_DONE event that got lost is made up for by asking. Raises LinkError or BoardError otherwise,
         after the remaining jobs are aborted and the links are idle again.
         """
+        __tracebackhide__ = True
         deadline_s = self._loop.now_s() + timeout_s
         states: dict[int, JobState] = {}
         while len(states) < len(jobs):
@@ -251,11 +256,13 @@ class Ring:
         dead = [board.dead for board, _ in jobs if board.dead]
         self._loop.run_until(lambda: False, 0.2)
         reports = self.fault_reports()
-        self.quiet()
-        if dead:
-            return BoardError("\n".join(dead))
+        dead += [text for text in self.quiet() if text not in dead]
+        sentences = [explain(reports, self.desk.config.links, self._log_paths())] if reports else []
+        sentences += [text for text in dead if text is not None]
         if reports:
-            return LinkError(explain(reports, self.desk.config.links, self._log_paths()))
+            return LinkError("\n".join(sentences))
+        if sentences:
+            return BoardError("\n".join(sentences))
         rows = [
             f"  {board}: {JobResult(states[board.rank].result).name}" if board.rank in states else f"  {board}: running"
             for board, _ in jobs
@@ -274,14 +281,23 @@ class Ring:
             board.events.extend(kept)
         return reports
 
-    def quiet(self) -> None:
-        """Abort jobs and make every link idle: all pins inputs, sequence numbers from 1. Dead boards are left out."""
+    def quiet(self) -> list[str]:
+        """Abort jobs and make every link idle: all pins inputs, sequence numbers from 1.
+
+        Returns: one sentence for each board that turned out not to answer; boards known to be dead are left out.
+        """
+        silent = []
         alive = [board for board in self.boards if board.booted and board.dead is None]
-        for board in alive:
-            board.command(Command.JOB_ABORT, Empty(), JobState)
+        for board in list(alive):
+            try:
+                board.command(Command.JOB_ABORT, Empty(), JobState)
+            except BoardError as error:
+                silent.append(str(error))
+                alive.remove(board)
         for board in alive:
             for bank in Bank:
                 board.command(Command.LINK_RESET, LinkBank(bank), PinLevels)
+        return silent
 
     # --- links ---------------------------------------------------------------------------------
 

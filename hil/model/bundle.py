@@ -19,7 +19,7 @@ from hil.model.tokenizer import Tokenizer, TokenizerError
 SHIPPED = {"tiny": ("tiny.bin", "tiny_tokenizer.bin")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A checkpoint and its tokenizer, read and checked against each other."""
 
@@ -27,6 +27,9 @@ class Model:
     checkpoint: Path
     weights: Weights
     tokenizer: Tokenizer
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name}>"
 
     def encode_prompt(self, text: str, positions: int) -> list[int]:
         """Token ids with BOS first. Raises ModelError if they do not fit the run or the context."""

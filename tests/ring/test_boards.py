@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil.errors import BoardError, ModelError
+from hil.errors import BoardError, LinkError, ModelError
 from hil.model.card import write_card
 from hil.protocol.messages import (
     Blob,
@@ -45,7 +45,7 @@ def test_reboot_goes_through_the_bootloader(open_ring):
     board.begin_boot(session.image("ring"))
     ring.desk.loop.run_until(lambda: board.booted, 20)
     assert board.booted
-    assert [event.event for event in board.events].count(Event.READY) == 2
+    assert [event.event for event in board.events] == [Event.READY]
 
 
 def test_health_reports_what_the_mailbox_says(open_ring):
@@ -111,6 +111,22 @@ def test_dead_board_is_named_and_the_others_boot(open_ring):
     assert "plug it in" in str(caught.value)
     assert ring.boards[0].booted
     assert ring.boards[2].booted
+
+
+def test_board_that_loses_power_in_mid_story_is_named_and_the_next_run_is_unharmed(open_ring):
+    session, ring = open_ring()
+    prompt = session.model.encode_prompt("", 8)
+
+    def unplug(token):
+        if token.position == 3:
+            ring.desk.simulation.power_off(2)
+
+    with pytest.raises(LinkError, match="board 2 .*: no answer to JOB_ABORT after 8 tries") as caught:
+        ring.generate(prompt, 32, on_token=unplug)
+    assert str(caught.value).startswith("link 2->3: byte")
+    assert "so:      board 2 said nothing" in str(caught.value)
+    ring.boot(session.image("ring"))
+    assert len(ring.generate(prompt, 8).tokens) == 8
 
 
 def test_wrong_baud_is_told_from_silence(open_ring):
