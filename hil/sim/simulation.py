@@ -24,6 +24,8 @@ RAM_BYTES_MAX = 512 << 20
 SLICE_NS = 20_000_000
 """Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
 STATES = ("off", "booting", "running", "sleeping", "halted")
+TRACE_PART = 65536
+"""Changes fetched from the core at a time."""
 LEVELS = ("0", "1", "?", "!")
 """Level of a net: low, high, undefined (reads as noise), contention."""
 
@@ -69,6 +71,15 @@ class Contention:
         who = ", ".join(f"board {o.board} GPIO{o.pin}={o.level} (pc 0x{o.pc:x})" for o in self.outputs)
         lasted = "still" if self.end_ns is None else f"for {self.end_ns - self.time_ns} ns"
         return f"contention at {self.time_ns / 1e6:.6f} ms {lasted}: {who}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A net changed its level (an index into LEVELS)."""
+
+    time_ps: int
+    net: int
+    level: int
 
 
 @dataclass(frozen=True)
@@ -326,6 +337,22 @@ class Simulation:
             for board in range(len(self.boards))
             for pin in range(54)
         }
+
+    def net_of(self, board: int, pin: int) -> int:
+        """Number of the net that a pad is on; pads joined by wires have the same."""
+        return int(self._core.sim_net_of(self._sim, self._board(board), pin))
+
+    def trace_net(self, net: int, *, on: bool) -> None:
+        """Record every change of a net (its level now comes first), or stop."""
+        self._core.sim_trace_net(self._sim, net, int(on))
+
+    def take_trace(self) -> list[Change]:
+        """Take the recorded changes, in order of time."""
+        changes: list[Change] = []
+        buffer = (core.TraceRecord * TRACE_PART)()
+        while count := self._core.sim_trace_take(self._sim, buffer, TRACE_PART):
+            changes += [Change(r.time_ps, r.net, r.level) for r in buffer[:count]]
+        return changes
 
     # ---- life ----
 
