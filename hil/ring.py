@@ -229,6 +229,8 @@ class Ring:
                 break
             if not woke:
                 self._ask_states(jobs, states)
+                if any(board.dead for board, _ in jobs):
+                    break
                 if self._loop.now_s() >= deadline_s and len(states) < len(jobs):
                     break
         if len(states) < len(jobs) or any(s.result != JobResult.DONE for s in states.values()):
@@ -245,7 +247,10 @@ class Ring:
     @staticmethod
     def _ask_states(jobs: Sequence[tuple[Board, int]], states: dict[int, JobState]) -> None:
         for board, job in jobs:
-            state = board.command(Command.JOB_STATUS, Empty(), JobState)
+            try:
+                state = board.command(Command.JOB_STATUS, Empty(), JobState)
+            except BoardError:
+                continue  # board.dead tells why; the caller looks there
             if state.job == job and state.result != JobResult.RUNNING:
                 states[board.rank] = state
 
