@@ -6,9 +6,10 @@
 
 #include "internal.h"
 
-static uint32_t reg(board_t *b, uint32_t number, uint32_t pc) {
-    static const int ids[15] = {UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2,  UC_ARM_REG_R3,  UC_ARM_REG_R4,
-                                UC_ARM_REG_R5, UC_ARM_REG_R6, UC_ARM_REG_R7,  UC_ARM_REG_R8,  UC_ARM_REG_R9,
+static uint32_t reg(board_t *b, uint32_t number, uint32_t pc)
+{
+    static const int ids[15] = {UC_ARM_REG_R0,  UC_ARM_REG_R1,  UC_ARM_REG_R2,  UC_ARM_REG_R3, UC_ARM_REG_R4,
+                                UC_ARM_REG_R5,  UC_ARM_REG_R6,  UC_ARM_REG_R7,  UC_ARM_REG_R8, UC_ARM_REG_R9,
                                 UC_ARM_REG_R10, UC_ARM_REG_R11, UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR};
     uint32_t value = pc + 8u;
     if (number < 15) {
@@ -17,17 +18,23 @@ static uint32_t reg(board_t *b, uint32_t number, uint32_t pc) {
     return value;
 }
 
-static uint32_t shifted(board_t *b, uint32_t word, uint32_t pc) {
+static uint32_t shifted(board_t *b, uint32_t word, uint32_t pc)
+{
     uint32_t value = reg(b, word & 0xFu, pc), amount = word >> 7 & 31u;
     switch (word >> 5 & 3u) {
-    case 0: return value << amount;
-    case 1: return amount ? value >> amount : 0;
-    case 2: return (uint32_t)((int32_t)value >> (amount ? amount : 31u));
-    default: return amount ? value >> amount | value << (32u - amount) : value;
+    case 0:
+        return value << amount;
+    case 1:
+        return amount ? value >> amount : 0;
+    case 2:
+        return (uint32_t)((int32_t)value >> (amount ? amount : 31u));
+    default:
+        return amount ? value >> amount | value << (32u - amount) : value;
     }
 }
 
-uint32_t fault_address_of(board_t *b, uint32_t pc) {
+uint32_t fault_address_of(board_t *b, uint32_t pc)
+{
     uint64_t physical = pc;
     uint32_t word;
     uc_vmem_translate(b->uc, pc, UC_PROT_EXEC, &physical);

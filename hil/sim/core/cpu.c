@@ -6,53 +6,74 @@
 
 #include "internal.h"
 
-#define PERIPHERALS 0x20000000u
+#define PERIPHERALS       0x20000000u
 #define PERIPHERALS_BYTES 0x01000000u
-#define NO_EXIT 0xFFFFFFFCull /* an address that no program reaches */
-#define TRAP_NONE 0xFFFFFFFFu
-#define BLOCK_BYTES_MAX 4096u
+#define NO_EXIT           0xFFFFFFFCull /* an address that no program reaches */
+#define TRAP_NONE         0xFFFFFFFFu
+#define BLOCK_BYTES_MAX   4096u
 
-enum { EXC_NONE, EXC_UNDEF, EXC_SWI, EXC_PREFETCH, EXC_DATA, EXC_FATAL };
-enum { MODE_SVC = 0x13, MODE_ABT = 0x17, MODE_UND = 0x1B };
-enum { QEMU_SWI = 2, QEMU_PREFETCH = 3, QEMU_DATA = 4, QEMU_UNDEF = 1, QEMU_BKPT = 7 };
-#define CPSR_T (1u << 5)
-#define CPSR_F (1u << 6)
-#define CPSR_I (1u << 7)
-#define CPSR_A (1u << 8)
+enum {
+    EXC_NONE,
+    EXC_UNDEF,
+    EXC_SWI,
+    EXC_PREFETCH,
+    EXC_DATA,
+    EXC_FATAL
+};
+enum {
+    MODE_SVC = 0x13,
+    MODE_ABT = 0x17,
+    MODE_UND = 0x1B
+};
+enum {
+    QEMU_SWI = 2,
+    QEMU_PREFETCH = 3,
+    QEMU_DATA = 4,
+    QEMU_UNDEF = 1,
+    QEMU_BKPT = 7
+};
+#define CPSR_T    (1u << 5)
+#define CPSR_F    (1u << 6)
+#define CPSR_I    (1u << 7)
+#define CPSR_A    (1u << 8)
 #define CPSR_IT_J 0x0700FC00u | (1u << 24)
 /* DFSR/IFSR without a page table to blame: precise external abort. Translation fault (section): 5. */
-#define FSR_EXTERNAL 0x8u
+#define FSR_EXTERNAL    0x8u
 #define FSR_TRANSLATION 0x5u
-#define FSR_WRITE (1u << 11)
+#define FSR_WRITE       (1u << 11)
 
-static uint32_t reg_get(board_t *b, int id) {
+static uint32_t reg_get(board_t *b, int id)
+{
     uint32_t value = 0;
     uc_reg_read(b->uc, id, &value);
     return value;
 }
 
-static void reg_set(board_t *b, int id, uint32_t value) {
-    uc_reg_write(b->uc, id, &value);
-}
+static void reg_set(board_t *b, int id, uint32_t value) { uc_reg_write(b->uc, id, &value); }
 
-static uc_arm_cp_reg cp15(uint32_t crn, uint32_t crm, uint32_t opc1, uint32_t opc2) {
-    uc_arm_cp_reg reg = {.cp = 15, .is64 = 0, .sec = 0, .crn = crn, .crm = crm, .opc1 = opc1, .opc2 = opc2, .val = 0};
+static uc_arm_cp_reg cp15(uint32_t crn, uint32_t crm, uint32_t opc1, uint32_t opc2)
+{
+    uc_arm_cp_reg reg = {
+        .cp = 15, .is64 = 0, .sec = 0, .crn = crn, .crm = crm, .opc1 = opc1, .opc2 = opc2, .val = 0};
     return reg;
 }
 
-static uint32_t cp15_get(board_t *b, uint32_t crn, uint32_t crm, uint32_t opc2) {
+static uint32_t cp15_get(board_t *b, uint32_t crn, uint32_t crm, uint32_t opc2)
+{
     uc_arm_cp_reg reg = cp15(crn, crm, 0, opc2);
     uc_reg_read(b->uc, UC_ARM_REG_CP_REG, &reg);
     return (uint32_t)reg.val;
 }
 
-static void cp15_set(board_t *b, uint32_t crn, uint32_t crm, uint32_t opc2, uint32_t value) {
+static void cp15_set(board_t *b, uint32_t crn, uint32_t crm, uint32_t opc2, uint32_t value)
+{
     uc_arm_cp_reg reg = cp15(crn, crm, 0, opc2);
     reg.val = value;
     uc_reg_write(b->uc, UC_ARM_REG_CP_REG, &reg);
 }
 
-void board_lint(board_t *b, uint32_t kind, uint32_t address, uint32_t value) {
+void board_lint(board_t *b, uint32_t kind, uint32_t address, uint32_t value)
+{
     for (uint32_t i = 0; i < b->lint_count; i++) {
         sim_lint_t *l = &b->lints[i];
         if (l->kind == kind && l->pc == b->block_pc && l->address == address) {
@@ -68,7 +89,8 @@ void board_lint(board_t *b, uint32_t kind, uint32_t address, uint32_t value) {
 
 /* ---- blocks ------------------------------------------------------------------------------------------- */
 
-static const uint8_t *code_at(board_t *b, uint64_t address, uint32_t size) {
+static const uint8_t *code_at(board_t *b, uint64_t address, uint32_t size)
+{
     uint64_t physical = address;
     if (b->mmu_on) {
         if (uc_vmem_translate(b->uc, address, UC_PROT_EXEC, &physical) != UC_ERR_OK) {
@@ -78,7 +100,8 @@ static const uint8_t *code_at(board_t *b, uint64_t address, uint32_t size) {
     return physical + size <= b->setup.ram_bytes ? b->ram + physical : NULL;
 }
 
-static void raise_exception(board_t *b, uint32_t exception) {
+static void raise_exception(board_t *b, uint32_t exception)
+{
     if (b->pending == EXC_NONE) {
         b->pending = exception;
     }
@@ -86,7 +109,8 @@ static void raise_exception(board_t *b, uint32_t exception) {
 }
 
 /* Until CPACR opens cp10/cp11 every block is searched for VFP instructions, which must trap. */
-static void search_block(board_t *b, uint64_t address, uint32_t size) {
+static void search_block(board_t *b, uint64_t address, uint32_t size)
+{
     if (b->cpacr_written) {
         b->vfp_allowed = (cp15_get(b, 1, 0, 2) >> 20 & 0xFu) == 0xFu;
         if (b->vfp_allowed) {
@@ -119,15 +143,18 @@ static void search_block(board_t *b, uint64_t address, uint32_t size) {
 }
 
 /* Subnormals would trap on silicon unless FZ and DN are set. Looked at now and then; twice in a row counts. */
-static void check_runfast(board_t *b) {
-    bool slow = (reg_get(b, UC_ARM_REG_FPEXC) & 1u << 30) && (reg_get(b, UC_ARM_REG_FPSCR) & 0x03000000u) != 0x03000000u;
+static void check_runfast(board_t *b)
+{
+    bool slow = (reg_get(b, UC_ARM_REG_FPEXC) & 1u << 30) &&
+                (reg_get(b, UC_ARM_REG_FPSCR) & 0x03000000u) != 0x03000000u;
     if (slow && b->vfp_suspect) {
         board_lint(b, SIM_LINT_VFP_NOT_RUNFAST, 0, reg_get(b, UC_ARM_REG_FPSCR));
     }
     b->vfp_suspect = slow;
 }
 
-static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user) {
+static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
+{
     (void)uc;
     board_t *b = user;
     b->block_pc = (uint32_t)address;
@@ -145,20 +172,33 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
 
 /* ---- exceptions --------------------------------------------------------------------------------------- */
 
-static void on_interrupt(uc_engine *uc, uint32_t number, void *user) {
+static void on_interrupt(uc_engine *uc, uint32_t number, void *user)
+{
     (void)uc;
     board_t *b = user;
     switch (number) {
-    case QEMU_SWI: raise_exception(b, EXC_SWI); break;
-    case QEMU_PREFETCH: case QEMU_BKPT: raise_exception(b, EXC_PREFETCH); break;
-    case QEMU_DATA: raise_exception(b, EXC_DATA); break;
-    case QEMU_UNDEF: raise_exception(b, EXC_UNDEF); break;
-    default: raise_exception(b, EXC_FATAL); break;
+    case QEMU_SWI:
+        raise_exception(b, EXC_SWI);
+        break;
+    case QEMU_PREFETCH:
+    case QEMU_BKPT:
+        raise_exception(b, EXC_PREFETCH);
+        break;
+    case QEMU_DATA:
+        raise_exception(b, EXC_DATA);
+        break;
+    case QEMU_UNDEF:
+        raise_exception(b, EXC_UNDEF);
+        break;
+    default:
+        raise_exception(b, EXC_FATAL);
+        break;
     }
     b->fault_address = UINT32_MAX;
 }
 
-static bool on_invalid_instruction(uc_engine *uc, void *user) {
+static bool on_invalid_instruction(uc_engine *uc, void *user)
+{
     (void)uc;
     board_t *b = user;
     b->fault_address = UINT32_MAX;
@@ -166,7 +206,9 @@ static bool on_invalid_instruction(uc_engine *uc, void *user) {
     return true;
 }
 
-static bool on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value, void *user) {
+static bool on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value,
+                        void *user)
+{
     (void)uc;
     (void)size;
     (void)value;
@@ -179,12 +221,14 @@ static bool on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t address, int s
     return false;
 }
 
-static void halt(board_t *b, uint32_t lint, uint32_t address, uint32_t value) {
+static void halt(board_t *b, uint32_t lint, uint32_t address, uint32_t value)
+{
     board_lint(b, lint, address, value);
     b->state = SIM_HALTED;
 }
 
-static void fault_registers(board_t *b, uint32_t exception, uint32_t pc) {
+static void fault_registers(board_t *b, uint32_t exception, uint32_t pc)
+{
     bool translated = b->fault_address == UINT32_MAX;
     uint32_t status = translated ? FSR_TRANSLATION : FSR_EXTERNAL;
     if (exception == EXC_DATA) {
@@ -197,7 +241,8 @@ static void fault_registers(board_t *b, uint32_t exception, uint32_t pc) {
 }
 
 /* Enters the handler as the core would: mode, banked LR and SPSR, vector. */
-static void vector(board_t *b, uint32_t exception, uint32_t pc) {
+static void vector(board_t *b, uint32_t exception, uint32_t pc)
+{
     static const struct {
         uint8_t mode, offset, return_offset;
     } entry[] = {[EXC_UNDEF] = {MODE_UND, 0x04, 4},
@@ -227,7 +272,8 @@ static void vector(board_t *b, uint32_t exception, uint32_t pc) {
 }
 
 /* uc_emu_start has come back: for an exception, for WFI, or for good. */
-static void emulation_ended(board_t *b, uc_err error) {
+static void emulation_ended(board_t *b, uc_err error)
+{
     uint32_t exception = b->pending;
     uint32_t pc = reg_get(b, UC_ARM_REG_PC);
     b->pending = EXC_NONE;
@@ -248,11 +294,11 @@ static void emulation_ended(board_t *b, uc_err error) {
             sched_sleep(b, NEVER, 0, 0);
             return;
         }
-        exception = error == UC_ERR_INSN_INVALID      ? EXC_UNDEF
-                    : error == UC_ERR_READ_UNMAPPED    ? EXC_DATA
-                    : error == UC_ERR_WRITE_UNMAPPED   ? EXC_DATA
-                    : error == UC_ERR_FETCH_UNMAPPED   ? EXC_PREFETCH
-                                                       : EXC_FATAL;
+        exception = error == UC_ERR_INSN_INVALID     ? EXC_UNDEF
+                    : error == UC_ERR_READ_UNMAPPED  ? EXC_DATA
+                    : error == UC_ERR_WRITE_UNMAPPED ? EXC_DATA
+                    : error == UC_ERR_FETCH_UNMAPPED ? EXC_PREFETCH
+                                                     : EXC_FATAL;
         b->fault_address = UINT32_MAX;
     }
     if (exception == EXC_FATAL) {
@@ -264,7 +310,8 @@ static void emulation_ended(board_t *b, uc_err error) {
 
 /* ---- life --------------------------------------------------------------------------------------------- */
 
-static void board_main(void *argument) {
+static void board_main(void *argument)
+{
     board_t *b = argument;
     while (!b->kill && b->state != SIM_HALTED) {
         uint32_t pc = reg_get(b, UC_ARM_REG_PC);
@@ -284,7 +331,8 @@ static void board_main(void *argument) {
     sched_leave(b);
 }
 
-static int open_engine(board_t *b) {
+static int open_engine(board_t *b)
+{
     uc_hook hook;
     if (uc_open(UC_ARCH_ARM, UC_MODE_ARM, &b->uc) != UC_ERR_OK) {
         return -1;
@@ -306,7 +354,8 @@ static int open_engine(board_t *b) {
     }
     if (e == UC_ERR_OK) {
         /* Bounded: a memory hook that covers RAM would send every store through Unicorn's slow path. */
-        e = uc_hook_add(b->uc, &hook, UC_HOOK_MEM_UNMAPPED, (void *)on_unmapped, b, b->setup.ram_bytes, UINT32_MAX);
+        e = uc_hook_add(b->uc, &hook, UC_HOOK_MEM_UNMAPPED, (void *)on_unmapped, b, b->setup.ram_bytes,
+                        UINT32_MAX);
     }
     if (e != UC_ERR_OK) {
         snprintf(b->sim->error, sizeof b->sim->error, "board %u: Unicorn: %s", b->index, uc_strerror(e));
@@ -317,7 +366,8 @@ static int open_engine(board_t *b) {
     return 0;
 }
 
-int cpu_begin(board_t *b) {
+int cpu_begin(board_t *b)
+{
     b->kill = false;
     b->pending = EXC_NONE;
     b->trap_at = TRAP_NONE;
@@ -340,11 +390,13 @@ int cpu_begin(board_t *b) {
     return 0;
 }
 
-void cpu_end(board_t *b) {
+void cpu_end(board_t *b)
+{
     if (b->uc == NULL) {
         return;
     }
-    if (b->in_emu || b->state == SIM_SLEEPING) { /* let uc_emu_start unwind; it sees `kill` and touches nothing */
+    if (b->in_emu ||
+        b->state == SIM_SLEEPING) { /* let uc_emu_start unwind; it sees `kill` and touches nothing */
         b->kill = true;
         uc_emu_stop(b->uc);
         coroutine_switch(&b->sim->main, &b->co);
@@ -355,10 +407,12 @@ void cpu_end(board_t *b) {
     coroutine_destroy(&b->co);
 }
 
-int sim_registers(sim_t *sim, uint32_t board, uint32_t regs[17]) {
-    static const int ids[17] = {UC_ARM_REG_R0,  UC_ARM_REG_R1,  UC_ARM_REG_R2, UC_ARM_REG_R3, UC_ARM_REG_R4, UC_ARM_REG_R5,
-                                UC_ARM_REG_R6,  UC_ARM_REG_R7,  UC_ARM_REG_R8, UC_ARM_REG_R9, UC_ARM_REG_R10, UC_ARM_REG_R11,
-                                UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC, UC_ARM_REG_CPSR};
+int sim_registers(sim_t *sim, uint32_t board, uint32_t regs[17])
+{
+    static const int ids[17] = {UC_ARM_REG_R0,  UC_ARM_REG_R1,  UC_ARM_REG_R2,  UC_ARM_REG_R3, UC_ARM_REG_R4,
+                                UC_ARM_REG_R5,  UC_ARM_REG_R6,  UC_ARM_REG_R7,  UC_ARM_REG_R8, UC_ARM_REG_R9,
+                                UC_ARM_REG_R10, UC_ARM_REG_R11, UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR,
+                                UC_ARM_REG_PC,  UC_ARM_REG_CPSR};
     board_t *b = &sim->boards[board];
     if (b->uc == NULL) {
         return -1;
@@ -372,7 +426,8 @@ int sim_registers(sim_t *sim, uint32_t board, uint32_t regs[17]) {
     return 0;
 }
 
-void sim_ram_changed(sim_t *sim, uint32_t board, uint32_t address, uint32_t size) {
+void sim_ram_changed(sim_t *sim, uint32_t board, uint32_t address, uint32_t size)
+{
     board_t *b = &sim->boards[board];
     if (b->uc != NULL && !b->in_emu) {
         uc_ctl_remove_cache(b->uc, (uint64_t)address, (uint64_t)address + size);

@@ -8,25 +8,44 @@
 
 #include "internal.h"
 
-enum { LEVEL_LOW, LEVEL_HIGH, LEVEL_UNDEFINED, LEVEL_CONTENTION };
-enum { FUNCTION_OUTPUT = 1, FUNCTION_ALT0 = 4, FUNCTION_ALT5 = 2 };
 enum {
-    GPFSEL0 = 0x00, GPFSEL5 = 0x14, GPSET0 = 0x1C, GPSET1 = 0x20, GPCLR0 = 0x28, GPCLR1 = 0x2C, GPLEV0 = 0x34,
-    GPLEV1 = 0x38, GPEDS0 = 0x40, GPAFEN1 = 0x8C, GPPUD = 0x94, GPPUDCLK0 = 0x98, GPPUDCLK1 = 0x9C
+    LEVEL_LOW,
+    LEVEL_HIGH,
+    LEVEL_UNDEFINED,
+    LEVEL_CONTENTION
+};
+enum {
+    FUNCTION_OUTPUT = 1,
+    FUNCTION_ALT0 = 4,
+    FUNCTION_ALT5 = 2
+};
+enum {
+    GPFSEL0 = 0x00,
+    GPFSEL5 = 0x14,
+    GPSET0 = 0x1C,
+    GPSET1 = 0x20,
+    GPCLR0 = 0x28,
+    GPCLR1 = 0x2C,
+    GPLEV0 = 0x34,
+    GPLEV1 = 0x38,
+    GPEDS0 = 0x40,
+    GPAFEN1 = 0x8C,
+    GPPUD = 0x94,
+    GPPUDCLK0 = 0x98,
+    GPPUDCLK1 = 0x9C
 };
 #define PIN_UART_TX 14u
 #define PIN_UART_RX 15u
-#define PINS_MASK ((1ull << SIM_PINS) - 1u)
+#define PINS_MASK   ((1ull << SIM_PINS) - 1u)
 /* Signal hold of the pull control: 150 core clock cycles. */
 #define PULL_CYCLES 150ull
 
 /* ---- netlist ------------------------------------------------------------------------------------------ */
 
-static uint16_t pad_number(uint32_t board, uint32_t pin) {
-    return (uint16_t)(board * SIM_PINS + pin);
-}
+static uint16_t pad_number(uint32_t board, uint32_t pin) { return (uint16_t)(board * SIM_PINS + pin); }
 
-static uint16_t find(sim_t *sim, uint16_t pad) {
+static uint16_t find(sim_t *sim, uint16_t pad)
+{
     while (sim->parent[pad] != pad) {
         sim->parent[pad] = sim->parent[sim->parent[pad]];
         pad = sim->parent[pad];
@@ -34,9 +53,10 @@ static uint16_t find(sim_t *sim, uint16_t pad) {
     return pad;
 }
 
-int sim_wire(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, uint32_t pin_b) {
-    if (board_a >= sim->board_count || board_b >= sim->board_count || pin_a >= SIM_PINS || pin_b >= SIM_PINS ||
-        sim->nets_built) {
+int sim_wire(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, uint32_t pin_b)
+{
+    if (board_a >= sim->board_count || board_b >= sim->board_count || pin_a >= SIM_PINS ||
+        pin_b >= SIM_PINS || sim->nets_built) {
         return -1;
     }
     uint16_t a = find(sim, pad_number(board_a, pin_a));
@@ -45,7 +65,8 @@ int sim_wire(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, uin
     return 0;
 }
 
-int nets_build(sim_t *sim) {
+int nets_build(sim_t *sim)
+{
     if (sim->nets_built) {
         return 0;
     }
@@ -66,7 +87,8 @@ int nets_build(sim_t *sim) {
         for (uint32_t pad = root; pad < pads; pad++) {
             if (find(sim, (uint16_t)pad) == root) {
                 uint32_t board = pad / SIM_PINS, pin = pad % SIM_PINS;
-                sim->pad_of_net[filled++] = (pad_t){&sim->boards[board], 1ull << pin, (uint8_t)board, (uint8_t)pin};
+                sim->pad_of_net[filled++] =
+                    (pad_t){&sim->boards[board], 1ull << pin, (uint8_t)board, (uint8_t)pin};
                 sim->net_of[pad / SIM_PINS][pad % SIM_PINS] = (uint16_t)sim->net_count;
             }
         }
@@ -79,7 +101,8 @@ int nets_build(sim_t *sim) {
 
 /* ---- levels ------------------------------------------------------------------------------------------- */
 
-static void contention_open(sim_t *sim, net_t *net, uint64_t now_ps) {
+static void contention_open(sim_t *sim, net_t *net, uint64_t now_ps)
+{
     if (sim->contention_count == CONTENTIONS_MAX) {
         return;
     }
@@ -101,7 +124,8 @@ static void contention_open(sim_t *sim, net_t *net, uint64_t now_ps) {
     net->contention = sim->contention_count;
 }
 
-static uint8_t net_resolve(sim_t *sim, const net_t *net) {
+static uint8_t net_resolve(sim_t *sim, const net_t *net)
+{
     uint32_t drives = 0, pulls = 0; /* bit 0: low, bit 1: high */
     for (uint32_t i = 0; i < net->count; i++) {
         const pad_t *pad = &sim->pad_of_net[net->first + i];
@@ -119,7 +143,8 @@ static uint8_t net_resolve(sim_t *sim, const net_t *net) {
     return drives ? driven[drives] : pulled[pulls];
 }
 
-static void pad_level(board_t *b, uint64_t bit, uint8_t level, uint64_t now_ps, uint32_t writer) {
+static void pad_level(board_t *b, uint64_t bit, uint8_t level, uint64_t now_ps, uint32_t writer)
+{
     if (b->level_ps != now_ps || b->level_writer != writer) {
         b->level_before = b->level;
         b->unknown_before = b->unknown;
@@ -137,7 +162,8 @@ static void pad_level(board_t *b, uint64_t bit, uint8_t level, uint64_t now_ps, 
     }
 }
 
-static void trace_add(sim_t *sim, uint32_t net, uint8_t level, uint64_t now_ps) {
+static void trace_add(sim_t *sim, uint32_t net, uint8_t level, uint64_t now_ps)
+{
     if (sim->trace_count == sim->trace_capacity) {
         size_t capacity = sim->trace_capacity ? sim->trace_capacity * 2 : 4096;
         sim_trace_t *grown = realloc(sim->trace, capacity * sizeof *grown);
@@ -150,7 +176,8 @@ static void trace_add(sim_t *sim, uint32_t net, uint8_t level, uint64_t now_ps) 
     sim->trace[sim->trace_count++] = (sim_trace_t){now_ps, net, level};
 }
 
-static void net_update(sim_t *sim, uint32_t number, uint64_t now_ps, uint32_t writer) {
+static void net_update(sim_t *sim, uint32_t number, uint64_t now_ps, uint32_t writer)
+{
     net_t *net = &sim->nets[number];
     uint8_t level = net_resolve(sim, net);
     if (level == net->level) {
@@ -173,7 +200,8 @@ static void net_update(sim_t *sim, uint32_t number, uint64_t now_ps, uint32_t wr
     }
 }
 
-static void pins_update(board_t *b, uint64_t mask, uint64_t now_ps) {
+static void pins_update(board_t *b, uint64_t mask, uint64_t now_ps)
+{
     while (mask != 0) {
         uint32_t pin = (uint32_t)__builtin_ctzll(mask);
         mask &= mask - 1;
@@ -181,11 +209,10 @@ static void pins_update(board_t *b, uint64_t mask, uint64_t now_ps) {
     }
 }
 
-void gpio_power(board_t *b, uint64_t now_ps) {
-    pins_update(b, PINS_MASK, now_ps);
-}
+void gpio_power(board_t *b, uint64_t now_ps) { pins_update(b, PINS_MASK, now_ps); }
 
-uint32_t gpio_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy) {
+uint32_t gpio_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy)
+{
     /* A sleeper that was woken may still have reads to make before the change that woke it. */
     bool before = now_ps < b->level_ps || (now_ps == b->level_ps && b->index < b->level_writer);
     uint32_t shift = bank * 32u;
@@ -204,7 +231,8 @@ uint32_t gpio_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy) {
 
 /* ---- registers ---------------------------------------------------------------------------------------- */
 
-void gpio_reset(board_t *b) {
+void gpio_reset(board_t *b)
+{
     /* Reset makes every pin an input. Pulls: power-on defaults, GPIO 0-8 up and the rest down, also after a
      * reset here; the manual gives them as reset values, though they have been seen to survive a warm one. */
     memset(b->fsel, 0, sizeof b->fsel);
@@ -218,14 +246,16 @@ void gpio_reset(board_t *b) {
     }
 }
 
-void gpio_apply_boot_pulls(board_t *b) {
+void gpio_apply_boot_pulls(board_t *b)
+{
     const sim_boot_plan_t *plan = &b->plan;
     uint64_t any = plan->pull_up_mask | plan->pull_down_mask | plan->pull_none_mask;
     b->pull_up = (b->pull_up & ~any) | plan->pull_up_mask;
     b->pull_down = (b->pull_down & ~any) | plan->pull_down_mask;
 }
 
-static void fsel_write(board_t *b, uint32_t index, uint32_t value, uint64_t now_ps) {
+static void fsel_write(board_t *b, uint32_t index, uint32_t value, uint64_t now_ps)
+{
     uint32_t tx = gpio_function(b, PIN_UART_TX), rx = gpio_function(b, PIN_UART_RX);
     b->fsel[index] = value & 0x3FFFFFFFu;
     uint64_t outputs = b->out_mask;
@@ -243,18 +273,21 @@ static void fsel_write(board_t *b, uint32_t index, uint32_t value, uint64_t now_
     pins_update(b, changed, now_ps);
 }
 
-static void latch_write(board_t *b, uint64_t set, uint64_t clear, uint64_t now_ps) {
+static void latch_write(board_t *b, uint64_t set, uint64_t clear, uint64_t now_ps)
+{
     uint64_t latch = (b->latch | (set & PINS_MASK)) & ~clear;
     uint64_t changed = (latch ^ b->latch) & b->out_mask;
     b->latch = latch;
     pins_update(b, changed, now_ps);
 }
 
-static bool held_long_enough(const board_t *b, uint64_t since_ps, uint64_t now_ps) {
+static bool held_long_enough(const board_t *b, uint64_t since_ps, uint64_t now_ps)
+{
     return now_ps - since_ps >= PULL_CYCLES * (1000000000000ull / b->core_hz);
 }
 
-static void pull_release(board_t *b, uint64_t now_ps) {
+static void pull_release(board_t *b, uint64_t now_ps)
+{
     uint64_t mask = ((uint64_t)b->gppudclk[1] << 32 | b->gppudclk[0]) & PINS_MASK;
     if (mask == 0) {
         return;
@@ -274,7 +307,8 @@ static void pull_release(board_t *b, uint64_t now_ps) {
     pins_update(b, mask, now_ps);
 }
 
-static void pull_clock(board_t *b, uint32_t bank, uint32_t value, uint64_t now_ps) {
+static void pull_clock(board_t *b, uint32_t bank, uint32_t value, uint64_t now_ps)
+{
     pull_release(b, now_ps);
     if (value == 0) {
         return;
@@ -288,15 +322,26 @@ static void pull_clock(board_t *b, uint32_t bank, uint32_t value, uint64_t now_p
     b->pud_latched = b->gppud;
 }
 
-uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps) {
+uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps)
+{
     bool noisy;
     switch (offset) {
-    case GPLEV0: return gpio_levels(b, 0, now_ps, &noisy);
-    case GPLEV1: return gpio_levels(b, 1, now_ps, &noisy);
-    case GPSET0: case GPSET1: case GPCLR0: case GPCLR1: return 0;
-    case GPPUD: return b->gppud;
-    case GPPUDCLK0: case GPPUDCLK1: return b->gppudclk[(offset - GPPUDCLK0) / 4];
-    default: break;
+    case GPLEV0:
+        return gpio_levels(b, 0, now_ps, &noisy);
+    case GPLEV1:
+        return gpio_levels(b, 1, now_ps, &noisy);
+    case GPSET0:
+    case GPSET1:
+    case GPCLR0:
+    case GPCLR1:
+        return 0;
+    case GPPUD:
+        return b->gppud;
+    case GPPUDCLK0:
+    case GPPUDCLK1:
+        return b->gppudclk[(offset - GPPUDCLK0) / 4];
+    default:
+        break;
     }
     if (offset <= GPFSEL5) {
         return b->fsel[offset / 4];
@@ -308,19 +353,32 @@ uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps) {
     return 0;
 }
 
-void gpio_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps) {
+void gpio_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
+{
     switch (offset) {
-    case GPSET0: latch_write(b, value, 0, now_ps); return;
-    case GPSET1: latch_write(b, (uint64_t)value << 32, 0, now_ps); return;
-    case GPCLR0: latch_write(b, 0, value, now_ps); return;
-    case GPCLR1: latch_write(b, 0, (uint64_t)value << 32, now_ps); return;
+    case GPSET0:
+        latch_write(b, value, 0, now_ps);
+        return;
+    case GPSET1:
+        latch_write(b, (uint64_t)value << 32, 0, now_ps);
+        return;
+    case GPCLR0:
+        latch_write(b, 0, value, now_ps);
+        return;
+    case GPCLR1:
+        latch_write(b, 0, (uint64_t)value << 32, now_ps);
+        return;
     case GPPUD:
         pull_release(b, now_ps);
         b->gppud = value & 3u;
         b->gppud_ps = now_ps;
         return;
-    case GPPUDCLK0: case GPPUDCLK1: pull_clock(b, (offset - GPPUDCLK0) / 4, value, now_ps); return;
-    default: break;
+    case GPPUDCLK0:
+    case GPPUDCLK1:
+        pull_clock(b, (offset - GPPUDCLK0) / 4, value, now_ps);
+        return;
+    default:
+        break;
     }
     if (offset <= GPFSEL5) {
         fsel_write(b, offset / 4, value, now_ps);
@@ -333,15 +391,18 @@ void gpio_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps) {
     }
 }
 
-uint32_t sim_level(sim_t *sim, uint32_t board, uint32_t pin) {
+uint32_t sim_level(sim_t *sim, uint32_t board, uint32_t pin)
+{
     return nets_build(sim) == 0 ? sim->nets[sim->net_of[board][pin]].level : LEVEL_UNDEFINED;
 }
 
-uint32_t sim_net_of(sim_t *sim, uint32_t board, uint32_t pin) {
+uint32_t sim_net_of(sim_t *sim, uint32_t board, uint32_t pin)
+{
     return nets_build(sim) == 0 ? sim->net_of[board][pin] : 0;
 }
 
-void sim_trace_net(sim_t *sim, uint32_t net, int on) {
+void sim_trace_net(sim_t *sim, uint32_t net, int on)
+{
     if (nets_build(sim) == 0 && net < sim->net_count) {
         sim->nets[net].traced = on != 0;
         if (on) {
@@ -350,7 +411,8 @@ void sim_trace_net(sim_t *sim, uint32_t net, int on) {
     }
 }
 
-uint32_t sim_trace_take(sim_t *sim, sim_trace_t *out, uint32_t limit) {
+uint32_t sim_trace_take(sim_t *sim, sim_trace_t *out, uint32_t limit)
+{
     uint32_t count = sim->trace_count < limit ? (uint32_t)sim->trace_count : limit;
     memcpy(out, sim->trace, count * sizeof *out);
     memmove(sim->trace, sim->trace + count, (sim->trace_count - count) * sizeof *out);

@@ -12,28 +12,32 @@
 #include "coroutine.h"
 #include "sim.h"
 
-#define NEVER SIM_NEVER
+#define NEVER     SIM_NEVER
 #define PS_PER_US 1000000ull
 #define PS_PER_NS 1000ull
 
 /* A board may run ahead of the slowest by this much in code that touches nothing shared. Bytes from the
  * host need at least as long to leave the adapter (one USB microframe), so they never arrive in a board's past. */
-#define WINDOW_PS (125ull * PS_PER_US)
+#define WINDOW_PS       (125ull * PS_PER_US)
 #define HOST_LATENCY_PS WINDOW_PS
 /* Even a board alone looks up this often (checks that are made now and then). */
 #define WINDOW_MAX_PS (1000ull * PS_PER_US)
 /* The adapter hands bytes to the host in packets: FT232R at its smallest latency timer. */
-#define ADAPTER_LATENCY_PS (1000ull * PS_PER_US)
+#define ADAPTER_LATENCY_PS   (1000ull * PS_PER_US)
 #define ADAPTER_PACKET_BYTES 62u
 
-#define LINTS_MAX 256
+#define LINTS_MAX       256
 #define CONTENTIONS_MAX 4096
 
 /* Bus cost of one access in ns: GPLEV read 48 ns (RGBtoHDMI #250), SET/CLR write 22 ns (22 MHz toggling). */
-#define MMIO_READ_NS 48
+#define MMIO_READ_NS  48
 #define MMIO_WRITE_NS 22
 
-enum { PL011_FIFO = 16, MINI_FIFO = 8, TX_RING = 4096 };
+enum {
+    PL011_FIFO = 16,
+    MINI_FIFO = 8,
+    TX_RING = 4096
+};
 
 typedef struct {
     uint8_t byte;
@@ -73,14 +77,25 @@ typedef struct {
     uint32_t aux_enables, mu_ier, mu_lcr, mu_mcr, mu_cntl, mu_baud, mu_scratch, mu_overrun;
 } uart_t;
 
-enum { POLL_LEV0, POLL_LEV1, POLL_FR, POLL_LSR, POLL_STAT, POLL_CHI, POLL_CS, POLL_MAIL, POLL_CLO, POLL_KINDS };
+enum {
+    POLL_LEV0,
+    POLL_LEV1,
+    POLL_FR,
+    POLL_LSR,
+    POLL_STAT,
+    POLL_CHI,
+    POLL_CS,
+    POLL_MAIL,
+    POLL_CLO,
+    POLL_KINDS
+};
 
 /* Recognises a loop that only reads registers which do not change. */
 typedef struct {
     uint32_t seen_mask;
     uint32_t value[POLL_KINDS];
     uint32_t anchor, anchor_block;
-    uint32_t patience; /* reads without the anchor after which another one is chosen */
+    uint32_t patience;     /* reads without the anchor after which another one is chosen */
     uint32_t reads;        /* since the streak began */
     uint32_t anchor_reads; /* `reads` at the last anchor read */
     uint32_t period_reads;
@@ -109,8 +124,8 @@ typedef struct board {
     /* processor */
     uc_engine *uc;
     coroutine_t co;
-    bool kill;      /* unwind uc_emu_start; touch nothing */
-    bool in_emu;    /* the coroutine is inside uc_emu_start */
+    bool kill;   /* unwind uc_emu_start; touch nothing */
+    bool in_emu; /* the coroutine is inside uc_emu_start */
     uint32_t block_pc;
     uint32_t pending; /* exception to vector when uc_emu_start has returned */
     uint32_t fault_address;
@@ -135,7 +150,7 @@ typedef struct board {
     uint64_t window_ps;
     uint64_t read_ticks, write_ticks;
     uint64_t write_ps; /* no board changes a pad sooner than this after a read */
-    uint64_t wake_ps; /* of a sleeper */
+    uint64_t wake_ps;  /* of a sleeper */
     uint64_t sleep_period_ticks;
     uint64_t sleep_period_charged;
     uint64_t start_ps;    /* first ARM instruction; origin of the system timer */
@@ -187,7 +202,7 @@ struct sim {
     board_t *boards;
     uint64_t key[SIM_BOARDS_MAX];   /* earliest time at which the board can act */
     uint64_t slack[SIM_BOARDS_MAX]; /* what follows its key before it can change a pad: it reads first */
-    uint64_t due[SIM_BOARDS_MAX]; /* when the adapter hands a packet to the host */
+    uint64_t due[SIM_BOARDS_MAX];   /* when the adapter hands a packet to the host */
     uint64_t due_min;
     uint64_t now_ps, until_ps;
     uint64_t limit_ps; /* the running board may touch shared state while its time is below this */
@@ -211,18 +226,21 @@ struct sim {
 };
 
 /* sched.c */
-static inline uint64_t board_now(const board_t *b) {
-    return b->base_ps + (uint64_t)(((unsigned __int128)(b->ticks - b->base_ticks) * b->ps_per_tick_q32) >> 32);
+static inline uint64_t board_now(const board_t *b)
+{
+    return b->base_ps +
+           (uint64_t)(((unsigned __int128)(b->ticks - b->base_ticks) * b->ps_per_tick_q32) >> 32);
 }
 void board_set_clock(board_t *b, uint32_t arm_hz);
-void sched_window(board_t *b);        /* the window is used up: let others run */
+void sched_window(board_t *b);                 /* the window is used up: let others run */
 uint64_t sched_sync(board_t *b, bool reading); /* its time, when the board may act at it (or is killed) */
 void sched_sleep(board_t *b, uint64_t wake_ps, uint64_t period_ticks, uint64_t period_charged);
 void sched_wake(board_t *b, uint64_t event_ps);
-void sched_leave(board_t *b);         /* the coroutine has ended or halted; never returns */
-void sched_change(board_t *b, uint64_t change_ps); /* a pad of the board changes; it may not have got there yet */
+void sched_leave(board_t *b); /* the coroutine has ended or halted; never returns */
+void sched_change(board_t *b,
+                  uint64_t change_ps); /* a pad of the board changes; it may not have got there yet */
 void sched_due(board_t *b, uint64_t due_ps);
-void sched_watchdog(board_t *b);      /* watchdog_ps changed */
+void sched_watchdog(board_t *b); /* watchdog_ps changed */
 
 /* cpu.c */
 int cpu_begin(board_t *b);
@@ -263,7 +281,8 @@ void gpio_power(board_t *b, uint64_t now_ps); /* the board's pads appeared or va
 uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps);
 void gpio_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
 uint32_t gpio_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy);
-static inline uint32_t gpio_function(const board_t *b, uint32_t pin) {
+static inline uint32_t gpio_function(const board_t *b, uint32_t pin)
+{
     return (b->fsel[pin / 10] >> (pin % 10 * 3)) & 7u;
 }
 
@@ -278,7 +297,8 @@ uint64_t uart_next_ps(board_t *b, uint64_t now_ps);
 void uart_deliver(board_t *b, uint64_t now_ps); /* the adapter's packet reaches the host */
 bool uart_enabled(const board_t *b);
 
-static inline uint64_t mix64(uint64_t x) { /* splitmix64's finaliser */
+static inline uint64_t mix64(uint64_t x)
+{ /* splitmix64's finaliser */
     x ^= x >> 30;
     x *= 0xBF58476D1CE4E5B9ull;
     x ^= x >> 27;

@@ -7,30 +7,55 @@
 
 #define PERIPHERALS 0x20000000u
 enum {
-    BLOCK_TIMER = 0x003000, BLOCK_ARM = 0x00B000, BLOCK_PM = 0x100000, BLOCK_GPIO = 0x200000,
-    BLOCK_PL011 = 0x201000, BLOCK_AUX = 0x215000
+    BLOCK_TIMER = 0x003000,
+    BLOCK_ARM = 0x00B000,
+    BLOCK_PM = 0x100000,
+    BLOCK_GPIO = 0x200000,
+    BLOCK_PL011 = 0x201000,
+    BLOCK_AUX = 0x215000
 };
-enum { TIMER_CS = 0x3000, TIMER_CLO = 0x3004, TIMER_CHI = 0x3008, TIMER_C0 = 0x300C, TIMER_C3 = 0x3018 };
-enum { ARM_LOAD = 0xB400, ARM_VALUE = 0xB404, ARM_CTL = 0xB408, ARM_CLEAR = 0xB40C, ARM_PREDIV = 0xB41C,
-       ARM_COUNT = 0xB420 };
-enum { PM_RSTC = 0x10001C, PM_RSTS = 0x100020, PM_WDOG = 0x100024, PADS0 = 0x10002C, PADS2 = 0x100034 };
+enum {
+    TIMER_CS = 0x3000,
+    TIMER_CLO = 0x3004,
+    TIMER_CHI = 0x3008,
+    TIMER_C0 = 0x300C,
+    TIMER_C3 = 0x3018
+};
+enum {
+    ARM_LOAD = 0xB400,
+    ARM_VALUE = 0xB404,
+    ARM_CTL = 0xB408,
+    ARM_CLEAR = 0xB40C,
+    ARM_PREDIV = 0xB41C,
+    ARM_COUNT = 0xB420
+};
+enum {
+    PM_RSTC = 0x10001C,
+    PM_RSTS = 0x100020,
+    PM_WDOG = 0x100024,
+    PADS0 = 0x10002C,
+    PADS2 = 0x100034
+};
 #define PM_PASSWORD 0x5A000000u
 #define TIMER_START 0xFFFFF000ull /* so that the 32-bit wrap comes 4.096 ms after the first instruction */
 
 /* ---- clocks ------------------------------------------------------------------------------------------- */
 
-uint64_t board_timer_us(const board_t *b, uint64_t now_ps) {
+uint64_t board_timer_us(const board_t *b, uint64_t now_ps)
+{
     double elapsed = (double)(now_ps - b->start_ps) * (1.0 + b->setup.drift_ppm * 1e-6) / (double)PS_PER_US;
     return TIMER_START + (uint64_t)elapsed;
 }
 
 /* When the system timer will show a value. */
-uint64_t board_timer_ps(const board_t *b, uint64_t timer_us) {
+uint64_t board_timer_ps(const board_t *b, uint64_t timer_us)
+{
     double elapsed = (double)(timer_us - TIMER_START) * (double)PS_PER_US / (1.0 + b->setup.drift_ppm * 1e-6);
     return b->start_ps + (uint64_t)elapsed + 1u;
 }
 
-static uint32_t timer_status(board_t *b, uint64_t now_ps) {
+static uint32_t timer_status(board_t *b, uint64_t now_ps)
+{
     uint64_t now = board_timer_us(b, now_ps);
     for (int i = 0; i < 4; i++) {
         uint64_t passed = now - b->timer_checked_us;
@@ -44,7 +69,8 @@ static uint32_t timer_status(board_t *b, uint64_t now_ps) {
 }
 
 /* When CS changes next by itself: the first compare register that the counter reaches. */
-uint64_t board_timer_match_ps(board_t *b, uint64_t now_ps) {
+uint64_t board_timer_match_ps(board_t *b, uint64_t now_ps)
+{
     uint64_t next = NEVER;
     timer_status(b, now_ps);
     for (int i = 0; i < 4; i++) {
@@ -58,7 +84,8 @@ uint64_t board_timer_match_ps(board_t *b, uint64_t now_ps) {
 }
 
 /* ARM timer's free-running counter: core clock / (CTL[23:16] + 1). */
-static uint32_t arm_counter(const board_t *b, uint64_t now_ps) {
+static uint32_t arm_counter(const board_t *b, uint64_t now_ps)
+{
     if (!(b->armtimer_ctl & 1u << 9)) {
         return 0;
     }
@@ -66,7 +93,8 @@ static uint32_t arm_counter(const board_t *b, uint64_t now_ps) {
     return (uint32_t)((now_ps - b->start_ps) / 1000u * (hz / 1000u) / 1000000u);
 }
 
-static uint32_t arm_value(const board_t *b, uint64_t now_ps) {
+static uint32_t arm_value(const board_t *b, uint64_t now_ps)
+{
     if (!(b->armtimer_ctl & 1u << 7)) {
         return b->armtimer_load;
     }
@@ -78,7 +106,8 @@ static uint32_t arm_value(const board_t *b, uint64_t now_ps) {
 
 /* ---- watchdog ----------------------------------------------------------------------------------------- */
 
-void system_reset(board_t *b, uint32_t cause) {
+void system_reset(board_t *b, uint32_t cause)
+{
     memset(b->timer_compare, 0, sizeof b->timer_compare);
     b->timer_matched = 0;
     b->timer_checked_us = TIMER_START;
@@ -92,7 +121,8 @@ void system_reset(board_t *b, uint32_t cause) {
     b->mail_head = b->mail_count = 0;
 }
 
-static void pm_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps) {
+static void pm_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
+{
     if ((value & 0xFF000000u) != PM_PASSWORD) {
         board_lint(b, SIM_LINT_PM_PASSWORD, PERIPHERALS + offset, value);
         return;
@@ -113,37 +143,57 @@ static void pm_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_p
     }
 }
 
-static uint32_t pm_read(board_t *b, uint32_t offset, uint64_t now_ps) {
+static uint32_t pm_read(board_t *b, uint32_t offset, uint64_t now_ps)
+{
     switch (offset) {
-    case PM_RSTC: return b->pm_rstc;
-    case PM_RSTS: return b->pm_rsts;
+    case PM_RSTC:
+        return b->pm_rstc;
+    case PM_RSTS:
+        return b->pm_rsts;
     case PM_WDOG:
         return b->watchdog_ps == NEVER || b->watchdog_ps < now_ps
                    ? b->pm_wdog
                    : (uint32_t)((b->watchdog_ps - now_ps) / 1000000u * 65536u / 1000000u);
-    case PADS0: case PADS0 + 4: case PADS2: return b->pads[(offset - PADS0) / 4];
-    default: board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, PERIPHERALS + offset, 0); return 0;
+    case PADS0:
+    case PADS0 + 4:
+    case PADS2:
+        return b->pads[(offset - PADS0) / 4];
+    default:
+        board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, PERIPHERALS + offset, 0);
+        return 0;
     }
 }
 
 /* ---- small blocks ------------------------------------------------------------------------------------- */
 
-uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps) {
+uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps)
+{
     switch (offset) {
-    case TIMER_CS: return timer_status(b, now_ps);
-    case TIMER_CLO: return (uint32_t)board_timer_us(b, now_ps);
-    case TIMER_CHI: return (uint32_t)(board_timer_us(b, now_ps) >> 32);
-    case ARM_LOAD: case 0xB418: return b->armtimer_load;
-    case ARM_VALUE: return arm_value(b, now_ps);
-    case ARM_CTL: return b->armtimer_ctl;
-    case ARM_PREDIV: return b->armtimer_prediv;
-    case ARM_COUNT: return arm_counter(b, now_ps);
-    default: break;
+    case TIMER_CS:
+        return timer_status(b, now_ps);
+    case TIMER_CLO:
+        return (uint32_t)board_timer_us(b, now_ps);
+    case TIMER_CHI:
+        return (uint32_t)(board_timer_us(b, now_ps) >> 32);
+    case ARM_LOAD:
+    case 0xB418:
+        return b->armtimer_load;
+    case ARM_VALUE:
+        return arm_value(b, now_ps);
+    case ARM_CTL:
+        return b->armtimer_ctl;
+    case ARM_PREDIV:
+        return b->armtimer_prediv;
+    case ARM_COUNT:
+        return arm_counter(b, now_ps);
+    default:
+        break;
     }
     if (offset >= TIMER_C0 && offset <= TIMER_C3 && offset % 4 == 0) {
         return b->timer_compare[(offset - TIMER_C0) / 4];
     }
-    if (offset >= 0xB200 && offset <= 0xB224) { /* interrupt controller: nothing pending, interrupts are not modelled */
+    if (offset >= 0xB200 &&
+        offset <= 0xB224) { /* interrupt controller: nothing pending, interrupts are not modelled */
         return 0;
     }
     if (offset >= 0xB880 && offset <= 0xB8BC) {
@@ -156,7 +206,8 @@ uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps) {
     return 0;
 }
 
-void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps) {
+void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
+{
     switch (offset) {
     case TIMER_CS:
         timer_status(b, now_ps);
@@ -166,10 +217,16 @@ void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps) 
         b->armtimer_load = value;
         b->armtimer_set_ps = now_ps;
         return;
-    case ARM_CTL: b->armtimer_ctl = value; return;
-    case ARM_PREDIV: b->armtimer_prediv = value & 0x3FFu; return;
-    case ARM_CLEAR: return;
-    default: break;
+    case ARM_CTL:
+        b->armtimer_ctl = value;
+        return;
+    case ARM_PREDIV:
+        b->armtimer_prediv = value & 0x3FFu;
+        return;
+    case ARM_CLEAR:
+        return;
+    default:
+        break;
     }
     if (offset >= TIMER_C0 && offset <= TIMER_C3 && offset % 4 == 0) {
         timer_status(b, now_ps);
@@ -192,32 +249,50 @@ void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps) 
 
 /* ---- dispatch ----------------------------------------------------------------------------------------- */
 
-static int poll_kind(uint32_t offset) {
+static int poll_kind(uint32_t offset)
+{
     switch (offset) {
-    case BLOCK_GPIO + 0x34: return POLL_LEV0;
-    case BLOCK_GPIO + 0x38: return POLL_LEV1;
-    case BLOCK_PL011 + 0x18: return POLL_FR;
-    case BLOCK_AUX + 0x54: return POLL_LSR;
-    case BLOCK_AUX + 0x64: return POLL_STAT;
-    case TIMER_CS: return POLL_CS;
-    case TIMER_CLO: return POLL_CLO;
-    case TIMER_CHI: return POLL_CHI;
-    case 0xB898: case 0xB8B8: return POLL_MAIL;
-    default: return -1;
+    case BLOCK_GPIO + 0x34:
+        return POLL_LEV0;
+    case BLOCK_GPIO + 0x38:
+        return POLL_LEV1;
+    case BLOCK_PL011 + 0x18:
+        return POLL_FR;
+    case BLOCK_AUX + 0x54:
+        return POLL_LSR;
+    case BLOCK_AUX + 0x64:
+        return POLL_STAT;
+    case TIMER_CS:
+        return POLL_CS;
+    case TIMER_CLO:
+        return POLL_CLO;
+    case TIMER_CHI:
+        return POLL_CHI;
+    case 0xB898:
+    case 0xB8B8:
+        return POLL_MAIL;
+    default:
+        return -1;
     }
 }
 
-static uint32_t read_register(board_t *b, uint32_t offset, uint64_t now_ps) {
+static uint32_t read_register(board_t *b, uint32_t offset, uint64_t now_ps)
+{
     switch (offset & 0xFFF000u) {
-    case BLOCK_GPIO: return gpio_read(b, offset - BLOCK_GPIO, now_ps);
-    case BLOCK_PL011: return uart_pl011_read(b, offset - BLOCK_PL011, now_ps);
-    case BLOCK_AUX: return uart_aux_read(b, offset - BLOCK_AUX, now_ps);
-    default: return system_read(b, offset, now_ps);
+    case BLOCK_GPIO:
+        return gpio_read(b, offset - BLOCK_GPIO, now_ps);
+    case BLOCK_PL011:
+        return uart_pl011_read(b, offset - BLOCK_PL011, now_ps);
+    case BLOCK_AUX:
+        return uart_aux_read(b, offset - BLOCK_AUX, now_ps);
+    default:
+        return system_read(b, offset, now_ps);
     }
 }
 
 /* Charges the bus and returns the board's time, at which it may act now. */
-static uint64_t access_begin(board_t *b, uint64_t ticks, bool shared, bool reading) {
+static uint64_t access_begin(board_t *b, uint64_t ticks, bool shared, bool reading)
+{
     b->ticks += ticks;
     b->charged_ticks += ticks;
     if (b->ticks >= b->window_ticks) {
@@ -226,7 +301,8 @@ static uint64_t access_begin(board_t *b, uint64_t ticks, bool shared, bool readi
     return shared ? sched_sync(b, reading) : board_now(b);
 }
 
-static uint32_t polled(board_t *b, uint32_t kind, uint32_t offset, uint32_t value, uint64_t now_ps) {
+static uint32_t polled(board_t *b, uint32_t kind, uint32_t offset, uint32_t value, uint64_t now_ps)
+{
     if (kind <= POLL_LEV1) {
         uint32_t shift = kind == POLL_LEV1 ? 32u : 0u;
         if ((uint32_t)((b->unknown | b->unknown_before) >> shift) != 0) { /* every read can differ */
@@ -246,7 +322,8 @@ static uint32_t polled(board_t *b, uint32_t kind, uint32_t offset, uint32_t valu
     return value;
 }
 
-uint64_t mmio_read(uc_engine *uc, uint64_t offset64, unsigned size, void *user) {
+uint64_t mmio_read(uc_engine *uc, uint64_t offset64, unsigned size, void *user)
+{
     (void)uc;
     board_t *b = user;
     if (b->kill) {
@@ -272,7 +349,8 @@ uint64_t mmio_read(uc_engine *uc, uint64_t offset64, unsigned size, void *user) 
     return value >> ((offset64 & 3u) * 8u);
 }
 
-void mmio_write(uc_engine *uc, uint64_t offset64, unsigned size, uint64_t value64, void *user) {
+void mmio_write(uc_engine *uc, uint64_t offset64, unsigned size, uint64_t value64, void *user)
+{
     (void)uc;
     board_t *b = user;
     if (b->kill) {
@@ -291,9 +369,17 @@ void mmio_write(uc_engine *uc, uint64_t offset64, unsigned size, uint64_t value6
     *(shared ? &b->counters.gpio_writes : &b->counters.other_mmio) += 1;
     poll_break(b);
     switch (offset & 0xFFF000u) {
-    case BLOCK_GPIO: gpio_write(b, offset - BLOCK_GPIO, value, now); break;
-    case BLOCK_PL011: uart_pl011_write(b, offset - BLOCK_PL011, value, now); break;
-    case BLOCK_AUX: uart_aux_write(b, offset - BLOCK_AUX, value, now); break;
-    default: system_write(b, offset, value, now); break;
+    case BLOCK_GPIO:
+        gpio_write(b, offset - BLOCK_GPIO, value, now);
+        break;
+    case BLOCK_PL011:
+        uart_pl011_write(b, offset - BLOCK_PL011, value, now);
+        break;
+    case BLOCK_AUX:
+        uart_aux_write(b, offset - BLOCK_AUX, value, now);
+        break;
+    default:
+        system_write(b, offset, value, now);
+        break;
     }
 }

@@ -9,9 +9,14 @@
 
 #include "internal.h"
 
-enum { INSTRUCTIONS_PER_READ_MAX = 48, READS_PER_ROUND_MAX = 512, GROWTH_SHIFT = 6 };
+enum {
+    INSTRUCTIONS_PER_READ_MAX = 48,
+    READS_PER_ROUND_MAX = 512,
+    GROWTH_SHIFT = 6
+};
 
-void poll_break(board_t *b) {
+void poll_break(board_t *b)
+{
     b->poll.seen_mask = 0;
     b->poll.reads = 0;
     b->poll.period_reads = 0;
@@ -19,9 +24,10 @@ void poll_break(board_t *b) {
     b->poll.have_registers = false;
 }
 
-static void registers_get(board_t *b, uint32_t out[15]) {
-    static int ids[15] = {UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2,  UC_ARM_REG_R3,  UC_ARM_REG_R4,
-                          UC_ARM_REG_R5, UC_ARM_REG_R6, UC_ARM_REG_R7,  UC_ARM_REG_R8,  UC_ARM_REG_R9,
+static void registers_get(board_t *b, uint32_t out[15])
+{
+    static int ids[15] = {UC_ARM_REG_R0,  UC_ARM_REG_R1,  UC_ARM_REG_R2,  UC_ARM_REG_R3, UC_ARM_REG_R4,
+                          UC_ARM_REG_R5,  UC_ARM_REG_R6,  UC_ARM_REG_R7,  UC_ARM_REG_R8, UC_ARM_REG_R9,
                           UC_ARM_REG_R10, UC_ARM_REG_R11, UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR};
     void *values[15];
     for (int i = 0; i < 15; i++) {
@@ -31,7 +37,8 @@ static void registers_get(board_t *b, uint32_t out[15]) {
 }
 
 /* Whether the registers stand where they stood a round ago; those that follow the timer may have moved with it. */
-static bool registers_steady(board_t *b, uint32_t timer_step) {
+static bool registers_steady(board_t *b, uint32_t timer_step)
+{
     uint32_t now[15];
     registers_get(b, now);
     bool steady = b->poll.have_registers;
@@ -44,7 +51,8 @@ static bool registers_steady(board_t *b, uint32_t timer_step) {
     return steady;
 }
 
-static uint64_t wake_time(board_t *b, uint64_t now_ps) {
+static uint64_t wake_time(board_t *b, uint64_t now_ps)
+{
     poll_t *p = &b->poll;
     uint64_t wake = NEVER;
     if (now_ps <= b->level_ps) { /* woken by a change that lies just ahead of this read */
@@ -71,7 +79,8 @@ static uint64_t wake_time(board_t *b, uint64_t now_ps) {
     return wake;
 }
 
-static bool poll_sleep(board_t *b, uint64_t now_ps) {
+static bool poll_sleep(board_t *b, uint64_t now_ps)
+{
     poll_t *p = &b->poll;
     uint64_t wake = wake_time(b, now_ps);
     uint64_t period_ps = (uint64_t)(((unsigned __int128)p->period_ticks * b->ps_per_tick_q32) >> 32);
@@ -86,7 +95,8 @@ static bool poll_sleep(board_t *b, uint64_t now_ps) {
     return true;
 }
 
-static bool anchor_read(board_t *b, uint32_t value, uint64_t now_ps) {
+static bool anchor_read(board_t *b, uint32_t value, uint64_t now_ps)
+{
     poll_t *p = &b->poll;
     uint32_t reads = p->reads - p->anchor_reads;
     uint64_t ticks = b->ticks - p->anchor_ticks;
@@ -95,7 +105,8 @@ static bool anchor_read(board_t *b, uint32_t value, uint64_t now_ps) {
     bool short_enough = ticks - charged <= (uint64_t)reads * INSTRUCTIONS_PER_READ_MAX * 4u;
     /* Reads in a straight line look alike too: a loop comes back to its block by way of another block's start. */
     bool looped = b->block_pc == p->anchor_block && ticks > charged;
-    bool same = looped && reads == p->period_reads && ticks == p->period_ticks && charged == p->period_charged;
+    bool same =
+        looped && reads == p->period_reads && ticks == p->period_ticks && charged == p->period_charged;
     p->anchor_block = b->block_pc;
     p->anchor_reads = p->reads;
     p->anchor_ticks = b->ticks;
@@ -114,7 +125,8 @@ static bool anchor_read(board_t *b, uint32_t value, uint64_t now_ps) {
     return same && steady && !news && b->sim->allow_sleep && poll_sleep(b, now_ps);
 }
 
-bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps) {
+bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps)
+{
     poll_t *p = &b->poll;
     uint32_t bit = 1u << kind;
     if ((p->seen_mask & bit) && kind != POLL_CLO && p->value[kind] != value) {
@@ -129,7 +141,8 @@ bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps) {
     if (lost && p->patience < READS_PER_ROUND_MAX) {
         p->patience *= 2;
     }
-    bool take_anchor = p->seen_mask == 0 || (kind == POLL_CLO && p->anchor != POLL_CLO) || (kind == p->anchor && lost);
+    bool take_anchor =
+        p->seen_mask == 0 || (kind == POLL_CLO && p->anchor != POLL_CLO) || (kind == p->anchor && lost);
     p->value[kind] = value;
     p->seen_mask |= bit;
     p->reads++;
@@ -148,7 +161,8 @@ bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps) {
     return kind == p->anchor && b->block_pc == p->anchor_block && anchor_read(b, value, now_ps);
 }
 
-void poll_resampled(board_t *b, uint32_t kind, uint32_t value) {
+void poll_resampled(board_t *b, uint32_t kind, uint32_t value)
+{
     poll_t *p = &b->poll;
     if (kind == POLL_CLO) {
         p->step += value - p->anchor_value;

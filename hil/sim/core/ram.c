@@ -9,9 +9,12 @@
 
 #include "internal.h"
 
-enum { PATTERN_BYTES = 4 << 20 };
+enum {
+    PATTERN_BYTES = 4 << 20
+};
 
-int ram_pattern(sim_t *sim) {
+int ram_pattern(sim_t *sim)
+{
     char path[] = "/tmp/pi-ring-pattern-XXXXXX";
     int fd = mkstemp(path);
     if (fd < 0) {
@@ -35,7 +38,8 @@ int ram_pattern(sim_t *sim) {
     return 0;
 }
 
-uint8_t *ram_map(sim_t *sim, uint64_t bytes) {
+uint8_t *ram_map(sim_t *sim, uint64_t bytes)
+{
     int flags = MAP_PRIVATE;
 #ifdef MAP_NORESERVE
     flags |= MAP_NORESERVE;
@@ -46,7 +50,8 @@ uint8_t *ram_map(sim_t *sim, uint64_t bytes) {
     }
     for (uint64_t at = 0; at < bytes; at += PATTERN_BYTES) {
         uint64_t size = bytes - at < PATTERN_BYTES ? bytes - at : PATTERN_BYTES;
-        if (mmap(ram + at, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, sim->pattern_fd, 0) == MAP_FAILED) {
+        if (mmap(ram + at, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, sim->pattern_fd, 0) ==
+            MAP_FAILED) {
             munmap(ram, bytes);
             return NULL;
         }
@@ -54,7 +59,8 @@ uint8_t *ram_map(sim_t *sim, uint64_t bytes) {
     return ram;
 }
 
-void ram_unmap(board_t *b) {
+void ram_unmap(board_t *b)
+{
     if (b->ram != NULL) {
         munmap(b->ram, b->setup.ram_bytes);
         b->ram = NULL;

@@ -11,7 +11,8 @@
 
 #include "internal.h"
 
-void board_set_clock(board_t *b, uint32_t arm_hz) {
+void board_set_clock(board_t *b, uint32_t arm_hz)
+{
     b->base_ps = board_now(b);
     b->base_ticks = b->ticks;
     b->arm_hz = arm_hz;
@@ -24,7 +25,8 @@ void board_set_clock(board_t *b, uint32_t arm_hz) {
 }
 
 /* Ticks that the board will have counted at a time; rounded down by up to two. */
-static uint64_t ticks_at(const board_t *b, uint64_t time_ps) {
+static uint64_t ticks_at(const board_t *b, uint64_t time_ps)
+{
     if (time_ps <= b->base_ps) {
         return b->base_ticks;
     }
@@ -35,7 +37,8 @@ static uint64_t ticks_at(const board_t *b, uint64_t time_ps) {
     return b->base_ticks + (uint64_t)span - (span >= 2.0 ? 1u : 0u);
 }
 
-static void window_set(board_t *b, uint64_t window_ps) {
+static void window_set(board_t *b, uint64_t window_ps)
+{
     if (b->watchdog_ps < window_ps) {
         window_ps = b->watchdog_ps;
     }
@@ -47,7 +50,8 @@ static void window_set(board_t *b, uint64_t window_ps) {
 }
 
 /* The board with the smallest (key, index); *limit: what its time must stay below; *others: the smallest other key. */
-static board_t *pick(sim_t *sim, uint64_t *limit_out, uint64_t *others_out) {
+static board_t *pick(sim_t *sim, uint64_t *limit_out, uint64_t *others_out)
+{
     uint32_t best = 0;
     for (uint32_t i = 1; i < sim->board_count; i++) {
         best = sim->key[i] < sim->key[best] ? i : best;
@@ -69,13 +73,15 @@ static board_t *pick(sim_t *sim, uint64_t *limit_out, uint64_t *others_out) {
 }
 
 /* Whether main has something to do before the board may run. */
-static bool main_first(const sim_t *sim, const board_t *b) {
+static bool main_first(const sim_t *sim, const board_t *b)
+{
     uint64_t key = sim->key[b->index];
     return key >= sim->until_ps || key >= sim->due_min || key == NEVER || b->state == SIM_BOOTING ||
            b->watchdog_ps <= key;
 }
 
-static void sleeper_resume(board_t *b, uint64_t event_ps) {
+static void sleeper_resume(board_t *b, uint64_t event_ps)
+{
     uint64_t target = ticks_at(b, event_ps);
     if (b->sleep_period_ticks == 0) { /* WFI: nothing happens in between */
         if (target > b->ticks) {
@@ -93,7 +99,8 @@ static void sleeper_resume(board_t *b, uint64_t event_ps) {
     b->sim->slack[b->index] = 0;
 }
 
-static void enter(sim_t *sim, board_t *next, uint64_t limit, uint64_t others) {
+static void enter(sim_t *sim, board_t *next, uint64_t limit, uint64_t others)
+{
     if (next->state == SIM_SLEEPING) {
         sleeper_resume(next, next->wake_ps);
     }
@@ -113,7 +120,8 @@ static void enter(sim_t *sim, board_t *next, uint64_t limit, uint64_t others) {
 }
 
 /* Gives up the processor; returns when this board is the earliest again (or killed). */
-static void reschedule(board_t *b) {
+static void reschedule(board_t *b)
+{
     sim_t *sim = b->sim;
     uint64_t limit, others;
     board_t *next = pick(sim, &limit, &others);
@@ -130,7 +138,8 @@ static void reschedule(board_t *b) {
     }
 }
 
-uint64_t sched_sync(board_t *b, bool reading) {
+uint64_t sched_sync(board_t *b, bool reading)
+{
     sim_t *sim = b->sim;
     for (;;) {
         uint64_t now = board_now(b);
@@ -142,13 +151,15 @@ uint64_t sched_sync(board_t *b, bool reading) {
         reschedule(b);
         if (sim->running == b && sim->key[b->index] >= sim->limit_ps) {
             /* Cannot happen: the picked board is below the limit. Guard against an endless loop. */
-            snprintf(sim->error, sizeof sim->error, "scheduler: board %u was picked above its limit", b->index);
+            snprintf(sim->error, sizeof sim->error, "scheduler: board %u was picked above its limit",
+                     b->index);
             abort();
         }
     }
 }
 
-void sched_window(board_t *b) {
+void sched_window(board_t *b)
+{
     sim_t *sim = b->sim;
     while (!b->kill && board_now(b) >= b->window_ps) {
         uint64_t now = board_now(b);
@@ -166,7 +177,8 @@ void sched_window(board_t *b) {
     }
 }
 
-void sched_sleep(board_t *b, uint64_t wake_ps, uint64_t period_ticks, uint64_t period_charged) {
+void sched_sleep(board_t *b, uint64_t wake_ps, uint64_t period_ticks, uint64_t period_charged)
+{
     if (b->watchdog_ps < wake_ps) {
         wake_ps = b->watchdog_ps;
     }
@@ -183,7 +195,8 @@ void sched_sleep(board_t *b, uint64_t wake_ps, uint64_t period_ticks, uint64_t p
 }
 
 /* Something that the sleeper waits for happens at event_ps, no later than it was going to wake. */
-void sched_wake(board_t *b, uint64_t event_ps) {
+void sched_wake(board_t *b, uint64_t event_ps)
+{
     sim_t *sim = b->sim;
     if (b->state != SIM_SLEEPING) {
         return;
@@ -203,7 +216,8 @@ void sched_wake(board_t *b, uint64_t event_ps) {
     }
 }
 
-void sched_change(board_t *b, uint64_t change_ps) {
+void sched_change(board_t *b, uint64_t change_ps)
+{
     sim_t *sim = b->sim;
     uint64_t key = sim->key[b->index];
     if (b->state == SIM_RUNNING && b != sim->running && key <= change_ps) {
@@ -212,7 +226,8 @@ void sched_change(board_t *b, uint64_t change_ps) {
     }
 }
 
-void sched_leave(board_t *b) {
+void sched_leave(board_t *b)
+{
     b->sim->key[b->index] = b->state == SIM_HALTED ? b->watchdog_ps : NEVER;
     b->sim->running = NULL;
     for (;;) {
@@ -220,7 +235,8 @@ void sched_leave(board_t *b) {
     }
 }
 
-void sched_due(board_t *b, uint64_t due_ps) {
+void sched_due(board_t *b, uint64_t due_ps)
+{
     sim_t *sim = b->sim;
     sim->due[b->index] = due_ps;
     sim->due_min = NEVER;
@@ -241,7 +257,8 @@ void sched_due(board_t *b, uint64_t due_ps) {
     }
 }
 
-void sched_watchdog(board_t *b) {
+void sched_watchdog(board_t *b)
+{
     if (b->watchdog_ps < b->window_ps) {
         window_set(b, b->watchdog_ps);
     }
@@ -249,7 +266,8 @@ void sched_watchdog(board_t *b) {
 
 /* ---- boards as a whole -------------------------------------------------------------------------------- */
 
-static void board_boot(board_t *b, uint32_t cause, uint64_t delay_ps) {
+static void board_boot(board_t *b, uint32_t cause, uint64_t delay_ps)
+{
     sim_t *sim = b->sim;
     memset(&b->plan, 0, sizeof b->plan);
     gpio_reset(b);
@@ -275,7 +293,8 @@ static void board_boot(board_t *b, uint32_t cause, uint64_t delay_ps) {
     sim->key[b->index] = b->start_ps;
 }
 
-static void board_start(board_t *b) {
+static void board_start(board_t *b)
+{
     b->ticks = b->base_ticks = b->charged_ticks = 0;
     b->base_ps = b->start_ps;
     board_set_clock(b, b->plan.arm_hz);
@@ -288,12 +307,14 @@ static void board_start(board_t *b) {
     }
 }
 
-static void board_account(board_t *b) {
+static void board_account(board_t *b)
+{
     b->counters.instructions += (b->ticks - b->charged_ticks) / 4u;
     b->ticks = b->base_ticks = b->charged_ticks = 0;
 }
 
-static void board_quench(board_t *b) {
+static void board_quench(board_t *b)
+{
     cpu_end(b);
     board_account(b);
     b->base_ps = b->sim->now_ps;
@@ -301,7 +322,8 @@ static void board_quench(board_t *b) {
     b->sim->key[b->index] = NEVER;
 }
 
-int sim_power_on(sim_t *sim, uint32_t board) {
+int sim_power_on(sim_t *sim, uint32_t board)
+{
     board_t *b = &sim->boards[board];
     if (b->state != SIM_OFF) {
         return 0;
@@ -321,7 +343,8 @@ int sim_power_on(sim_t *sim, uint32_t board) {
     return 0;
 }
 
-void sim_power_off(sim_t *sim, uint32_t board) {
+void sim_power_off(sim_t *sim, uint32_t board)
+{
     board_t *b = &sim->boards[board];
     if (b->state == SIM_OFF) {
         return;
@@ -333,7 +356,8 @@ void sim_power_off(sim_t *sim, uint32_t board) {
     ram_unmap(b);
 }
 
-int sim_reset(sim_t *sim, uint32_t board) {
+int sim_reset(sim_t *sim, uint32_t board)
+{
     board_t *b = &sim->boards[board];
     if (b->state == SIM_OFF) {
         return -1;
@@ -344,7 +368,8 @@ int sim_reset(sim_t *sim, uint32_t board) {
     return 0;
 }
 
-static void watchdog_bite(board_t *b) {
+static void watchdog_bite(board_t *b)
+{
     bool halt = (b->pm_rsts & 0x555u) == 0x555u;
     uint32_t cause = 0x20u; /* PM_RSTS.HADWRF */
     board_quench(b);
@@ -360,7 +385,8 @@ static void watchdog_bite(board_t *b) {
     board_boot(b, cause, 0);
 }
 
-int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask) {
+int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
+{
     sim->until_ps = until_ps;
     if (nets_build(sim) != 0) {
         return -1;

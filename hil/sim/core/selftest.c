@@ -8,7 +8,8 @@
 #include "coroutine.h"
 #include "sim.h"
 
-static uint64_t mix(uint64_t x) {
+static uint64_t mix(uint64_t x)
+{
     x ^= x >> 30;
     x *= 0xBF58476D1CE4E5B9ull;
     x ^= x >> 27;
@@ -23,7 +24,8 @@ typedef struct {
     double real;
 } ping_t;
 
-static void ping(void *argument) {
+static void ping(void *argument)
+{
     ping_t *p = argument;
     /* Enough live values to fill the callee-saved registers, integer and floating point. */
     uint64_t a = p->integer, b = a + 1, c = a + 2, d = a + 3, e = a + 4;
@@ -40,7 +42,8 @@ static void ping(void *argument) {
     }
 }
 
-uint64_t sim_switch_selftest(uint32_t rounds) {
+uint64_t sim_switch_selftest(uint32_t rounds)
+{
     coroutine_t main_context, co[2];
     memset(&main_context, 0, sizeof main_context);
     ping_t p[2];
@@ -65,7 +68,8 @@ uint64_t sim_switch_selftest(uint32_t rounds) {
 #ifdef SELFTEST_MAIN
 #include <stdio.h>
 
-int main(void) {
+int main(void)
+{
     printf("%llx\n", (unsigned long long)sim_switch_selftest(1000));
     return 0;
 }

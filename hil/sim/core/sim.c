@@ -8,7 +8,8 @@
 
 #include "internal.h"
 
-sim_t *sim_new(uint32_t boards, uint64_t seed, sim_boot_fn boot) {
+sim_t *sim_new(uint32_t boards, uint64_t seed, sim_boot_fn boot)
+{
     if (boards == 0 || boards > SIM_BOARDS_MAX) {
         return NULL;
     }
@@ -44,7 +45,8 @@ sim_t *sim_new(uint32_t boards, uint64_t seed, sim_boot_fn boot) {
     return sim;
 }
 
-void sim_free(sim_t *sim) {
+void sim_free(sim_t *sim)
+{
     if (sim == NULL) {
         return;
     }
@@ -64,7 +66,8 @@ void sim_free(sim_t *sim) {
     free(sim);
 }
 
-int sim_board_setup(sim_t *sim, uint32_t board, const sim_board_setup_t *setup) {
+int sim_board_setup(sim_t *sim, uint32_t board, const sim_board_setup_t *setup)
+{
     if (board >= sim->board_count || sim->boards[board].state != SIM_OFF) {
         return -1;
     }
@@ -72,38 +75,31 @@ int sim_board_setup(sim_t *sim, uint32_t board, const sim_board_setup_t *setup) 
     return 0;
 }
 
-void sim_allow_sleep(sim_t *sim, int allow) {
-    sim->allow_sleep = allow != 0;
-}
+void sim_allow_sleep(sim_t *sim, int allow) { sim->allow_sleep = allow != 0; }
 
-int sim_state(sim_t *sim, uint32_t board) {
-    return (int)sim->boards[board].state;
-}
+int sim_state(sim_t *sim, uint32_t board) { return (int)sim->boards[board].state; }
 
-uint64_t sim_time_ps(sim_t *sim) {
-    return sim->now_ps;
-}
+uint64_t sim_time_ps(sim_t *sim) { return sim->now_ps; }
 
-uint8_t *sim_ram(sim_t *sim, uint32_t board) {
-    return sim->boards[board].ram;
-}
+uint8_t *sim_ram(sim_t *sim, uint32_t board) { return sim->boards[board].ram; }
 
-void sim_counters(sim_t *sim, uint32_t board, sim_counters_t *out) {
+void sim_counters(sim_t *sim, uint32_t board, sim_counters_t *out)
+{
     const board_t *b = &sim->boards[board];
     *out = b->counters;
     out->instructions += (b->ticks - b->charged_ticks) / 4u;
 }
 
-uint32_t sim_contentions(sim_t *sim, const sim_contention_t **out) {
+uint32_t sim_contentions(sim_t *sim, const sim_contention_t **out)
+{
     *out = sim->contentions;
     return sim->contention_count;
 }
 
-uint32_t sim_lints(sim_t *sim, uint32_t board, const sim_lint_t **out) {
+uint32_t sim_lints(sim_t *sim, uint32_t board, const sim_lint_t **out)
+{
     *out = sim->boards[board].lints;
     return sim->boards[board].lint_count;
 }
 
-const char *sim_error(sim_t *sim) {
-    return sim->error;
-}
+const char *sim_error(sim_t *sim) { return sim->error; }

@@ -7,8 +7,8 @@
 
 #include <stdint.h>
 
-#define SIM_BOARDS_MAX 16
-#define SIM_PINS 54
+#define SIM_BOARDS_MAX  16
+#define SIM_PINS        54
 #define SIM_DRIVERS_MAX 4
 /* Half of the range, so that small times may be added to it. */
 #define SIM_NEVER (UINT64_MAX >> 1)
@@ -32,8 +32,8 @@ typedef struct {
 
 /* What the GPU did with the SD card; filled in by the boot callback. */
 typedef struct {
-    uint64_t delay_ps;      /* reset to the first ARM instruction */
-    uint64_t pull_up_mask;  /* gpio= lines of config.txt, applied just before the ARM starts */
+    uint64_t delay_ps;     /* reset to the first ARM instruction */
+    uint64_t pull_up_mask; /* gpio= lines of config.txt, applied just before the ARM starts */
     uint64_t pull_down_mask;
     uint64_t pull_none_mask;
     uint32_t has_kernel; /* 0: nothing to start, the board stays silent */
@@ -112,7 +112,13 @@ typedef struct {
     uint32_t level; /* 0, 1, 2 = undefined, 3 = contention */
 } sim_trace_t;
 
-typedef enum { SIM_OFF, SIM_BOOTING, SIM_RUNNING, SIM_SLEEPING, SIM_HALTED } sim_state_t;
+typedef enum {
+    SIM_OFF,
+    SIM_BOOTING,
+    SIM_RUNNING,
+    SIM_SLEEPING,
+    SIM_HALTED
+} sim_state_t;
 
 SIM_API sim_t *sim_new(uint32_t boards, uint64_t seed, sim_boot_fn boot);
 SIM_API void sim_free(sim_t *sim);

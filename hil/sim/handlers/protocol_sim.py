@@ -33,12 +33,20 @@ def parse_url(url: str) -> tuple[str | None, int]:
     return name, int(board)
 
 
-class Serial(SerialBase):  # type: ignore[misc]
+class Serial(SerialBase):
     """One simulated port. `simulation` and `board_index` tell what is behind it while it is open."""
 
     simulation: Simulation
     board_index: int
     is_open: bool
+    # What pyserial's base class keeps; its type stubs leave these out.
+    _port: str | None
+    _baudrate: int
+    _bytesize: int
+    _parity: str
+    _stopbits: float
+    _timeout: float | None
+    _exclusive: bool | None
 
     def open(self) -> None:
         """Open the port named by `port`; raises SerialException if there is none or it is taken."""
