@@ -101,10 +101,10 @@ class DescriptorPort(Port):
 
     def __init__(self, url: str, device: Any, handler: DataHandler, descriptor: int) -> None:
         super().__init__(url, device, handler)
-        self.descriptor = descriptor
+        self.descriptor = self._descriptor = descriptor
 
     def _send(self, data: bytes) -> int:
-        _, ready, _ = select.select([], [self.descriptor], [], 0)
+        _, ready, _ = select.select([], [self._descriptor], [], 0)
         return super()._send(data[:WRITE_BYTES_MAX]) if ready else 0
 
 
