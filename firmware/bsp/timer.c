@@ -51,10 +51,3 @@ int timer_deadline_passed(void)
     mmio_barrier();
     return (status >> DEADLINE & 1u) != 0;
 }
-
-void timer_wait_us(uint32_t us)
-{
-    uint32_t start = timer_now_us();
-    while (timer_now_us() - start <= us) {
-    }
-}

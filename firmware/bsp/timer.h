@@ -19,7 +19,4 @@ void timer_deadline_set(uint32_t us);
 /* Whether the deadline that was set last has passed. */
 int timer_deadline_passed(void);
 
-/* Busy-waits at least `us` microseconds. */
-void timer_wait_us(uint32_t us);
-
 #endif

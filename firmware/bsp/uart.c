@@ -23,7 +23,6 @@ enum {
     FR_BUSY = 1 << 3,
     FR_RXFE = 1 << 4,
     FR_TXFF = 1 << 5,
-    DR_DAMAGED = 7 << 8, /* framing, parity, break */
     DR_OVERRUN = 1 << 11,
     LCRH_8N1_FIFO = 3 << 5 | 1 << 4,
     CR_ENABLE_TX_RX = 1 << 0 | 1 << 8 | 1 << 9,
@@ -36,7 +35,6 @@ enum {
 #define BLUETOOTH_PINS (3ull << 32)
 
 static uint32_t overruns;
-static uint32_t damaged;
 
 uint32_t uart_init(uint32_t clock_hz, uint32_t baud)
 {
@@ -69,7 +67,6 @@ int uart_read(void)
     if (!(mmio_read32(&UART->fr) & FR_RXFE)) {
         uint32_t word = mmio_read32(&UART->dr);
         overruns += (word & DR_OVERRUN) != 0;
-        damaged += (word & DR_DAMAGED) != 0;
         byte = (int)(word & 0xFF);
     }
     mmio_barrier();
@@ -106,5 +103,3 @@ void uart_flush(void)
 }
 
 uint32_t uart_overruns(void) { return overruns; }
-
-uint32_t uart_damaged(void) { return damaged; }

@@ -14,7 +14,7 @@ enum {
  * gives. Waits (bounded) until bytes still being sent are out. Returns the baud really achieved. */
 uint32_t uart_init(uint32_t clock_hz, uint32_t baud);
 
-/* The next received byte, or UART_RX_EMPTY. Counts overruns and damaged bytes. */
+/* The next received byte, or UART_RX_EMPTY. Counts overruns. */
 int uart_read(void);
 
 /* Puts one byte into the transmit FIFO if there is room; returns 1 if so, 0 if not. */
@@ -26,8 +26,7 @@ void uart_write(uint8_t byte);
 /* Waits until the last bit has left the pin. */
 void uart_flush(void);
 
-/* Since start-up: receive FIFO overruns; bytes with framing or parity error or break. */
+/* Receive FIFO overruns since start-up. */
 uint32_t uart_overruns(void);
-uint32_t uart_damaged(void);
 
 #endif

@@ -3,6 +3,7 @@
 #include "jobs.h"
 
 #include "console.h"
+#include "exceptions.h"
 #include "runtime.h"
 #include "timer.h"
 
@@ -253,6 +254,8 @@ static void give_token(struct board *board, uint32_t position, uint32_t token, i
         .forced = forced != 0,
         .time_us = timer_now64_us(),
     };
+    if (board->token_count == TOKENS_MAX)
+        exception_assertion(); /* positions are checked against the context, and that against this */
     board->tokens[board->token_count++] = (uint16_t)token;
     board->job.detail = board->token_count;
     console_event(EVENT_TOKEN, &event, sizeof event);
