@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -22,14 +22,18 @@ from hil.protocol.messages import (
     COMMANDS,
     EVENTS,
     PROTOCOL_VERSION,
+    Bank,
     Command,
     Crashed,
     Event,
     Identify,
     Identity,
+    JobResult,
     Kind,
     Level,
+    Phase,
     Reboot,
+    Role,
     Status,
 )
 from hil.rig.config import BoardSpec
@@ -43,6 +47,14 @@ RETRY_S = 0.4
 """A command is repeated when no answer came for this long beyond the time its bytes take on the line."""
 TRIES_MAX = 8
 GET_PROG_INFO_BYTES = BootWord.GET_PROG_INFO.to_bytes(4, "little")
+NAMED_FIELDS: dict[str, type[IntEnum]] = {
+    "command": Command,
+    "result": JobResult,
+    "bank": Bank,
+    "role": Role,
+    "phase": Phase,
+}
+"""Fields that the log shows by name, and their names."""
 HEX_FIELDS = {
     "gplev0",
     "outputs",
@@ -402,6 +414,10 @@ class Board:
         return text
 
 
+def _name(names: type[IntEnum], value: int) -> str:
+    return names(value).name if value in set(names) else str(value)
+
+
 def _symbol(elf: Path | None, address: int) -> str:
     return symbolize(elf, address) if elf is not None and elf.exists() else "?"
 
@@ -411,7 +427,9 @@ def _short(message: Message) -> str:
     parts = []
     for name, _ in message.layout():
         value = getattr(message, name)
-        if name in HEX_FIELDS:
+        if name in NAMED_FIELDS:
+            value = _name(NAMED_FIELDS[name], value)
+        elif name in HEX_FIELDS:
             value = f"{value:#010x}"
         elif isinstance(value, bytes):
             value = value.hex() if len(value) <= 16 else f"{value[:8].hex()}..({len(value)} bytes)"
