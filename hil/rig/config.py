@@ -43,6 +43,8 @@ class SimSpec:
 
     drift_ppm: tuple[float, ...] = ()
     start_delay_ms: tuple[float, ...] = ()
+    faults: tuple[str, ...] = ()
+    """As hil/rig/faults.py reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +129,11 @@ def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> No
 
 
 def _parse_sim(table: Mapping[str, Any], path: Path) -> SimSpec:
-    _refuse_unknown(table, {"boards", "drift_ppm", "start_delay_ms"}, f"rig {path}: [sim]")
-    return SimSpec(tuple(table.get("drift_ppm", ())), tuple(table.get("start_delay_ms", ())))
+    _refuse_unknown(table, {"boards", "drift_ppm", "start_delay_ms", "faults"}, f"rig {path}: [sim]")
+    faults = table.get("faults", [])
+    if not isinstance(faults, list) or not all(isinstance(fault, str) for fault in faults):
+        raise RigError(f'rig {path}: [sim] faults = {faults!r}: give a list of texts, like ["open:1-2.D3"]')
+    return SimSpec(tuple(table.get("drift_ppm", ())), tuple(table.get("start_delay_ms", ())), tuple(faults))
 
 
 def _parse_boards(data: Mapping[str, Any], path: Path, *, sim_boards: int | None) -> tuple[BoardSpec, ...]:

@@ -6,7 +6,7 @@ Owns: opening every port *before* any board is reset, closing in order. Simulate
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from hil.board import Board
 from hil.errors import RigError
 from hil.rig.config import RigConfig
+from hil.rig.faults import Fault, apply_faults, parse_fault
 from hil.rig.log import BoardLog
 from hil.rig.loop import Loop, SimWaiter, WallWaiter
 from hil.rig.power import FirmwareReset, Power, SimPower
@@ -55,6 +56,23 @@ class Desk:
         """Outputs that met on a wire so far; empty on a real rig, which cannot see them."""
         return self.simulation.contentions if self.simulation is not None else []
 
+    def set_faults(self, faults: Iterable[Fault | str]) -> tuple[Fault, ...]:
+        """Give a simulated rig exactly these faults from now on, its boards running or not; () repairs it.
+
+        Args:
+            faults: as text (`open:1-2.D3`, docs/rigs.md) or as parse_fault and single_faults give them.
+        Returns: them, parsed.
+        Raises: RigError if one is wrong (then nothing has changed) or the rig is real.
+        """
+        parsed = tuple(parse_fault(f, self.config) if isinstance(f, str) else f for f in faults)
+        if self.simulation is not None:
+            apply_faults(self.simulation, self.config, parsed)
+        elif parsed:
+            raise RigError(
+                f"fault {parsed[0]}: rig {self.config.name} has real boards; faults can be set on simulated rigs only"
+            )
+        return parsed
+
     def close(self) -> None:
         """Close ports, logs and the simulation."""
         self.loop.close()
@@ -83,6 +101,7 @@ def open_desk(
     kernel: Image | None = None,
     shards: Sequence[Path | None] | None = None,
     work: Path = Path("build/hil"),
+    faults: Iterable[str] = (),
 ) -> Desk:
     """Open a rig: for a simulated one, write the boards' cards and start the simulation first.
 
@@ -90,9 +109,14 @@ def open_desk(
         kernel: bootloader for the simulated cards; needed for a simulated rig only.
         shards: one shard file per rank for the simulated cards, or None for boards without a model.
         work: folder for the simulated cards.
+        faults: of a simulated rig, beside those of its rig file.
     Raises: RigError, PortError.
     """
     if config.sim is None:
+        for fault in faults:
+            raise RigError(
+                f"fault {fault}: rig {config.name} has real boards; faults can be set on simulated rigs only"
+            )
         return Desk(config, logs, seed=seed)
     if kernel is None:
         raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
@@ -102,7 +126,10 @@ def open_desk(
     simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
     registry.register(config.name, simulation)
     try:
-        return Desk(sim_ports(config), logs, seed=seed, simulation=simulation)
+        desk = Desk(sim_ports(config), logs, seed=seed, simulation=simulation)
+        desk.set_faults((*config.sim.faults, *faults))
+        return desk
     except BaseException:
+        registry.unregister(config.name)
         simulation.close()
         raise

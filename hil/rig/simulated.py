@@ -1,6 +1,6 @@
 """Simulated rigs: from a rig's description to a simulation with written cards.
 
-Owns: the pin map of the two banks as wires, the cards' folders, serial numbers of simulated boards.
+Owns: the cards' folders, serial numbers of simulated boards. Wires and faults: hil/rig/faults.py.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from pathlib import Path
 from hil.errors import RigError
 from hil.model.card import write_card
 from hil.rig.config import RigConfig
-from hil.sim import BoardConfig, Netlist, Simulation, Wire
+from hil.rig.faults import rig_wires
+from hil.sim import BoardConfig, Netlist, Simulation
 from hil.toolchain import Image
 
-DOWNSTREAM_PINS = tuple(range(16, 26))
-UPSTREAM_PINS = tuple(range(4, 14))
-"""D0..D7, CLK, ACK of the two banks."""
 SERIAL_BASE = 0xB0A2_D000
 """Serial number of simulated board 0, unless the rig file gives one."""
 
@@ -41,12 +39,7 @@ def simulate(
                 start_delay_ns=int(_entry(config.sim.start_delay_ms, spec.rank) * 1e6),
             )
         )
-    wires = [
-        Wire(link.source, down, link.target, up)
-        for link in config.links
-        for down, up in zip(DOWNSTREAM_PINS, UPSTREAM_PINS, strict=True)
-    ]
-    return Simulation(boards, Netlist(wires), seed=seed)
+    return Simulation(boards, Netlist(rig_wires(config).values()), seed=seed)
 
 
 def _entry(values: tuple[float, ...], rank: int) -> float:

@@ -54,7 +54,7 @@ class Driver(c.Structure):
 class ContentionRecord(c.Structure):
     """sim_contention_t"""
 
-    _fields_ = [("start_ps", u64), ("end_ps", u64), ("count", u32), ("driver", Driver * DRIVERS_MAX)]
+    _fields_ = [("start_ps", u64), ("end_ps", u64), ("kind", u32), ("count", u32), ("driver", Driver * DRIVERS_MAX)]
 
 
 class LintRecord(c.Structure):
@@ -94,7 +94,7 @@ class CounterRecord(c.Structure):
 class TraceRecord(c.Structure):
     """sim_trace_t"""
 
-    _fields_ = [("time_ps", u64), ("net", u32), ("level", u32)]
+    _fields_ = [("time_ps", u64), ("pad", u32), ("level", u32)]
 
 
 BOOT_CALLBACK = c.CFUNCTYPE(None, u32, c.POINTER(BootPlan))
@@ -104,7 +104,12 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sim_new": (_SIM, (u32, u64, BOOT_CALLBACK)),
     "sim_free": (None, (_SIM,)),
     "sim_board_setup": (c.c_int, (_SIM, u32, c.POINTER(BoardSetup))),
+    "sim_nets_clear": (None, (_SIM,)),
     "sim_wire": (c.c_int, (_SIM, u32, u32, u32, u32)),
+    "sim_bridge": (c.c_int, (_SIM, u32, u32, u32, u32, u32)),
+    "sim_tie": (c.c_int, (_SIM, u32, u32, u32)),
+    "sim_noise": (c.c_int, (_SIM, u32, u32)),
+    "sim_nets_commit": (c.c_int, (_SIM,)),
     "sim_allow_sleep": (None, (_SIM, c.c_int)),
     "sim_power_on": (c.c_int, (_SIM, u32)),
     "sim_power_off": (None, (_SIM, u32)),
@@ -123,10 +128,11 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sim_registers": (c.c_int, (_SIM, u32, c.POINTER(u32))),
     "sim_counters": (None, (_SIM, u32, c.POINTER(CounterRecord))),
     "sim_contentions": (u32, (_SIM, c.POINTER(c.POINTER(ContentionRecord)))),
+    "sim_contentions_forget": (None, (_SIM,)),
     "sim_lints": (u32, (_SIM, u32, c.POINTER(c.POINTER(LintRecord)))),
     "sim_level": (u32, (_SIM, u32, u32)),
     "sim_net_of": (u32, (_SIM, u32, u32)),
-    "sim_trace_net": (None, (_SIM, u32, c.c_int)),
+    "sim_trace_pad": (None, (_SIM, u32, u32, c.c_int)),
     "sim_trace_take": (u32, (_SIM, c.POINTER(TraceRecord), u32)),
     "sim_error": (c.c_char_p, (_SIM,)),
     "sim_switch_selftest": (u64, (u32,)),

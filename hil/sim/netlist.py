@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+PINS = 54
+"""GPIO pins of a board."""
 DOWNSTREAM_PINS = tuple(range(16, 26))
 """High bank: D0..D7, CLK, ACK towards the next rank."""
 UPSTREAM_PINS = tuple(range(4, 14))

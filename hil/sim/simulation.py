@@ -11,21 +11,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from hil.sim import core
 from hil.sim.card import read_card
+from hil.sim.faults import Bridge, Fault, NoGround, Open, Stuck
 from hil.sim.lint import lint_text
-from hil.sim.netlist import Netlist
+from hil.sim.netlist import PINS, Netlist, Wire
 
 BOARDS_MAX = 16
 RAM_BYTES_MIN = 16 << 20
 RAM_BYTES_MAX = 512 << 20
 SLICE_NS = 20_000_000
 """Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
+BRIDGES_MAX = 256
+"""Twin: core/internal.h."""
 STATES = ("off", "booting", "running", "sleeping", "halted")
 TRACE_PART = 65536
 """Changes fetched from the core at a time."""
+ConflictKind = Literal["outputs", "bridge", "stuck"]
+CONFLICTS: tuple[ConflictKind, ...] = ("outputs", "bridge", "stuck")
+"""Two outputs on one wire; two outputs that a bridge joins; an output against a short. Twin: SIM_CONFLICT_."""
 LEVELS = ("0", "1", "?", "!")
 """Level of a net: low, high, undefined (reads as noise), contention."""
 
@@ -61,24 +67,32 @@ class Output:
 
 @dataclass(frozen=True)
 class Contention:
-    """Two outputs that disagreed on one net. end_ns None: still so."""
+    """Outputs that disagreed on one net, with each other or with a short. end_ns None: still so."""
 
     time_ns: int
     end_ns: int | None
     outputs: tuple[Output, ...]
+    kind: ConflictKind = "outputs"
+
+    @property
+    def fault(self) -> bool:
+        """Whether a fault that was set made it: without the bridge or short there would be no conflict."""
+        return self.kind != "outputs"
 
     def __str__(self) -> str:
         who = ", ".join(f"board {o.board} GPIO{o.pin}={o.level} (pc 0x{o.pc:x})" for o in self.outputs)
         lasted = "still" if self.end_ns is None else f"for {self.end_ns - self.time_ns} ns"
-        return f"contention at {self.time_ns / 1e6:.6f} ms {lasted}: {who}"
+        how = {"outputs": "", "bridge": " through a bridge", "stuck": " against a short"}[self.kind]
+        return f"contention{how} at {self.time_ns / 1e6:.6f} ms {lasted}: {who}"
 
 
 @dataclass(frozen=True)
 class Change:
-    """A net changed its level (an index into LEVELS)."""
+    """A traced pad changed its level (an index into LEVELS)."""
 
     time_ps: int
-    net: int
+    board: int
+    pin: int
     level: int
 
 
@@ -128,10 +142,12 @@ class Simulation:
         self._core.sim_allow_sleep(self._sim, int(allow_sleep))
         for index, board in enumerate(boards):
             self._setup(index, board)
-        for wire in netlist.wires:
-            if self._core.sim_wire(self._sim, wire.board_a, wire.pin_a, wire.board_b, wire.pin_b) != 0:
-                self.close()
-                raise SimulationError(f"{wire}: boards are 0..{len(boards) - 1}, pins 0..53")
+        self._faults: tuple[Fault, ...] = ()
+        try:
+            self.set_wires(netlist.wires)
+        except SimulationError:
+            self.close()
+            raise
 
     @staticmethod
     def _check(boards: Sequence[BoardConfig]) -> None:
@@ -190,6 +206,64 @@ class Simulation:
         if not 0 <= index < len(self.boards):
             raise SimulationError(f"board {index}: this simulation has boards 0..{len(self.boards) - 1}")
         return index
+
+    # ---- wires and what is wrong with them ----
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults that are set."""
+        return self._faults
+
+    def set_wires(self, wires: Iterable[Wire], faults: Sequence[Fault] = ()) -> None:
+        """Replace the netlist and the faults, at any time; levels follow at once.
+
+        Raises: SimulationError if a wire leads nowhere or a fault's wire is none of them; then nothing has changed.
+        """
+        netlist = Netlist(wires)
+        self._check_wires(netlist.wires, faults)
+        self.netlist, self._faults = netlist, tuple(faults)
+        broken = {f.wire for f in faults if isinstance(f, Open | NoGround)}
+        self._core.sim_nets_clear(self._sim)
+        for wire in netlist.wires:
+            if wire not in broken:
+                self._core.sim_wire(self._sim, wire.board_a, wire.pin_a, wire.board_b, wire.pin_b)
+        for fault in faults:
+            self._add_fault(fault)
+        if self._core.sim_nets_commit(self._sim) != 0:
+            raise SimulationError("the simulator could not allocate its nets")
+
+    def set_faults(self, faults: Sequence[Fault]) -> None:
+        """Replace all faults, at any time; () repairs everything.
+
+        Raises: SimulationError if a fault's wire is not in the netlist; then nothing has changed.
+        """
+        self.set_wires(self.netlist.wires, faults)
+
+    def _check_wires(self, wires: Sequence[Wire], faults: Sequence[Fault]) -> None:
+        if not self._sim:
+            raise SimulationError("the simulation is closed")
+        bridges = sum(isinstance(fault, Bridge) for fault in faults)
+        if bridges > BRIDGES_MAX:
+            raise SimulationError(f"{bridges} bridges: at most {BRIDGES_MAX} at a time")
+        for wire in wires:
+            ends = ((wire.board_a, wire.pin_a), (wire.board_b, wire.pin_b))
+            if not all(0 <= board < len(self.boards) and 0 <= pin < PINS for board, pin in ends):
+                raise SimulationError(f"{wire}: boards are 0..{len(self.boards) - 1}, pins 0..{PINS - 1}")
+        known = set(wires)
+        for fault in faults:
+            for wire in (fault.wire_a, fault.wire_b) if isinstance(fault, Bridge) else (fault.wire,):
+                if wire not in known:
+                    raise SimulationError(f"{fault}: the netlist of {len(known)} wires has no such wire")
+
+    def _add_fault(self, fault: Fault) -> None:
+        match fault:
+            case Stuck(wire, level):
+                self._core.sim_tie(self._sim, wire.board_a, wire.pin_a, level)
+            case Bridge(a, b, kind):
+                self._core.sim_bridge(self._sim, a.board_a, a.pin_a, b.board_a, b.pin_a, int(kind == "or"))
+            case NoGround(wire):
+                self._core.sim_noise(self._sim, wire.board_a, wire.pin_a)
+                self._core.sim_noise(self._sim, wire.board_b, wire.pin_b)
 
     # ---- power and time ----
 
@@ -280,7 +354,7 @@ class Simulation:
 
     @property
     def contentions(self) -> list[Contention]:
-        """Every time two outputs disagreed, in order."""
+        """Every time outputs disagreed, in order, since the start or forget_contentions."""
         records = ctypes.POINTER(core.ContentionRecord)()
         count = self._core.sim_contentions(self._sim, ctypes.byref(records))
         return [
@@ -288,9 +362,14 @@ class Simulation:
                 r.start_ps // 1000,
                 None if r.end_ps == core.NEVER else r.end_ps // 1000,
                 tuple(Output(d.board, d.pin, d.level, d.pc) for d in r.driver[: r.count]),
+                CONFLICTS[r.kind - 1],
             )
             for r in records[:count]
         ]
+
+    def forget_contentions(self) -> None:
+        """Drop those that are over: for runs that set thousands of faults."""
+        self._core.sim_contentions_forget(self._sim)
 
     def lint(self, index: int) -> list[str]:
         """What a real board would have punished, and what the card's config.txt got wrong."""
@@ -335,23 +414,23 @@ class Simulation:
         return {
             (board, pin): LEVELS[self._core.sim_level(self._sim, board, pin)]
             for board in range(len(self.boards))
-            for pin in range(54)
+            for pin in range(PINS)
         }
 
     def net_of(self, board: int, pin: int) -> int:
         """Number of the net that a pad is on; pads joined by wires have the same."""
         return int(self._core.sim_net_of(self._sim, self._board(board), pin))
 
-    def trace_net(self, net: int, *, on: bool) -> None:
-        """Record every change of a net (its level now comes first), or stop."""
-        self._core.sim_trace_net(self._sim, net, int(on))
+    def trace_pad(self, board: int, pin: int, *, on: bool) -> None:
+        """Record every change of a pad's level (its level now comes first), or stop."""
+        self._core.sim_trace_pad(self._sim, self._board(board), pin, int(on))
 
     def take_trace(self) -> list[Change]:
         """Take the recorded changes, in order of time."""
         changes: list[Change] = []
         buffer = (core.TraceRecord * TRACE_PART)()
         while count := self._core.sim_trace_take(self._sim, buffer, TRACE_PART):
-            changes += [Change(r.time_ps, r.net, r.level) for r in buffer[:count]]
+            changes += [Change(r.time_ps, r.pad // PINS, r.pad % PINS, r.level) for r in buffer[:count]]
         return changes
 
     # ---- life ----

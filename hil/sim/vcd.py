@@ -31,19 +31,19 @@ class VcdWriter:
         Args:
             sim: at its present time.
             out: where the dump goes; stays open.
-            pads: name of a signal -> (board, pin); pads on one net may have several names.
+            pads: name of a signal -> (board, pin).
         """
         self._sim = sim
         self._out = out
-        self._names: dict[int, list[str]] = {}
+        self._names: dict[tuple[int, int], str] = {}
         self._time_ps = -1
         out.write("$timescale 1 ps $end\n$scope module ring $end\n")
         for number, (name, (board, pin)) in enumerate(pads.items()):
             out.write(f"$var wire 1 {identifier(number)} {name.replace(' ', '_')} $end\n")
-            self._names.setdefault(sim.net_of(board, pin), []).append(identifier(number))
+            self._names[board, pin] = identifier(number)
         out.write("$upscope $end\n$enddefinitions $end\n")
-        for net in self._names:
-            sim.trace_net(net, on=True)
+        for board, pin in self._names:
+            sim.trace_pad(board, pin, on=True)
         self.flush()
 
     def flush(self) -> None:
@@ -52,14 +52,15 @@ class VcdWriter:
             if change.time_ps != self._time_ps:
                 self._time_ps = change.time_ps
                 self._out.write(f"#{change.time_ps}\n")
-            for name in self._names.get(change.net, ()):
+            name = self._names.get((change.board, change.pin))
+            if name is not None:
                 self._out.write(f"{VALUES[change.level]}{name}\n")
 
     def close(self) -> None:
         """Stop recording and write the rest, with the present time as the end."""
         self.flush()
-        for net in self._names:
-            self._sim.trace_net(net, on=False)
+        for board, pin in self._names:
+            self._sim.trace_pad(board, pin, on=False)
         self._out.write(f"#{self._sim.time_ns * 1000}\n")
 
     def __enter__(self) -> VcdWriter:

@@ -26,8 +26,8 @@
 #define ADAPTER_LATENCY_PS   (1000ull * PS_PER_US)
 #define ADAPTER_PACKET_BYTES 62u
 
-#define LINTS_MAX       256
-#define CONTENTIONS_MAX 4096
+#define LINTS_MAX   256
+#define BRIDGES_MAX 256
 
 /* Bus cost of one access in ns: GPLEV read 48 ns (RGBtoHDMI #250), SET/CLR write 22 ns (22 MHz toggling). */
 #define MMIO_READ_NS  48
@@ -162,6 +162,7 @@ typedef struct board {
     uint64_t level, unknown, level_before, unknown_before;
     uint64_t level_ps;
     uint32_t level_writer;
+    uint64_t traced; /* pads whose level is recorded */
     uint32_t gppud, gppudclk[2], pud_latched;
     uint64_t gppud_ps, gppudclk_ps;
     uint32_t pads[3];
@@ -182,10 +183,27 @@ typedef struct board {
     uint32_t lint_count;
 } board_t;
 
+/* Levels of a net. */
+enum {
+    LEVEL_LOW,
+    LEVEL_HIGH,
+    LEVEL_UNDEFINED, /* reads as noise */
+    LEVEL_CONTENTION
+};
+/* What hangs on a pad beside its wires. */
+enum {
+    TIE_LOW = 1,
+    TIE_HIGH = 2,
+    TIE_NOISE = 4 /* no common ground: only its own side's output gives it a level */
+};
+
 typedef struct {
     uint32_t first, count; /* in sim->pad_of_net */
-    uint8_t level;         /* 0, 1, 2 undefined, 3 contention */
-    uint8_t traced;
+    uint8_t level;
+    uint8_t conflict; /* SIM_CONFLICT_ */
+    uint8_t faulty;   /* what follows is not all 0 */
+    uint8_t tie;
+    uint8_t bridged;     /* TIE_LOW, TIE_HIGH: who wins when outputs meet through the bridge */
     uint32_t contention; /* index + 1 of the episode that lasts */
 } net_t;
 
@@ -193,7 +211,13 @@ typedef struct {
     board_t *b;
     uint64_t bit;
     uint8_t board, pin;
+    uint16_t segment; /* pads that wires join, bridges left out */
 } pad_t;
+
+typedef struct {
+    uint16_t a, b;
+    uint8_t level; /* that wins */
+} bridge_t;
 
 struct sim {
     uint32_t board_count;
@@ -217,9 +241,13 @@ struct sim {
     uint32_t net_count;
     pad_t *pad_of_net;
     uint16_t net_of[SIM_BOARDS_MAX][SIM_PINS];
+    uint16_t segment[SIM_BOARDS_MAX * SIM_PINS];
+    uint8_t tie[SIM_BOARDS_MAX * SIM_PINS];
+    bridge_t bridges[BRIDGES_MAX];
+    uint32_t bridge_count;
 
-    sim_contention_t contentions[CONTENTIONS_MAX];
-    uint32_t contention_count;
+    sim_contention_t *contentions;
+    uint32_t contention_count, contention_capacity;
     sim_trace_t *trace;
     size_t trace_count, trace_capacity;
     char error[256];
@@ -273,14 +301,17 @@ void poll_break(board_t *b);
 bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps); /* true: slept, read again */
 void poll_resampled(board_t *b, uint32_t kind, uint32_t value);
 
-/* gpio.c */
+/* nets.c */
 int nets_build(struct sim *sim);
+void pins_update(board_t *b, uint64_t mask, uint64_t now_ps); /* what the board does to these pads changed */
+void gpio_power(board_t *b, uint64_t now_ps);                 /* the board's pads appeared or vanished */
+uint32_t gpio_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy);
+
+/* gpio.c */
 void gpio_reset(board_t *b);
 void gpio_apply_boot_pulls(board_t *b);
-void gpio_power(board_t *b, uint64_t now_ps); /* the board's pads appeared or vanished */
 uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps);
 void gpio_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
-uint32_t gpio_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy);
 static inline uint32_t gpio_function(const board_t *b, uint32_t pin)
 {
     return (b->fsel[pin / 10] >> (pin % 10 * 3)) & 7u;

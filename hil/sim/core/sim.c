@@ -39,9 +39,7 @@ sim_t *sim_new(uint32_t boards, uint64_t seed, sim_boot_fn boot)
         b->driven_high = 1ull << 15; /* the adapter's idle line */
         sim->key[i] = sim->due[i] = NEVER;
     }
-    for (uint32_t pad = 0; pad < boards * SIM_PINS; pad++) {
-        sim->parent[pad] = (uint16_t)pad;
-    }
+    sim_nets_clear(sim);
     return sim;
 }
 
@@ -62,6 +60,7 @@ void sim_free(sim_t *sim)
     free(sim->boards);
     free(sim->nets);
     free(sim->pad_of_net);
+    free(sim->contentions);
     free(sim->trace);
     free(sim);
 }
@@ -88,12 +87,6 @@ void sim_counters(sim_t *sim, uint32_t board, sim_counters_t *out)
     const board_t *b = &sim->boards[board];
     *out = b->counters;
     out->instructions += (b->ticks - b->charged_ticks) / 4u;
-}
-
-uint32_t sim_contentions(sim_t *sim, const sim_contention_t **out)
-{
-    *out = sim->contentions;
-    return sim->contention_count;
 }
 
 uint32_t sim_lints(sim_t *sim, uint32_t board, const sim_lint_t **out)

@@ -49,9 +49,18 @@ typedef struct {
 /* Called on the caller's stack at power on and at every reset; may write the board's RAM. */
 typedef void (*sim_boot_fn)(uint32_t board, sim_boot_plan_t *plan);
 
+/* Why outputs on a net disagree. */
+enum {
+    SIM_CONFLICT_NONE,
+    SIM_CONFLICT_OUTPUTS, /* two outputs on one wire */
+    SIM_CONFLICT_BRIDGE,  /* two outputs that a bridge joins */
+    SIM_CONFLICT_STUCK,   /* an output and a short to ground or supply */
+};
+
 typedef struct {
     uint64_t start_ps;
     uint64_t end_ps; /* SIM_NEVER while it lasts */
+    uint32_t kind;   /* SIM_CONFLICT_ */
     uint32_t count;  /* drivers below */
     struct {
         uint32_t board, pin, level, pc;
@@ -108,7 +117,7 @@ typedef struct {
 
 typedef struct {
     uint64_t time_ps;
-    uint32_t net;
+    uint32_t pad;   /* board * SIM_PINS + pin */
     uint32_t level; /* 0, 1, 2 = undefined, 3 = contention */
 } sim_trace_t;
 
@@ -123,7 +132,15 @@ typedef enum {
 SIM_API sim_t *sim_new(uint32_t boards, uint64_t seed, sim_boot_fn boot);
 SIM_API void sim_free(sim_t *sim);
 SIM_API int sim_board_setup(sim_t *sim, uint32_t board, const sim_board_setup_t *setup);
+/* Wiring: clear, add, commit. May be repeated between two calls of sim_run; levels follow at once. */
+SIM_API void sim_nets_clear(sim_t *sim);
 SIM_API int sim_wire(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, uint32_t pin_b);
+/* level: what wins when outputs meet through the bridge. */
+SIM_API int sim_bridge(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, uint32_t pin_b,
+                       uint32_t level);
+SIM_API int sim_tie(sim_t *sim, uint32_t board, uint32_t pin, uint32_t level);
+SIM_API int sim_noise(sim_t *sim, uint32_t board, uint32_t pin);
+SIM_API int sim_nets_commit(sim_t *sim);
 SIM_API void sim_allow_sleep(sim_t *sim, int allow);
 
 SIM_API int sim_power_on(sim_t *sim, uint32_t board);
@@ -147,10 +164,11 @@ SIM_API void sim_ram_changed(sim_t *sim, uint32_t board, uint32_t address, uint3
 SIM_API int sim_registers(sim_t *sim, uint32_t board, uint32_t regs[17]);
 SIM_API void sim_counters(sim_t *sim, uint32_t board, sim_counters_t *out);
 SIM_API uint32_t sim_contentions(sim_t *sim, const sim_contention_t **out);
+SIM_API void sim_contentions_forget(sim_t *sim); /* those that are over */
 SIM_API uint32_t sim_lints(sim_t *sim, uint32_t board, const sim_lint_t **out);
 SIM_API uint32_t sim_level(sim_t *sim, uint32_t board, uint32_t pin);
 SIM_API uint32_t sim_net_of(sim_t *sim, uint32_t board, uint32_t pin);
-SIM_API void sim_trace_net(sim_t *sim, uint32_t net, int on);
+SIM_API void sim_trace_pad(sim_t *sim, uint32_t board, uint32_t pin, int on);
 SIM_API uint32_t sim_trace_take(sim_t *sim, sim_trace_t *out, uint32_t limit);
 SIM_API const char *sim_error(sim_t *sim);
 /* Runs two coroutines through `rounds` switches; returns a checksum of callee-saved state, 0 if any was lost. */
