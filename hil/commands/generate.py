@@ -65,10 +65,10 @@ def show_board(board: Board, seconds: float) -> None:
 def generate(session: Session, request: Request) -> int:
     """Run it; returns the exit code: 1 if a tap or a token differs from the golden's."""
     prompt = session.model.encode_prompt(request.prompt, request.positions)
-    for line in session.describe():
-        print(line)
     ring = session.open_ring()
     try:
+        for line in session.describe():
+            print(line)
         times = session.boot(ring, on_board=show_board)
         print()
         story = _Story(session.model, prompt)
@@ -119,7 +119,8 @@ def _table(
     rows.append(("time", f"{result.rig_s:.3f} s {clock}, {result.wall_s:.2f} s wall for the generation"))
     if ring.desk.simulation is not None:
         rows.append(("contention", f"{len(ring.desk.contentions())} (outputs that met on a wire)"))
-    rows.append(("logs", f"{ring.desk.logs}/pi0.log .. pi{ring.world_size - 1}.log"))
+    last = f" .. pi{ring.world_size - 1}.log" if ring.world_size > 1 else ""
+    rows.append(("logs", f"{ring.desk.logs}/pi0.log{last}"))
     for name, value in rows:
         print(f"  {name:11} {value}")
     if comparison is not None and comparison.first is not None:
