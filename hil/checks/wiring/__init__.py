@@ -1,0 +1,53 @@
+"""The wiring scan: which pads are joined, and what that says about every wire.
+
+`scan_wiring` does all of it on a booted ring. Parts: pads (names), scan (procedure), trace and analysis (what follows),
+model (the way back: from faults to nets), report (text, JSON).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from hil.checks.wiring.analysis import analyse
+from hil.checks.wiring.report import Finding, WireVerdict, WiringReport
+from hil.checks.wiring.scan import BoardPins, observe, wrong_codes
+from hil.errors import BoardError
+
+if TYPE_CHECKING:
+    from hil.rig.config import RigConfig
+    from hil.ring import Ring
+
+__all__ = ["Finding", "WireVerdict", "WiringReport", "analyse", "scan_wiring"]
+
+NO_SHARD = 0xFF
+
+
+def scan_wiring(ring: Ring, config: RigConfig | None = None) -> WiringReport:
+    """Scan a booted ring, or a single board, and say what is wrong with its wires.
+
+    Jobs are stopped first, since they use the same pins. Every pad is an input with pull-down afterwards.
+
+    Args:
+        config: what the wires should be; default: the desk's own rig.
+    Raises: BoardError if a board does not answer; its wires cannot be scanned then.
+    """
+    config = config or ring.desk.config
+    silent = ring.quiet()
+    if silent:
+        raise BoardError("\n".join(silent))
+    start_s = ring.desk.loop.now_s()
+    pins = BoardPins(ring.boards, ring.desk.loop)
+    shards = [None if i.rank == NO_SHARD else i.rank for i in ring.identities()]
+    report = analyse(observe(pins), config, shards)
+    if report.good and config.links:
+        report = _with_codes(report, wrong_codes(pins, config.links))
+    return dataclasses.replace(report, seconds=ring.desk.loop.now_s() - start_s)
+
+
+def _with_codes(report: WiringReport, wrong: list[str]) -> WiringReport:
+    findings = tuple(
+        Finding("codes", (), sentence, "A wire that is right by itself but not together with others: look for noise.")
+        for sentence in wrong
+    )
+    return dataclasses.replace(report, findings=findings, codes_sent=True, explained=not wrong)
