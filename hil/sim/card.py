@@ -1,13 +1,15 @@
 """What the GPU does with an SD card before the ARM runs: config.txt, files, clocks and pulls.
 
 Source: the Raspberry Pi documentation of config.txt (boot, memory, overclocking and gpio options).
-Pure: reads the card's folder, touches no simulator state.
+A card is a folder, or the image of a FAT32 card (fat.py). Pure: reads the card, touches no simulator state.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from hil.sim.fat import FatError, FatVolume
 
 BOOT_DELAY_NS = 1_000_000_000
 """Boot ROM, bootcode.bin and start.elf: about a second before anything of ours is read."""
@@ -46,6 +48,23 @@ class Boot:
     notes: list[str] = field(default_factory=list)
 
 
+class _Folder:
+    """A folder that plays a card; same methods as FatVolume."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __contains__(self, name: str) -> bool:
+        return (self._path / name).is_file()
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes."""
+        return (self._path / name).read_bytes()
+
+
+_Files = _Folder | FatVolume
+
+
 def read_card(card: Path | None, *, ram_bytes: int) -> Boot:
     """Work out what the firmware loads from `card` into a board with `ram_bytes` of memory.
 
@@ -55,20 +74,28 @@ def read_card(card: Path | None, *, ram_bytes: int) -> Boot:
     if card is None:
         boot.notes.append("no SD card: the board stays silent")
         return boot
-    settings, initramfs = _parse(card / "config.txt", boot)
+    try:
+        files: _Files = FatVolume(card) if card.is_file() else _Folder(card)
+        return _read_files(files, card, boot, ram_bytes)
+    except FatError as error:
+        return Boot(notes=[f"{error}: the board stays silent"])
+
+
+def _read_files(files: _Files, card: Path, boot: Boot, ram_bytes: int) -> Boot:
+    settings, initramfs = _parse(files, boot)
     _clocks(settings, boot)
     if boot.gpu_mem_bytes > ram_bytes // 2:  # only in simulations of boards smaller than any real one
         boot.gpu_mem_bytes = ram_bytes // 2
     _pulls(settings, boot)
     boot.delay_ns += int(_number(settings, "boot_delay", 1, boot) * 1e9) if "boot_delay" in settings else 0
-    kernel = card / settings.get("kernel", ["kernel.img"])[-1]
-    if not kernel.is_file():
-        boot.notes.append(f"{kernel} is missing: the board stays silent")
+    kernel = settings.get("kernel", ["kernel.img"])[-1]
+    if kernel not in files:
+        boot.notes.append(f"{card / kernel} is missing: the board stays silent")
         return boot
     default = 0 if _number(settings, "kernel_old", 0, boot) else KERNEL_ADDRESS
     address = _number(settings, "kernel_address", default, boot)
-    boot.loads.append(Load(address, kernel.read_bytes(), kernel.name))
-    _ramfs(card, settings, initramfs, boot)
+    boot.loads.append(Load(address, files.read(kernel), kernel))
+    _ramfs(files, card, settings, initramfs, boot)
     if not _number(settings, "disable_commandline_tags", 0, boot):
         boot.loads.insert(0, Load(ATAGS_ADDRESS, _atags(ram_bytes - boot.gpu_mem_bytes), "ATAGs"))
     for load in list(boot.loads):
@@ -83,14 +110,14 @@ def read_card(card: Path | None, *, ram_bytes: int) -> Boot:
     return boot
 
 
-def _parse(path: Path, boot: Boot) -> tuple[dict[str, list[str]], tuple[str, str] | None]:
+def _parse(files: _Files, boot: Boot) -> tuple[dict[str, list[str]], tuple[str, str] | None]:
     """Settings by key, in order, and the `initramfs FILE ADDRESS` line, which has no `=`."""
     settings: dict[str, list[str]] = {}
     initramfs: tuple[str, str] | None = None
-    if not path.is_file():
+    if "config.txt" not in files:
         return settings, None
     applies = True
-    for raw in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for raw in files.read("config.txt").decode("utf-8", "replace").splitlines():
         line = raw.split("#", 1)[0].strip()
         if line.startswith("["):
             applies = line.strip("[]").lower() in ("all", "pi0", "pi1")
@@ -145,7 +172,7 @@ def _pulls(settings: dict[str, list[str]], boot: Boot) -> None:
                 setattr(boot, name, getattr(boot, name) | mask)
 
 
-def _ramfs(card: Path, settings: dict[str, list[str]], line: tuple[str, str] | None, boot: Boot) -> None:
+def _ramfs(files: _Files, card: Path, settings: dict[str, list[str]], line: tuple[str, str] | None, boot: Boot) -> None:
     name, address = line or (settings.get("ramfsfile", [""])[-1], settings.get("ramfsaddr", ["0"])[-1])
     if not name:
         return
@@ -156,10 +183,10 @@ def _ramfs(card: Path, settings: dict[str, list[str]], line: tuple[str, str] | N
     except ValueError:
         boot.notes.append(f"config.txt: initramfs address {address!r} is not a number; nothing loaded")
         return
-    if not (card / name).is_file():
+    if name not in files:
         boot.notes.append(f"{card / name} is missing: no ramfs loaded")
         return
-    boot.loads.append(Load(at or after_kernel, (card / name).read_bytes(), name))
+    boot.loads.append(Load(at or after_kernel, files.read(name), name))
 
 
 def _atags(memory_bytes: int) -> bytes:
