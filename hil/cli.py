@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from hil.commands.desk import add_verbs
 from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError
 from hil.session import Compiler, Session, Settings
@@ -106,6 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     sim.add_argument("--pty", type=Path, required=True, metavar="DIR", help="folder for the links pi0, pi1, ...")
     sim.add_argument("--fast", action="store_true", help="as fast as possible instead of real time")
     sim.set_defaults(run=_sim)
+    add_verbs(verbs)
     return parser
 
 

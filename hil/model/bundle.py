@@ -48,18 +48,29 @@ class Model:
 
     def shards(self, world_size: int) -> list[Path]:
         """One shard file per rank, written once and kept by content. Raises ModelError."""
-        digest = hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()[:16]
-        folder = build_path() / "shards" / f"{digest}-{world_size}"
-        done = folder / "complete"
-        paths = [folder / f"rank{rank}.bin" for rank in range(world_size)]
-        if done.exists() and all(path.exists() for path in paths):
-            return paths
-        try:
-            written = write_shards(self.weights, world_size, folder)
-        except ValueError as error:
-            raise ModelError(str(error)) from None
-        done.touch()
-        return written
+        return kept_shards(self.checkpoint, self.weights, world_size)
+
+
+def kept_shards(checkpoint: Path, weights: Weights, world_size: int) -> list[Path]:
+    """The shards of a checkpoint by rank, written once and kept by content. Raises ModelError."""
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    folder = build_path() / "shards" / f"{digest}-{world_size}"
+    done = folder / "complete"
+    paths = [folder / f"rank{rank}.bin" for rank in range(world_size)]
+    if done.exists() and all(path.exists() for path in paths):
+        return paths
+    try:
+        written = write_shards(weights, world_size, folder)
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+    done.touch()
+    return written
+
+
+def checkpoint_path(name: str) -> Path:
+    """The checkpoint of a shipped model, or the path that was given."""
+    return data_path("fixtures") / SHIPPED[name][0] if name in SHIPPED else Path(name)
 
 
 def load_model(name: str, tokenizer: str | None = None) -> Model:

@@ -1,7 +1,8 @@
 """Card: the files on a board's SD card, and the mistakes in config.txt that keep a board silent.
 
-Keys and traps: docs/formats.md. The image and the shard must already exist; a card is a directory, a
-mounted one or one for the simulator (made if missing). Owns: CardError, config.txt, the addresses on it.
+Keys and traps: docs/formats.md. The image and the shard must already exist; a card is a directory (a mounted
+one, or one for the simulator, made if missing) or the image of a whole FAT32 card.
+Owns: CardError, config.txt, the addresses on it, the names of the GPU's boot files.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hil.model.fat import write_image
 from hil.model.shard import read_shard_header
+from hil.sim.fat import FatVolume
 
 KERNEL_ADDRESS = 0x8000
 BOOTLOADER_ADDRESS = 0x200000
@@ -30,6 +33,10 @@ LINE_BYTES_MAX = 98
 KERNEL_NAME = "kernel.img"
 SHARD_NAME = "shard.bin"
 CONFIG_NAME = "config.txt"
+BOOT_FILES = ("bootcode.bin", "start.elf", "fixup.dat")
+"""What the GPU itself starts from; Broadcom's, so they come from a folder that the user names."""
+SMALL_BOOT_FILES = ("start_cd.elf", "fixup_cd.dat")
+"""Needed below 32 MB of gpu_mem, copied where the user has them."""
 
 _SECTIONS = frozenset(("all", "pi1", "pi0", "pi0w"))
 _COPY_BYTES = 1 << 20
@@ -41,7 +48,7 @@ class CardError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A card that was written and read back: CRC-32 (zlib) by file name."""
+    """A card (a directory or an image) that was written and read back: CRC-32 (zlib) by file name."""
 
     directory: Path
     checksums: Mapping[str, int]
@@ -68,12 +75,75 @@ def config_text(*, has_shard: bool, gpu_mem: int = GPU_MEMORY_MB) -> str:
     return "".join(f"# {why}\n{line}\n" for why, line in lines)
 
 
+@dataclass(frozen=True, slots=True)
+class CardPlan:
+    """What goes on a card: sources by file name in the order of writing, config.txt last."""
+
+    rank: int
+    sources: Mapping[str, Path]
+    config: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files together."""
+        return sum(_size_bytes(path) for path in self.sources.values()) + len(self.config)
+
+
+def plan_card(
+    where: Path,
+    *,
+    kernel: Path,
+    shard: Path | None,
+    rank: int,
+    boot_files: Path | None = None,
+    present: Mapping[str, int] | None = None,
+    gpu_mem: int = GPU_MEMORY_MB,
+    memory_bytes: int = ARM_MEMORY_BYTES,
+) -> CardPlan:
+    """Check everything that can be checked before a byte is written.
+
+    Args:
+        where: the card, for messages.
+        boot_files: folder with the GPU's own files, copied along.
+        present: size by name of files that are on the card already and stay.
+    Raises: CardError if a file is missing, does not fit, is for another rank, or config.txt has a trap.
+    """
+    sources = _boot_sources(boot_files) if boot_files is not None else {}
+    sources[KERNEL_NAME] = Path(kernel)
+    if shard is not None:
+        sources[SHARD_NAME] = Path(shard)
+    sizes = {name: _size_bytes(path) for name, path in sources.items()}
+    if shard is not None:
+        read_shard_header(shard, expect_rank=rank)
+    text = config_text(has_shard=shard is not None, gpu_mem=gpu_mem)
+    problems = check_config(text, {**(present or {}), **sizes}, memory_bytes=memory_bytes)
+    if problems:
+        raise CardError(f"{where}: rank {rank}: " + "; ".join(problems) + "; nothing was written")
+    return CardPlan(rank, sources, text)
+
+
+def _boot_sources(folder: Path) -> dict[str, Path]:
+    missing = [name for name in BOOT_FILES if not (folder / name).is_file()]
+    if missing:
+        raise CardError(
+            f"{folder}: has no {', '.join(missing)}; name a folder with the boot files of one firmware release "
+            "(github.com/raspberrypi/firmware, folder boot)"
+        )
+    return {name: folder / name for name in (*BOOT_FILES, *SMALL_BOOT_FILES) if (folder / name).is_file()}
+
+
+def files_in(directory: Path) -> dict[str, int]:
+    """Size in bytes of each file in a folder, by name; of a missing folder, none."""
+    return {path.name: path.stat().st_size for path in directory.glob("*") if path.is_file()}
+
+
 def write_card(
     directory: Path | str,
     *,
     kernel: Path,
     shard: Path | None,
     rank: int,
+    boot_files: Path | None = None,
     gpu_mem: int = GPU_MEMORY_MB,
     memory_bytes: int = ARM_MEMORY_BYTES,
 ) -> Card:
@@ -86,28 +156,37 @@ def write_card(
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise CardError(f"{directory}: is a file; name the directory of a mounted card, or a new directory")
-    sources = {KERNEL_NAME: Path(kernel)}
-    if shard is not None:
-        sources[SHARD_NAME] = Path(shard)
-    sizes = {name: _size_bytes(path) for name, path in sources.items()}
-    if shard is not None:
-        read_shard_header(shard, expect_rank=rank)
-    text = config_text(has_shard=shard is not None, gpu_mem=gpu_mem)
-    present = {path.name: path.stat().st_size for path in directory.glob("*") if path.is_file()}
-    problems = check_config(text, present | sizes, memory_bytes=memory_bytes)
-    if problems:
-        raise CardError(f"{directory}: rank {rank}: " + "; ".join(problems) + "; nothing was written")
+    plan = plan_card(
+        directory, kernel=kernel, shard=shard, rank=rank, boot_files=boot_files, present=files_in(directory),
+        gpu_mem=gpu_mem, memory_bytes=memory_bytes,
+    )  # fmt: skip
     directory.mkdir(parents=True, exist_ok=True)
-    checksums = {name: _copy(path, directory / name) for name, path in sources.items()}
-    checksums[CONFIG_NAME] = _write(directory / CONFIG_NAME, text.encode())
-    for name, expected in checksums.items():
-        found = _crc32(directory / name)
-        if found != expected:
+    checksums = {name: _copy(path, directory / name) for name, path in plan.sources.items()}
+    checksums[CONFIG_NAME] = _write(directory / CONFIG_NAME, plan.config.encode())
+    _compare(directory, checksums, {name: _crc32(directory / name) for name in checksums})
+    return Card(directory, checksums)
+
+
+def write_card_image(path: Path, plan: CardPlan, *, label: str) -> Card:
+    """Write the image of a whole card, to be copied to a real one block by block, and read it back.
+
+    Raises: CardError if it reads back differently; FatImageError if the label or a name is impossible.
+    """
+    write_image(path, {**plan.sources, CONFIG_NAME: plan.config.encode()}, label=label)
+    checksums = {name: _crc32(source) for name, source in plan.sources.items()}
+    checksums[CONFIG_NAME] = zlib.crc32(plan.config.encode())
+    volume = FatVolume(path)
+    _compare(path, checksums, {name: zlib.crc32(volume.read(name)) for name in checksums})
+    return Card(path, checksums)
+
+
+def _compare(card: Path, written: Mapping[str, int], found: Mapping[str, int]) -> None:
+    for name, expected in written.items():
+        if found[name] != expected:
             raise CardError(
-                f"{directory / name}: reads back with CRC-32 {found:08x}, written was {expected:08x}; "
+                f"{card / name}: reads back with CRC-32 {found[name]:08x}, written was {expected:08x}; "
                 "write it again, or use another card"
             )
-    return Card(directory, checksums)
 
 
 def check_config(text: str, files: Mapping[str, int], *, memory_bytes: int = ARM_MEMORY_BYTES) -> list[str]:

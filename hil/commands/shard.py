@@ -1,0 +1,79 @@
+"""`hil shard` and `hil synth`: checkpoints cut into one file per board, and random checkpoints in real shapes."""
+
+from __future__ import annotations
+
+import argparse
+import zlib
+from pathlib import Path
+
+from hil.defaults import SEED_DEFAULT
+from hil.errors import ModelError
+from hil.model.bundle import checkpoint_path
+from hil.model.checkpoint import read_checkpoint
+from hil.model.shard import read_shard_header, write_shards
+from hil.model.synth import SHAPES, synthesize
+
+
+def add_shard_options(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `hil shard`."""
+    parser.add_argument("model", metavar="MODEL", help="`tiny` or a llama2.c checkpoint")
+    parser.add_argument("world", metavar="WORLD", type=int, help="boards in the ring, 1 to 16")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for rank0.bin, rank1.bin, ...")
+
+
+def shard(options: argparse.Namespace) -> int:
+    """Write the shards and print who holds what."""
+    out: Path = options.out
+    _need_parent(out)
+    if out.exists() and not out.is_dir():
+        raise ModelError(f"{out}: is a file; name a folder for the shards")
+    try:
+        weights = read_checkpoint(checkpoint_path(options.model))
+        paths = write_shards(weights, options.world, out)
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+    for path in paths:
+        plan = read_shard_header(path).plan
+        parts = [f"layers [{plan.layer_start}, {plan.layer_end})"] if plan.layer_end > plan.layer_start else []
+        parts += [name for name, has in (("embedding", plan.has_embed), ("head", plan.has_head)) if has]
+        size_bytes, crc = path.stat().st_size, _crc32(path)
+        print(f"rank {plan.rank}  {size_bytes:>13,} bytes  crc32 {crc:08x}  {' + '.join(parts) or 'nothing'}  {path}")
+    return 0
+
+
+def add_synth_options(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `hil synth`."""
+    parser.add_argument("shape", metavar="SHAPE", help=f"one of {', '.join(SHAPES)}")
+    parser.add_argument("out", metavar="OUT", type=Path, help="checkpoint to write")
+    parser.add_argument(
+        "--seed", type=lambda text: int(text, 0), default=SEED_DEFAULT, help=f"default: {SEED_DEFAULT:#x}"
+    )
+
+
+def synth(options: argparse.Namespace) -> int:
+    """Write a checkpoint with random weights."""
+    out: Path = options.out
+    if options.shape not in SHAPES:
+        raise ModelError(f"no shape is named {options.shape!r}; choose one of {', '.join(SHAPES)}")
+    _need_parent(out)
+    if out.is_dir():
+        raise ModelError(f"{out}: is a folder; name a file for the checkpoint")
+    config = synthesize(options.shape, out, options.seed)
+    print(
+        f"{out}  {out.stat().st_size:,} bytes  crc32 {_crc32(out):08x}  seed {options.seed:#x}  "
+        f"{options.shape}: dim {config.dim}, {config.n_layers} layers"
+    )
+    return 0
+
+
+def _need_parent(out: Path) -> None:
+    if not out.absolute().parent.is_dir():
+        raise ModelError(f"{out}: there is no folder {out.absolute().parent}; make it first, or correct the path")
+
+
+def _crc32(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            crc = zlib.crc32(chunk, crc)
+    return crc

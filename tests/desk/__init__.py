@@ -1,0 +1,1 @@
+"""Tests of the desk: cards, ports, locks, power, foreign images."""
