@@ -21,6 +21,16 @@ def _number(text: str) -> int:
     return int(text, 0)
 
 
+def _count(text: str) -> int | None:
+    """A whole number from 0; None for `all`."""
+    if text == "all":
+        return None
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text}: a count is 0 or more")
+    return number
+
+
 def _add_rig_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rig", default="sim", help="rig file, `sim` or `sim-loopback` (default: sim)")
     parser.add_argument("--world", type=int, default=4, metavar="N", help="boards of the simulated ring (default: 4)")
@@ -63,7 +73,22 @@ def _firmware(options: argparse.Namespace) -> int:
     return build_all(get_args(Compiler) if options.compiler == "all" else (options.compiler,))
 
 
+def _wiring(options: argparse.Namespace) -> int:
+    from hil.commands.wiring import wiring
+
+    return wiring(Session(_settings(options)), as_json=options.json, svg=options.svg)
+
+
+def _bench_faults(options: argparse.Namespace) -> int:
+    from hil.commands.bench_faults import FaultBench, bench_faults
+
+    bench = FaultBench(singles=options.singles, doubles=options.doubles, clean=options.clean, jobs=max(1, options.jobs))
+    return bench_faults(Session(_settings(options)), bench, as_json=options.json)
+
+
 def _bench(options: argparse.Namespace) -> int:
+    if options.what == "faults":
+        return _bench_faults(options)
     from hil.commands.bench import bench_sim
 
     return bench_sim(Session(_settings(options)), as_json=options.json)
@@ -97,10 +122,20 @@ def build_parser() -> argparse.ArgumentParser:
     firmware.set_defaults(run=_firmware)
 
     bench = verbs.add_parser("bench", help="measure; the last line of --json is one JSON object")
-    bench.add_argument("what", choices=("sim",), help="sim: speed of the simulated ring")
+    bench.add_argument("what", choices=("sim", "faults"), help="sim: speed of the ring; faults: wiring faults found")
     bench.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+    bench.add_argument("--singles", type=_count, metavar="N", help="faults: single ones (default: all)")
+    bench.add_argument("--doubles", type=_count, default=1000, metavar="N", help="faults: double ones (default: 1000)")
+    bench.add_argument("--clean", type=_count, default=200, metavar="N", help="faults: clean scans (default: 200)")
+    bench.add_argument("--jobs", type=int, default=2, metavar="N", help="faults: processes (default: 2)")
     _add_rig_options(bench)
     bench.set_defaults(run=_bench)
+
+    wiring = verbs.add_parser("wiring", help="scan every wire; say what is wrong, where, and what to do")
+    _add_rig_options(wiring)
+    wiring.add_argument("--json", action="store_true", help="print the report as JSON on the last line")
+    wiring.add_argument("--svg", type=Path, metavar="FILE", help="write a picture of the ring with faulty wires in red")
+    wiring.set_defaults(run=_wiring)
 
     sim = verbs.add_parser("sim", help="run the simulated ring behind pseudo-terminals, for any serial program")
     _add_rig_options(sim)

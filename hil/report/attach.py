@@ -29,3 +29,8 @@ def file(path: Path, name: str) -> None:
     """Attach a file as it is now, as plain text."""
     if path.exists():
         allure.attach.file(str(path), name=name, attachment_type=allure.attachment_type.TEXT)
+
+
+def svg(name: str, content: str) -> None:
+    """Attach a picture, given as the text of an SVG file."""
+    allure.attach(content, name=name, attachment_type=allure.attachment_type.SVG)

@@ -116,8 +116,12 @@ class WiringReport:
 
     def _link_line(self, link: str) -> str:
         verdicts = [v for v in self.wires if f"{v.wire.source}-{v.wire.target}" == link]
-        marks = " ".join(f"{WIRE_NAMES[v.wire.number]}:{v.verdict}" for v in verdicts if v.verdict != OK)
-        good = sum(v.verdict == OK for v in verdicts)
+        wrong = [v for v in verdicts if v.verdict != OK]
+        if len(wrong) == len(verdicts) and len({v.verdict for v in wrong}) == 1:
+            marks = f"all: {wrong[0].verdict}"
+        else:
+            marks = " ".join(f"{WIRE_NAMES[v.wire.number]}:{v.verdict}" for v in wrong)
+        good = len(verdicts) - len(wrong)
         return f"link {link.replace('-', '->')}  {good:2} of {len(verdicts)} wires right{'  ' if marks else ''}{marks}"
 
     def to_json(self) -> dict[str, Any]:
