@@ -75,9 +75,9 @@ class RingGeneration:
 
 
 class Ring:
-    """Boards that are wired in a ring, or one board alone.
+    """Boards that are wired in a ring, or one board alone, which may play all ranks through jumpers.
 
-    Every rank is a board of the desk; the last rank holds the embedding and the head.
+    Rank r is board r of the desk, or shard r of the one board; the last rank holds the embedding and the head.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -91,13 +91,20 @@ class Ring:
 
     @property
     def world_size(self) -> int:
-        """Number of boards."""
+        """Number of ranks: of boards, or of shards on a board that plays all ranks."""
+        identity = self.boards[0].identity
+        if len(self.boards) == 1 and identity is not None:
+            return max(1, identity.shards)
         return len(self.boards)
 
     @property
     def head(self) -> Board:
         """The board with embedding and classifier."""
         return self.boards[-1]
+
+    def place(self, rank: int) -> tuple[Board, int]:
+        """The board that plays a rank, and the number of the rank's shard there."""
+        return (self.boards[0], rank) if len(self.boards) == 1 else (self.boards[rank], 0)
 
     # --- boot ----------------------------------------------------------------------------------
 
@@ -346,7 +353,7 @@ class Ring:
         part = self._taps_part(rank, 0, 0, full=False)
         if part.dropped:
             raise BoardError(
-                f"{self.boards[rank]}: {part.dropped} of {part.total + part.dropped} taps did not fit; "
+                f"{self.place(rank)[0]}: {part.dropped} of {part.total + part.dropped} taps did not fit; "
                 "run fewer positions"
             )
         return part.total
@@ -380,7 +387,8 @@ class Ring:
         return records
 
     def _taps_part(self, rank: int, first: int, count: int, *, full: bool) -> TapsPart:
-        return self.boards[rank].command(Command.TAPS_READ, TapsRead(first, count, int(full)), TapsPart)
+        board, shard = self.place(rank)
+        return board.command(Command.TAPS_READ, TapsRead(first, count, int(full), shard), TapsPart)
 
     def _read_tokens(self) -> tuple[int, ...]:
         tokens: list[int] = []

@@ -21,6 +21,8 @@ from hil.ring import BootTimes, Ring
 from hil.toolchain import Image, build_image
 
 Compiler = Literal["zig", "gcc"]
+LOOPBACK_RANKS = 4
+"""Ranks that a simulated board with loopback jumpers plays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +64,22 @@ class Session:
         Args:
             config: instead of the session's rig.
             logs: folder of the logs instead of the session's.
-            shards: whether simulated boards get the model's shards on their cards.
+            shards: whether simulated boards get the model's shards on their cards; a board with loopback jumpers
+                gets all of them.
         Raises: RigError, PortError.
         """
         config = config or self.config
+        if shards and config.sim is not None and config.is_loopback:
+            files: list[Path | None] = [self.model.joined_shards(LOOPBACK_RANKS)]
+        else:
+            files = list(self.model.shards(config.world_size)) if shards and config.sim is not None else []
         simulated = config.sim is not None
         desk: Desk = open_desk(
             config,
             logs or self.settings.logs,
             seed=self.settings.seed,
             kernel=self.image("kernel") if simulated else None,
-            shards=self.model.shards(config.world_size) if simulated and shards else None,
+            shards=files or None,
             work=self.settings.work,
         )
         return Ring(desk)

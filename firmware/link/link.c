@@ -26,6 +26,7 @@ void link_init(struct link *link, const struct link_bank *bank, uint8_t rank)
         .rank = rank,
         .phase_limit_us = LINK_PHASE_LIMIT_US,
         .accesses_per_poll = LINK_ACCESSES_PER_POLL,
+        .attempts_max = LINK_ATTEMPTS_MAX,
     };
     link_reset(link);
 }
@@ -65,7 +66,7 @@ static void begin_burst(struct link *link, enum link_stage stage)
     link->stage = (uint8_t)stage;
     link->burst_done = 0;
     link->mark = 0xFFFFFFFFu;
-    link->since_us = port_now_us();
+    link->since_us = link->looked_us = port_now_us();
     switch (stage) {
     case STAGE_FRAME_OUT:
         note_role(link, ROLE_SENDER);
@@ -209,7 +210,7 @@ static enum link_status finish(struct link *link, enum link_status status)
 static enum link_status try_again(struct link *link)
 {
     port_inputs(all_pins(link));
-    if (link->attempt == LINK_ATTEMPTS_MAX)
+    if (link->attempt == link->attempts_max)
         return finish(link, link->have_frame ? LINK_OK : LINK_ERROR_FAULT);
     link->attempt++;
     link->counts.resends += link->sending;
@@ -240,6 +241,7 @@ static enum link_status next_segment_out(struct link *link)
 {
     if (link->burst_done == 0) {
         link->burst_done = LINK_HEADER_BYTES;
+        link->opened_us = link->looked_us;
         link_tx_segment(&link->tx, link->payload, link->header.length, 0);
     } else {
         link->burst_done += link->header.length;
@@ -265,6 +267,7 @@ static enum link_status header_in(struct link *link)
         return try_again(link);
     }
     link->is_new = header->sequence != link->delivered_sequence;
+    link->opened_us = link->looked_us;
     if (link->have_frame && link->is_new) {
         /* The sender has gone on, so it has our answer. Its new frame must wait for the next receive. */
         link_abort(link);
@@ -299,9 +302,11 @@ static enum link_status frame_in(struct link *link)
         link->counts.duplicates++;
     } else if (header->length &&
                link->payload_crc != crc32_update(CRC32_START, link->buffer, header->length)) {
-        link->verdict = ANSWER_BAD;
         link->counts.bad_payloads++;
-    } else {
+        if (header->type != LINK_RAW)
+            link->verdict = ANSWER_BAD;
+    }
+    if (link->is_new && link->verdict == ANSWER_GOOD) {
         link->delivered_sequence = header->sequence;
         link->have_frame = 1;
         link->received_type = header->type;
@@ -324,7 +329,7 @@ static enum link_status answer_out(struct link *link)
     if (link->have_frame)
         return finish(link, LINK_OK);
     if (link->verdict == ANSWER_BAD) {
-        if (link->attempt == LINK_ATTEMPTS_MAX)
+        if (link->attempt == link->attempts_max)
             return finish(link, LINK_ERROR_FAULT);
         link->attempt++;
     }
@@ -344,7 +349,7 @@ static enum link_status answer_in(struct link *link)
     }
     record_fault(link, PHASE_WAIT_CLK_HIGH, 0);
     link->patient = !sound;
-    if (link->attempt == LINK_ATTEMPTS_MAX)
+    if (link->attempt == link->attempts_max)
         return finish(link, LINK_ERROR_FAULT);
     link->attempt++;
     link->counts.resends++;
@@ -368,9 +373,8 @@ static enum link_status burst_over(struct link *link)
 }
 
 /* Nothing moved since the last look: has it lasted too long? */
-static enum link_status check_limit(struct link *link)
+static enum link_status check_limit(struct link *link, uint32_t now_us)
 {
-    uint32_t now_us = port_now_us();
     uint32_t mark =
         is_sender(link) ? link->tx.left << 8 | link->tx.state : link->rx.left << 8 | link->rx.state;
     if (mark != link->mark) {
@@ -383,20 +387,103 @@ static enum link_status check_limit(struct link *link)
     return waited_us > limit_us(link, phase) ? give_up(link, phase, waited_us) : LINK_PENDING;
 }
 
+/* --- tests that watch or stall the handshake --- */
+
+/* Whether the next access is the probe's edge of the probe's byte. */
+static int at_edge(const struct link *link)
+{
+    uint32_t byte = byte_index(link), wanted = link->probe->byte;
+    if (link->stage == STAGE_FRAME_OUT) {
+        uint32_t state = link->tx.state;
+        return link->probe->edge == EDGE_CLK_RAISE ? state == TX_RAISE_CLK && byte == wanted
+               : link->probe->edge == EDGE_CLK_LOWER
+                   ? (state == TX_PUT_ZEROS || state == TX_RELEASE_CLK) && byte == wanted + 1
+                   : 0;
+    }
+    uint32_t state = link->rx.state;
+    return link->probe->edge == EDGE_ACK_RAISE ? state == RX_RAISE_ACK && byte == wanted
+           : link->probe->edge == EDGE_ACK_LOWER
+               ? (state == RX_LOWER_ACK && byte == wanted + 1) || (state == RX_RELEASE_ACK && byte == wanted)
+               : 0;
+}
+
+static void note_wait(struct link_probe *probe, int falling, uint32_t ticks)
+{
+    uint32_t waited = ticks - probe->wait_from;
+    uint32_t bucket = 0;
+    while (waited && bucket < LINK_PROBE_BUCKETS - 1) {
+        waited >>= 1;
+        bucket++;
+    }
+    probe->waits[falling][bucket]++;
+}
+
+/* The machines with a look at their state before and after every access. */
+static enum handshake_step probed_step(struct link *link, uint32_t accesses)
+{
+    struct link_probe *probe = link->probe;
+    int out = link->stage == STAGE_FRAME_OUT;
+    uint32_t rising = out ? TX_WAIT_ACK_HIGH : RX_WAIT_CLK_HIGH;
+    uint32_t falling = out ? TX_WAIT_ACK_LOW : RX_WAIT_CLK_LOW;
+    enum handshake_step step = HANDSHAKE_PENDING;
+    while (accesses-- && step == HANDSHAKE_PENDING) {
+        if (probe->stalls && at_edge(link)) {
+            probe->stalls--;
+            probe->stalling = 1;
+            probe->stall_from_us = port_now_us();
+            return HANDSHAKE_PENDING;
+        }
+        uint32_t before = out ? link->tx.state : link->rx.state;
+        step = out ? link_tx_step(&link->tx, 1) : link_rx_step(&link->rx, 1);
+        uint32_t after = out ? link->tx.state : link->rx.state;
+        if (before == after || !probe->ticks)
+            continue;
+        uint32_t ticks = probe->ticks();
+        if (before == rising || before == falling)
+            note_wait(probe, before == falling, ticks);
+        probe->wait_from = ticks;
+    }
+    return step;
+}
+
+static int still_stalled(const struct link *link, uint32_t now_us)
+{
+    return link->probe && link->probe->stalling &&
+           now_us - link->probe->stall_from_us < link->probe->stall_us;
+}
+
+/* Whether the board itself was away in mid-burst for so long that the peer has given up. */
+static int was_held_up(struct link *link, uint32_t now_us)
+{
+    if (link->probe)
+        link->probe->stalling = 0;
+    return now_us - link->looked_us > link->phase_limit_us && !is_opening(current_phase(link));
+}
+
 enum link_status link_poll(struct link *link)
 {
+    uint32_t now_us = port_now_us();
     if (link->stage == STAGE_PAUSE) {
-        if (port_now_us() - link->since_us >= link->pause_us)
+        if (now_us - link->since_us >= link->pause_us)
             begin_burst(link, (enum link_stage)link->next_stage);
         return LINK_PENDING;
     }
+    if (still_stalled(link, now_us))
+        return LINK_PENDING;
+    if (was_held_up(link, now_us))
+        return give_up(link, PHASE_HELD_UP, now_us - link->looked_us);
+    link->looked_us = now_us;
     int out = is_sender(link);
     int opening = out ? link->tx.state == TX_WAIT_GRANT : link->rx.state == RX_WAIT_CLAIM;
     uint32_t accesses = opening ? LINK_ACCESSES_OPENING : link->accesses_per_poll;
-    enum handshake_step step = out ? link_tx_step(&link->tx, accesses) : link_rx_step(&link->rx, accesses);
+    enum handshake_step step;
+    if (link->probe && (link->stage == STAGE_FRAME_OUT || link->stage == STAGE_FRAME_IN))
+        step = probed_step(link, accesses);
+    else
+        step = out ? link_tx_step(&link->tx, accesses) : link_rx_step(&link->rx, accesses);
     if (step == HANDSHAKE_SEGMENT)
         return out ? next_segment_out(link) : next_segment_in(link);
-    return step == HANDSHAKE_DONE ? burst_over(link) : check_limit(link);
+    return step == HANDSHAKE_DONE ? burst_over(link) : check_limit(link, now_us);
 }
 
 /* --- blocking --- */
@@ -428,35 +515,4 @@ enum link_status link_receive_frame(struct link *link, void *buffer, uint32_t ca
     *type = link->received_type;
     *length = link->received_length;
     return status;
-}
-
-/* --- test pattern --- */
-
-static uint32_t xorshift32(uint32_t x)
-{
-    x ^= x << 13;
-    x ^= x >> 17;
-    return x ^ x << 5;
-}
-
-void link_pattern_fill(uint8_t *to, uint32_t size_bytes, uint32_t seed, uint32_t frame)
-{
-    uint32_t word = (seed + frame) | 1;
-    for (uint32_t i = 0; i < size_bytes; i++) {
-        if ((i & 3) == 0)
-            word = xorshift32(word);
-        to[i] = (uint8_t)(word >> (i & 3) * 8);
-    }
-}
-
-uint32_t link_pattern_errors(const uint8_t *from, uint32_t size_bytes, uint32_t seed, uint32_t frame)
-{
-    uint32_t word = (seed + frame) | 1;
-    uint32_t errors = 0;
-    for (uint32_t i = 0; i < size_bytes; i++) {
-        if ((i & 3) == 0)
-            word = xorshift32(word);
-        errors += from[i] != (uint8_t)(word >> (i & 3) * 8);
-    }
-    return errors;
 }

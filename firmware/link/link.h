@@ -25,6 +25,7 @@ enum link_frame_type {
     LINK_ACTIVATION = 2,
     LINK_END = 3,
     LINK_GRADIENT = 4, /* reserved */
+    LINK_RAW = 5,      /* a damaged payload is counted and delivered: whoever takes it looks at the bits */
 };
 
 enum link_status {
@@ -41,6 +42,23 @@ struct link_fault {
     uint32_t burst_bytes; /* as far as known: a receiver knows 16 until it has the header */
     uint32_t gplev0;      /* before the pins were released */
     uint32_t waited_us;
+};
+
+enum {
+    LINK_PROBE_BUCKETS = 24
+};
+
+/* Watches or disturbs the handshake of frames, for tests: then the machines run one access at a time. */
+struct link_probe {
+    uint32_t (*ticks)(void);               /* when set, waits are measured in these */
+    uint32_t waits[2][LINK_PROBE_BUCKETS]; /* [0] for the peer's rising edge, [1] for its falling edge */
+    uint8_t edge;                          /* enum edge_code: where to stall; 0 nowhere */
+    uint8_t stalls;                        /* how many times from now on */
+    uint8_t stalling;                      /* in a stall since stall_from_us */
+    uint32_t byte;                         /* of the frame's burst, header included */
+    uint32_t stall_us;
+    uint32_t stall_from_us;
+    uint32_t wait_from; /* ticks */
 };
 
 struct link_counts {
@@ -82,6 +100,8 @@ struct link {
     uint8_t rank; /* source rank in headers */
     uint32_t phase_limit_us;
     uint32_t accesses_per_poll;
+    uint8_t attempts_max;          /* per frame */
+    struct link_probe *probe;      /* 0 unless a test asks */
     int (*service)(void *context); /* called between polls of the blocking calls; nonzero aborts. May be 0 */
     void *service_context;
 
@@ -109,8 +129,10 @@ struct link {
     uint32_t received_length;
     uint32_t capacity, burst_bytes, burst_done;
     uint32_t open_limit_us, pause_us, since_us;
-    uint32_t mark;   /* state and byte at the last look, to see progress */
-    uint8_t discard; /* where unwanted bytes go */
+    uint32_t looked_us; /* the last poll: whoever was away for longer than a phase must not go on */
+    uint32_t opened_us; /* when the header was through */
+    uint32_t mark;      /* state and byte at the last look, to see progress */
+    uint8_t discard;    /* where unwanted bytes go */
 
     uint32_t sent_sequence, delivered_sequence;
 };
@@ -136,9 +158,5 @@ enum link_status link_send_frame(struct link *link, uint8_t type, const void *pa
                                  uint32_t open_limit_us);
 enum link_status link_receive_frame(struct link *link, void *buffer, uint32_t capacity, uint8_t *type,
                                     uint32_t *length, uint32_t open_limit_us);
-
-/* Fills size bytes with pattern frame number `frame` of `seed`, or counts the bytes that differ from it. */
-void link_pattern_fill(uint8_t *to, uint32_t size_bytes, uint32_t seed, uint32_t frame);
-uint32_t link_pattern_errors(const uint8_t *from, uint32_t size_bytes, uint32_t seed, uint32_t frame);
 
 #endif

@@ -7,6 +7,7 @@
 #include "link.h"
 #include "messages.h"
 #include "model.h"
+#include "pattern.h"
 
 #define SHARD_ADDRESS 0x02000000u
 
@@ -34,11 +35,22 @@ struct job {
     volatile uint8_t abort;
     uint32_t progress, detail;
     union {
-        struct msg_link_test link_test;
-        struct msg_loopback_test loopback;
+        struct msg_link_run link_run;
         struct msg_serve serve;
         struct generate_request generate;
     } request;
+};
+
+/* One bank in a link test, and what the last test found there. */
+struct link_end {
+    uint8_t active, sends; /* sends: in even frames; in odd ones it depends on RUN_ALTERNATE */
+    uint8_t lingering;     /* after the last frame */
+    uint32_t frames, frames_wrong;
+    struct pattern pattern;
+    struct pattern_check check;
+    struct link_probe probe;
+    uint8_t cycles; /* the probe's ticks */
+    uint64_t payload_bytes, payload_us;
 };
 
 struct board {
@@ -46,14 +58,16 @@ struct board {
     uint64_t serial;
     uint32_t revision, arm_memory_bytes, baud, reset_status;
 
-    struct model model;
-    uint8_t has_model;
+    /* One, or all ranks of a ring in order: then this board plays every rank and its hops go through jumpers. */
+    struct model models[MODEL_WORLD_MAX];
+    uint32_t shard_count; /* 0: no model */
     uint8_t rank, world_size;
     uint32_t shard_bytes, shard_crc32;
     uint8_t shard_crc32_known;
     char model_text[MODEL_ERROR_TEXT_BYTES]; /* why there is no model */
 
     struct link links[BANK_COUNT];
+    struct link_end ends[BANK_COUNT];
     struct job job;
     uint16_t prompt[PROMPT_TOKENS_MAX];
     uint16_t tokens[TOKENS_MAX];
@@ -63,8 +77,14 @@ struct board {
     uint8_t reboot_asked;
     uint32_t reboot_from_us, reboot_delay_us;
 
-    _Alignas(8) uint8_t work[WORK_BYTES];
+    _Alignas(8) uint8_t work[BANK_COUNT][WORK_BYTES]; /* a frame that leaves or comes, per bank */
 };
+
+/* The shard with embedding and head, if any shard of this board has them: the last. */
+static inline struct model *head_model(struct board *board)
+{
+    return &board->models[board->shard_count ? board->shard_count - 1 : 0];
+}
 
 /* Serves the line: bytes, then commands that may be served now. Called in every wait. */
 void board_serve(struct board *board);

@@ -6,6 +6,7 @@
 #include "crc32.h"
 #include "gpio.h"
 #include "jobs.h"
+#include "link_jobs.h"
 #include "mailbox.h"
 #include "runtime.h"
 #include "text.h"
@@ -74,12 +75,15 @@ static void handle_identify(struct board *board, const struct request *request, 
         .arm_memory_bytes = board->arm_memory_bytes,
         .shard_bytes = board->shard_bytes,
         .baud = board->baud,
+        .shards = (uint8_t)board->shard_count,
     };
-    if (board->has_model) {
-        identity.layer_start = (uint16_t)board->model.layer_start;
-        identity.layer_end = (uint16_t)board->model.layer_end;
-        identity.has_embed = board->model.has_embed != 0;
-        identity.has_head = board->model.has_head != 0;
+    for (uint32_t i = 0; i < board->shard_count; i++) { /* in order of ranks, so of layers */
+        const struct model *model = &board->models[i];
+        if (i == 0)
+            identity.layer_start = (uint16_t)model->layer_start;
+        identity.layer_end = (uint16_t)model->layer_end;
+        identity.has_embed |= model->has_embed != 0;
+        identity.has_head |= model->has_head != 0;
     }
     memcpy(identity.build_id, build_id, sizeof build_id);
     memcpy(identity.git_revision, revision, sizeof revision - 1 > 16 ? 16 : sizeof revision - 1);
@@ -186,18 +190,6 @@ static void accept_job(struct board *board, enum command_code command, struct re
     give(reply, &started, sizeof started);
 }
 
-static int check_link_test(uint32_t frames, uint32_t length_bytes, struct reply *reply)
-{
-    if (frames == 0)
-        refuse(reply, STATUS_BAD_ARGUMENT, "0 frames; ask for at least 1");
-    else if (length_bytes > WORK_BYTES)
-        refuse(reply, STATUS_BAD_ARGUMENT, "frames of %u bytes; at most %u", length_bytes,
-               (uint32_t)WORK_BYTES);
-    else
-        return 1;
-    return 0;
-}
-
 static int check_bank(uint8_t bank, struct reply *reply)
 {
     if (bank < BANK_COUNT)
@@ -206,12 +198,59 @@ static int check_bank(uint8_t bank, struct reply *reply)
     return 0;
 }
 
+static int check_link_run(const struct msg_link_run *run, struct reply *reply)
+{
+    uint32_t banks = (1u << BANK_COUNT) - 1;
+    if (run->frames == 0)
+        refuse(reply, STATUS_BAD_ARGUMENT, "0 frames; ask for at least 1");
+    else if (run->length_bytes > WORK_BYTES)
+        refuse(reply, STATUS_BAD_ARGUMENT, "frames of %u bytes; at most %u", run->length_bytes,
+               (uint32_t)WORK_BYTES);
+    else if ((run->send_banks | run->receive_banks) & ~banks || !(run->send_banks | run->receive_banks) ||
+             run->send_banks & run->receive_banks)
+        refuse(
+            reply, STATUS_BAD_ARGUMENT,
+            "banks 0x%x send and 0x%x receive; bit 0 is downstream, bit 1 upstream, each sends or receives",
+            (uint32_t)run->send_banks, (uint32_t)run->receive_banks);
+    else if (run->pattern > PATTERN_PRBS31)
+        refuse(reply, STATUS_BAD_ARGUMENT, "pattern %u does not exist; 0 to %u", (uint32_t)run->pattern,
+               (uint32_t)PATTERN_PRBS31);
+    else if (run->stall_edge > EDGE_ACK_LOWER)
+        refuse(reply, STATUS_BAD_ARGUMENT, "edge %u does not exist; 1 to %u, or 0 for none",
+               (uint32_t)run->stall_edge, (uint32_t)EDGE_ACK_LOWER);
+    else
+        return 1;
+    return 0;
+}
+
+static void handle_link_run(struct board *board, const struct request *request, struct reply *reply)
+{
+    struct msg_link_run *run = &board->job.request.link_run;
+    memcpy(run, request->payload, sizeof *run);
+    if (check_link_run(run, reply))
+        accept_job(board, COMMAND_LINK_RUN, reply);
+}
+
+/* LINK_SEND and LINK_RECEIVE: the plain run of one bank. */
 static void start_link_test(struct board *board, enum command_code command, const struct request *request,
                             struct reply *reply)
 {
-    struct msg_link_test *test = &board->job.request.link_test;
-    memcpy(test, request->payload, sizeof *test);
-    if (check_bank(test->bank, reply) && check_link_test(test->frames, test->length_bytes, reply))
+    struct msg_link_test test;
+    struct msg_link_run *run = &board->job.request.link_run;
+    memcpy(&test, request->payload, sizeof test);
+    if (!check_bank(test.bank, reply))
+        return;
+    uint8_t bank_bit = (uint8_t)(1u << test.bank);
+    *run = (struct msg_link_run){
+        .send_banks = command == COMMAND_LINK_SEND ? bank_bit : 0,
+        .receive_banks = command == COMMAND_LINK_RECEIVE ? bank_bit : 0,
+        .frames = test.frames,
+        .length_bytes = test.length_bytes,
+        .seed = test.seed,
+        .timeout_ms = test.timeout_ms,
+        .flip_bit = PATTERN_WIRES,
+    };
+    if (check_link_run(run, reply))
         accept_job(board, command, reply);
 }
 
@@ -225,21 +264,19 @@ static void handle_link_receive(struct board *board, const struct request *reque
     start_link_test(board, COMMAND_LINK_RECEIVE, request, reply);
 }
 
-static void handle_link_loopback(struct board *board, const struct request *request, struct reply *reply)
+static void handle_link_result(struct board *board, const struct request *request, struct reply *reply)
 {
-    struct msg_loopback_test *test = &board->job.request.loopback;
-    memcpy(test, request->payload, sizeof *test);
-    if (test->length_bytes > WORK_BYTES / 2)
-        refuse(reply, STATUS_BAD_ARGUMENT, "loopback frames of %u bytes; at most %u", test->length_bytes,
-               (uint32_t)WORK_BYTES / 2);
-    else if (check_link_test(test->frames, test->length_bytes, reply))
-        accept_job(board, COMMAND_LINK_LOOPBACK, reply);
+    if (!check_bank(request->payload[0], reply))
+        return;
+    struct msg_link_result result;
+    link_job_result(board, request->payload[0], &result);
+    give(reply, &result, sizeof result);
 }
 
 /* 1 if the board has a model; refuses otherwise. */
 static int check_model(const struct board *board, struct reply *reply)
 {
-    if (board->has_model)
+    if (board->shard_count)
         return 1;
     refuse(reply, STATUS_NO_MODEL, "%s", board->model_text);
     return 0;
@@ -249,9 +286,9 @@ static void handle_serve(struct board *board, const struct request *request, str
 {
     if (!check_model(board, reply))
         return;
-    if (board->model.has_head) {
+    if (head_model(board)->has_head) {
         refuse(reply, STATUS_WRONG_ROLE, "rank %u holds the head; it takes GENERATE, not SERVE",
-               (uint32_t)board->rank);
+               head_model(board)->rank);
         return;
     }
     memcpy(&board->job.request.serve, request->payload, sizeof board->job.request.serve);
@@ -261,7 +298,7 @@ static void handle_serve(struct board *board, const struct request *request, str
 static int check_prompt(const struct board *board, uint32_t positions, uint32_t prompt_count,
                         struct reply *reply)
 {
-    const struct model_config *config = &board->model.config;
+    const struct model_config *config = &board->models[0].config;
     if (prompt_count == 0 || prompt_count > positions || positions > config->seq_len) {
         refuse(reply, STATUS_BAD_ARGUMENT,
                "a prompt of %u tokens and %u positions: 1 <= prompt <= positions <= %u (the model's context)",
@@ -282,7 +319,7 @@ static void handle_generate(struct board *board, const struct request *request, 
 {
     if (!check_model(board, reply))
         return;
-    if (!board->model.has_head || !board->model.has_embed) {
+    if (!head_model(board)->has_head || !head_model(board)->has_embed) {
         refuse(reply, STATUS_WRONG_ROLE, "rank %u has no head; it takes SERVE, not GENERATE",
                (uint32_t)board->rank);
         return;
@@ -410,7 +447,7 @@ static void handle_model_info(struct board *board, const struct request *request
         board->shard_crc32 = crc32_update(CRC32_START, (const void *)SHARD_ADDRESS, board->shard_bytes);
         board->shard_crc32_known = 1;
     }
-    const struct model_config *config = &board->model.config;
+    const struct model_config *config = &board->models[0].config;
     struct msg_model_info info = {
         .dim = config->dim,
         .hidden_dim = config->hidden_dim,
@@ -421,8 +458,8 @@ static void handle_model_info(struct board *board, const struct request *request
         .seq_len = config->seq_len,
         .shared_classifier = config->shared_classifier != 0,
         .shard_crc32 = board->shard_crc32,
-        .arena_used_bytes = board->model.arena_needed_bytes,
-        .arena_size_bytes = board->model.arena_bytes,
+        .arena_used_bytes = board->models[0].arena_needed_bytes,
+        .arena_size_bytes = board->models[0].arena_bytes,
     };
     give(reply, &info, sizeof info);
 }
@@ -433,7 +470,12 @@ static void handle_taps_read(struct board *board, const struct request *request,
         return;
     struct msg_taps_read asked;
     memcpy(&asked, request->payload, sizeof asked);
-    const struct tap_log *taps = &board->model.taps;
+    if (asked.shard >= board->shard_count) {
+        refuse(reply, STATUS_BAD_ARGUMENT, "shard %u of %u; they count from 0", (uint32_t)asked.shard,
+               board->shard_count);
+        return;
+    }
+    const struct tap_log *taps = &board->models[asked.shard].taps;
     uint32_t bytes_each = asked.full ? sizeof(struct tap_entry) : sizeof(uint32_t);
     uint32_t count = asked.first < taps->count ? taps->count - asked.first : 0;
     uint32_t count_max = (REPLY_BYTES_MAX - (uint32_t)sizeof(struct msg_taps_part)) / bytes_each;
@@ -455,8 +497,9 @@ static void handle_taps_read(struct board *board, const struct request *request,
 static void handle_taps_clear(struct board *board, const struct request *request, struct reply *reply)
 {
     (void)request;
-    if (check_model(board, reply))
-        tap_log_clear(&board->model.taps);
+    check_model(board, reply);
+    for (uint32_t i = 0; i < board->shard_count; i++)
+        tap_log_clear(&board->models[i].taps);
 }
 
 static void handle_tokens_read(struct board *board, const struct request *request, struct reply *reply)
@@ -480,7 +523,7 @@ static void handle_bench(struct board *board, const struct request *request, str
                asked.rounds, asked.length, (uint32_t)BENCH_LENGTH_MAX, (uint32_t)BENCH_MULTIPLY_ADDS_MAX);
         return;
     }
-    float *a = (float *)(void *)board->work; /* no job runs, so nobody uses the work buffer */
+    float *a = (float *)(void *)board->work[0]; /* no job runs, so nobody uses the work buffer */
     float *b = a + BENCH_LENGTH_MAX;
     for (uint32_t i = 0; i < asked.length; i++) {
         a[i] = 1.0f + (float)(i & 7u) * 0.125f;
@@ -510,7 +553,8 @@ static const struct command_row rows[] = {
     {COMMAND_LINK_RECEIVE, 0, 0, sizeof(struct msg_link_test), handle_link_receive},
     {COMMAND_LINK_COUNTERS, 0, 0, sizeof(struct msg_link_bank), handle_link_counters},
     {COMMAND_LINK_RESET, 0, 0, sizeof(struct msg_link_bank), handle_link_reset},
-    {COMMAND_LINK_LOOPBACK, 0, 0, sizeof(struct msg_loopback_test), handle_link_loopback},
+    {COMMAND_LINK_RUN, 0, 0, sizeof(struct msg_link_run), handle_link_run},
+    {COMMAND_LINK_RESULT, 0, 0, sizeof(struct msg_link_bank), handle_link_result},
     {COMMAND_PIN_MODE, 0, 0, sizeof(struct msg_pin_mode), handle_pin_mode},
     {COMMAND_PIN_DRIVE, 0, 0, sizeof(struct msg_pin_drive), handle_pin_drive},
     {COMMAND_PIN_READ, 0, 0, 0, handle_pin_read},

@@ -4,6 +4,7 @@
 
 #include "console.h"
 #include "exceptions.h"
+#include "link_jobs.h"
 #include "runtime.h"
 #include "timer.h"
 
@@ -11,7 +12,7 @@ enum {
     FLAG_RECORD_TAPS = 1,
     TOKEN_BOS = 1,            /* ends a generation when it is sampled */
     TIMEOUT_MS_MAX = 4000000, /* microseconds fit 32 bits */
-    LOOPBACK_ACCESSES = 16,   /* both sides take turns in short steps */
+    HOP_ACCESSES = 16,        /* of each side in turn, when a hop goes through the board's own jumpers */
 };
 
 /* ACTIVATION payload. */
@@ -22,27 +23,18 @@ struct hop {
 };
 _Static_assert(sizeof(struct hop) + MODEL_DIM_MAX * sizeof(float) <= WORK_BYTES, "the longest hop fits");
 
-/* Inner results: how a step of a job went on. */
-enum job_step {
-    STEP_OK,
-    STEP_END,     /* the ring says it is over */
-    STEP_ABORTED, /* JOB_ABORT came */
-    STEP_FAULT,   /* reported already */
-    STEP_REFUSED, /* logged already */
-};
-
-static uint32_t limit_us(uint32_t timeout_ms)
+uint32_t job_limit_us(uint32_t timeout_ms)
 {
     return (timeout_ms < TIMEOUT_MS_MAX ? timeout_ms : TIMEOUT_MS_MAX) * 1000u;
 }
 
-static int aborted(struct board *board)
+int job_aborted(struct board *board)
 {
     board_serve(board);
     return board->job.abort;
 }
 
-static enum job_step report(struct board *board, uint32_t bank, enum link_status status)
+enum job_step job_report(struct board *board, uint32_t bank, enum link_status status)
 {
     if (status == LINK_OK)
         return STEP_OK;
@@ -76,165 +68,120 @@ static enum job_code result_of(enum job_step step)
     }
 }
 
-/* --- link tests --- */
-
-static enum job_step run_link_send(struct board *board)
-{
-    const struct msg_link_test *test = &board->job.request.link_test;
-    enum job_step step = STEP_OK;
-    for (uint32_t frame = 0; frame < test->frames && step == STEP_OK; frame++) {
-        link_pattern_fill(board->work, test->length_bytes, test->seed, frame);
-        step = report(board, test->bank,
-                      link_send_frame(&board->links[test->bank], LINK_PATTERN, board->work,
-                                      test->length_bytes, limit_us(test->timeout_ms)));
-        board->job.progress += step == STEP_OK;
-    }
-    return step;
-}
-
-/* Whether a received frame is frame number `frame` of the test. */
-static int pattern_right(const uint8_t *from, const struct link *link, uint32_t length, uint32_t seed,
-                         uint32_t frame)
-{
-    return link->received_type == LINK_PATTERN && link->received_length == length &&
-           link_pattern_errors(from, length, seed, frame) == 0;
-}
-
-static enum job_step run_link_receive(struct board *board)
-{
-    const struct msg_link_test *test = &board->job.request.link_test;
-    struct link *link = &board->links[test->bank];
-    enum job_step step = STEP_OK;
-    for (uint32_t frame = 0; frame < test->frames && step == STEP_OK; frame++) {
-        uint8_t type;
-        uint32_t length;
-        step = report(
-            board, test->bank,
-            link_receive_frame(link, board->work, WORK_BYTES, &type, &length, limit_us(test->timeout_ms)));
-        if (step != STEP_OK)
-            break;
-        board->job.progress++;
-        board->job.detail += !pattern_right(board->work, link, test->length_bytes, test->seed, frame);
-    }
-    return step;
-}
-
-/* One frame from one bank to the other of the same board: both sides polled in turn. */
-static enum job_step loop_frame(struct board *board, uint32_t from, uint32_t length, uint8_t *received)
-{
-    struct link *sender = &board->links[from];
-    struct link *receiver = &board->links[!from];
-    uint32_t limit = 10u * LINK_PHASE_LIMIT_US;
-    enum link_status sent = LINK_PENDING;
-    enum link_status got = LINK_PENDING;
-    link_receive_start(receiver, received, WORK_BYTES / 2, limit);
-    link_send_start(sender, LINK_PATTERN, board->work, length, limit);
-    while ((sent == LINK_PENDING || got == LINK_PENDING) && sent >= 0 && got >= 0) {
-        if (sent == LINK_PENDING)
-            sent = link_poll(sender);
-        if (got == LINK_PENDING)
-            got = link_poll(receiver);
-        if (aborted(board)) {
-            sent = got = LINK_ERROR_ABORTED;
-            break;
-        }
-    }
-    if (sent < 0 || got < 0) {
-        link_abort(sender);
-        link_abort(receiver);
-    }
-    return sent < 0 ? report(board, from, sent) : report(board, !from, got);
-}
-
-static enum job_step run_loopback(struct board *board)
-{
-    const struct msg_loopback_test *test = &board->job.request.loopback;
-    uint32_t from = test->reverse ? BANK_UPSTREAM : BANK_DOWNSTREAM;
-    uint8_t *received = board->work + WORK_BYTES / 2;
-    enum job_step step = STEP_OK;
-    for (uint32_t i = 0; i < BANK_COUNT; i++)
-        board->links[i].accesses_per_poll = LOOPBACK_ACCESSES;
-    for (uint32_t frame = 0; frame < test->frames && step == STEP_OK; frame++) {
-        link_pattern_fill(board->work, test->length_bytes, test->seed, frame);
-        step = loop_frame(board, from, test->length_bytes, received);
-        if (step != STEP_OK)
-            break;
-        board->job.progress++;
-        board->job.detail +=
-            !pattern_right(received, &board->links[!from], test->length_bytes, test->seed, frame);
-    }
-    for (uint32_t i = 0; i < BANK_COUNT; i++)
-        board->links[i].accesses_per_poll = LINK_ACCESSES_PER_POLL;
-    return step;
-}
-
 /* --- the model over the ring --- */
 
-static struct hop *hop_of(struct board *board) { return (struct hop *)(void *)board->work; }
+/* The hop that leaves, or is computed on, and the hop that comes. They differ only where a board plays all ranks. */
+static struct hop *hop_out(struct board *board) { return (struct hop *)(void *)board->work[BANK_DOWNSTREAM]; }
+
+static struct hop *hop_in(struct board *board)
+{
+    return (struct hop *)(void *)board->work[board->shard_count > 1 ? BANK_UPSTREAM : BANK_DOWNSTREAM];
+}
+
+static uint32_t prepare_hop(struct board *board, struct model *model, uint32_t position)
+{
+    struct hop *hop = hop_out(board);
+    uint32_t dim = model->config.dim;
+    hop->position = position;
+    hop->count = dim;
+    tap_record(&model->taps, OP_HOP_SEND, NO_LAYER, position, hop->x, dim);
+    return (uint32_t)sizeof *hop + dim * (uint32_t)sizeof(float);
+}
 
 static enum job_step send_hop(struct board *board, uint32_t position, uint32_t timeout_ms)
 {
-    struct hop *hop = hop_of(board);
-    uint32_t dim = board->model.config.dim;
-    hop->position = position;
-    hop->count = dim;
-    tap_record(&board->model.taps, OP_HOP_SEND, NO_LAYER, position, hop->x, dim);
-    return report(board, BANK_DOWNSTREAM,
-                  link_send_frame(&board->links[BANK_DOWNSTREAM], LINK_ACTIVATION, hop,
-                                  (uint32_t)sizeof *hop + dim * (uint32_t)sizeof(float),
-                                  limit_us(timeout_ms)));
+    uint32_t bytes = prepare_hop(board, &board->models[0], position);
+    return job_report(board, BANK_DOWNSTREAM,
+                      link_send_frame(&board->links[BANK_DOWNSTREAM], LINK_ACTIVATION, hop_out(board), bytes,
+                                      job_limit_us(timeout_ms)));
+}
+
+/* A frame has come: STEP_OK if it is an activation that the model can take, STEP_END if it is END. */
+static enum job_step take_hop(struct board *board, struct model *model, uint32_t type, uint32_t length)
+{
+    const struct hop *hop = hop_in(board);
+    uint32_t dim = model->config.dim;
+    if (type == LINK_END)
+        return STEP_END;
+    if (type != LINK_ACTIVATION || length != sizeof *hop + dim * sizeof(float) || hop->count != dim) {
+        console_log(LEVEL_ERROR,
+                    "frame of type %u with %u bytes came where an activation of %u floats belongs", type,
+                    length, dim);
+        return STEP_REFUSED;
+    }
+    if (!model_position_ok(model, hop->position)) {
+        console_log(LEVEL_ERROR,
+                    "activation of position %u came, %u positions are cached; the context ends at %u",
+                    hop->position, model->cached_positions, model->config.seq_len);
+        return STEP_REFUSED;
+    }
+    tap_record(&model->taps, OP_HOP_RECEIVE, NO_LAYER, hop->position, hop->x, dim);
+    return STEP_OK;
 }
 
 /* STEP_OK: an activation is in the hop; STEP_END: END came. */
 static enum job_step receive_hop(struct board *board, uint32_t timeout_ms)
 {
-    struct hop *hop = hop_of(board);
-    uint32_t dim = board->model.config.dim;
     uint8_t type;
     uint32_t length;
-    enum job_step step = report(board, BANK_UPSTREAM,
-                                link_receive_frame(&board->links[BANK_UPSTREAM], hop, WORK_BYTES, &type,
-                                                   &length, limit_us(timeout_ms)));
-    if (step != STEP_OK)
-        return step;
-    if (type == LINK_END)
-        return STEP_END;
-    if (type != LINK_ACTIVATION || length != sizeof *hop + dim * sizeof(float) || hop->count != dim) {
-        console_log(LEVEL_ERROR,
-                    "frame of type %u with %u bytes came where an activation of %u floats belongs",
-                    (uint32_t)type, length, dim);
-        return STEP_REFUSED;
+    enum job_step step = job_report(board, BANK_UPSTREAM,
+                                    link_receive_frame(&board->links[BANK_UPSTREAM], hop_in(board),
+                                                       WORK_BYTES, &type, &length, job_limit_us(timeout_ms)));
+    return step == STEP_OK ? take_hop(board, &board->models[0], type, length) : step;
+}
+
+/* Through the jumpers: both banks of this board, polled in turn. */
+static enum job_step jump_hop(struct board *board, struct model *from, struct model *to, uint32_t position)
+{
+    struct link *sender = &board->links[BANK_DOWNSTREAM], *receiver = &board->links[BANK_UPSTREAM];
+    enum link_status sent = LINK_PENDING, got = LINK_PENDING;
+    uint32_t bytes = prepare_hop(board, from, position);
+    uint32_t limit_us = 10u * LINK_PHASE_LIMIT_US;
+    sender->accesses_per_poll = receiver->accesses_per_poll = HOP_ACCESSES;
+    link_receive_start(receiver, hop_in(board), WORK_BYTES, limit_us);
+    link_send_start(sender, LINK_ACTIVATION, hop_out(board), bytes, limit_us);
+    while ((sent == LINK_PENDING || got == LINK_PENDING) && sent >= 0 && got >= 0) {
+        if (sent == LINK_PENDING)
+            sent = link_poll(sender);
+        if (got == LINK_PENDING)
+            got = link_poll(receiver);
+        if (job_aborted(board))
+            sent = LINK_ERROR_ABORTED;
     }
-    if (!model_position_ok(&board->model, hop->position)) {
-        console_log(LEVEL_ERROR,
-                    "activation of position %u came, %u positions are cached; the context ends at %u",
-                    hop->position, board->model.cached_positions, board->model.config.seq_len);
-        return STEP_REFUSED;
+    sender->accesses_per_poll = receiver->accesses_per_poll = LINK_ACCESSES_PER_POLL;
+    if (sent < 0 || got < 0) {
+        link_abort(sender);
+        link_abort(receiver);
+        return sent < 0 ? job_report(board, BANK_DOWNSTREAM, sent) : job_report(board, BANK_UPSTREAM, got);
     }
-    tap_record(&board->model.taps, OP_HOP_RECEIVE, NO_LAYER, hop->position, hop->x, dim);
-    return STEP_OK;
+    enum job_step step = take_hop(board, to, receiver->received_type, receiver->received_length);
+    memcpy(hop_out(board), hop_in(board), bytes);
+    return step;
 }
 
 static enum job_step send_end(struct board *board, uint32_t timeout_ms)
 {
-    return report(board, BANK_DOWNSTREAM,
-                  link_send_frame(&board->links[BANK_DOWNSTREAM], LINK_END, 0, 0, limit_us(timeout_ms)));
+    return job_report(
+        board, BANK_DOWNSTREAM,
+        link_send_frame(&board->links[BANK_DOWNSTREAM], LINK_END, 0, 0, job_limit_us(timeout_ms)));
 }
 
-static void reset_model(struct board *board, uint32_t flags)
+static void reset_models(struct board *board, uint32_t flags)
 {
-    model_reset(&board->model);
-    board->model.taps.enabled = (flags & FLAG_RECORD_TAPS) != 0;
+    for (uint32_t i = 0; i < board->shard_count; i++) {
+        model_reset(&board->models[i]);
+        board->models[i].taps.enabled = (flags & FLAG_RECORD_TAPS) != 0;
+    }
 }
 
 static enum job_step run_serve(struct board *board)
 {
     const struct msg_serve *serve = &board->job.request.serve;
     enum job_step step;
-    reset_model(board, serve->flags);
+    reset_models(board, serve->flags);
     while ((step = receive_hop(board, serve->timeout_ms)) == STEP_OK) {
-        struct hop *hop = hop_of(board);
-        model_layers(&board->model, hop->x, hop->position);
+        struct hop *hop = hop_out(board);
+        model_layers(&board->models[0], hop->x, hop->position);
         if (board->job.abort)
             return STEP_ABORTED;
         step = send_hop(board, hop->position, serve->timeout_ms);
@@ -261,19 +208,38 @@ static void give_token(struct board *board, uint32_t position, uint32_t token, i
     console_event(EVENT_TOKEN, &event, sizeof event);
 }
 
+/* Whether other boards hold the layers. */
+static int has_ring(const struct board *board) { return board->shard_count == 1 && board->world_size > 1; }
+
+/* All ranks on this board: from the head to rank 0, 1, ... and back to the head. */
+static enum job_step jump_round(struct board *board, uint32_t position)
+{
+    struct model *from = head_model(board);
+    enum job_step step = STEP_OK;
+    for (uint32_t rank = 0; rank < board->shard_count && step == STEP_OK; rank++) {
+        step = jump_hop(board, from, &board->models[rank], position);
+        from = &board->models[rank];
+        if (step == STEP_OK && from != head_model(board))
+            model_layers(from, hop_out(board)->x, position);
+    }
+    return step;
+}
+
 /* x through all layers, here or round the ring; the result is in the hop. */
 static enum job_step run_layers(struct board *board, uint32_t position, uint32_t timeout_ms)
 {
-    model_layers(&board->model, hop_of(board)->x, position);
-    if (board->world_size == 1)
-        return aborted(board) ? STEP_ABORTED : STEP_OK;
+    model_layers(head_model(board), hop_out(board)->x, position);
+    if (board->shard_count > 1)
+        return jump_round(board, position);
+    if (!has_ring(board))
+        return job_aborted(board) ? STEP_ABORTED : STEP_OK;
     enum job_step step = send_hop(board, position, timeout_ms);
     return step == STEP_OK ? receive_hop(board, timeout_ms) : step;
 }
 
 static enum job_step finish_ring(struct board *board, uint32_t timeout_ms)
 {
-    if (board->world_size == 1)
+    if (!has_ring(board))
         return STEP_OK;
     enum job_step step = send_end(board, timeout_ms);
     return step == STEP_OK ? receive_hop(board, timeout_ms) : step;
@@ -282,14 +248,14 @@ static enum job_step finish_ring(struct board *board, uint32_t timeout_ms)
 static enum job_step run_generate(struct board *board)
 {
     const struct generate_request *generate = &board->job.request.generate;
-    struct model *model = &board->model;
+    struct model *model = head_model(board);
     struct sampler sampler;
     uint32_t token = board->prompt[0];
     board->token_count = 0;
-    reset_model(board, generate->flags);
+    reset_models(board, generate->flags);
     sampler_init(&sampler, generate->temperature, generate->topp, generate->rng_seed);
     for (uint32_t position = 0; position < generate->positions; position++) {
-        struct hop *hop = hop_of(board);
+        struct hop *hop = hop_out(board);
         model_embed(model, token, position, hop->x);
         enum job_step step = run_layers(board, position, generate->timeout_ms);
         if (step == STEP_END) {
@@ -327,11 +293,9 @@ static enum job_step run(struct board *board)
 {
     switch (board->job.command) {
     case COMMAND_LINK_SEND:
-        return run_link_send(board);
     case COMMAND_LINK_RECEIVE:
-        return run_link_receive(board);
-    case COMMAND_LINK_LOOPBACK:
-        return run_loopback(board);
+    case COMMAND_LINK_RUN:
+        return link_job_run(board);
     case COMMAND_SERVE:
         return run_serve(board);
     default:

@@ -66,34 +66,65 @@ static void find_uart(struct board *self)
     self->baud = uart_init(clock_hz, UART_BAUD);
 }
 
-/* Arena: from the next MiB boundary behind the shard to the end of ARM memory. */
+/* Sets up a shard that lies at `shard` with an arena at *arena, and moves *arena behind what it takes. */
+static int set_up_shard(struct board *self, struct model *model, uint32_t shard, uint32_t bytes,
+                        uint32_t *arena)
+{
+    const int32_t *words = (const void *)(uintptr_t)shard;
+    uint32_t seq_len = (uint32_t)words[6];
+    uint32_t layers = (uint32_t)(words[11] - words[10]);
+    uint32_t arena_bytes = self->arm_memory_bytes > *arena ? self->arm_memory_bytes - *arena : 0;
+    int error = model_init(model, words, bytes, (void *)(uintptr_t)*arena, arena_bytes,
+                           seq_len * (layers * TAPS_PER_LAYER + TAPS_PER_POSITION));
+    if (error)
+        model_error_sentence(model, error, self->model_text);
+    *arena += (model->arena_needed_bytes + 7) & ~7u;
+    model->service = serve_model;
+    model->service_context = self;
+    return error;
+}
+
+/* How many shards lie one behind the other: all ranks of a ring in order, or only the first counts.
+ * Fills bytes[] with their sizes. */
+static uint32_t count_shards(uint32_t limit, uint32_t bytes[MODEL_WORLD_MAX])
+{
+    uint32_t at = SHARD_ADDRESS, count = 0, world_size = 1;
+    while (count < world_size && (bytes[count] = model_shard_bytes((const void *)(uintptr_t)at, limit)) > 0) {
+        const int32_t *words = (const void *)(uintptr_t)at;
+        if (count == 0)
+            world_size = (uint32_t)words[9];
+        if (words[9] != (int32_t)world_size || words[8] != (int32_t)count)
+            break;
+        at += bytes[count];
+        limit -= bytes[count++];
+    }
+    return count == world_size ? count : bytes[0] > 0;
+}
+
+/* Arenas: from the next MiB boundary behind the shards to the end of ARM memory. */
 static void find_model(struct board *self)
 {
-    const void *shard = (const void *)SHARD_ADDRESS;
     uint32_t limit = self->arm_memory_bytes > SHARD_ADDRESS ? self->arm_memory_bytes - SHARD_ADDRESS : 0;
+    uint32_t bytes[MODEL_WORLD_MAX] = {0};
+    uint32_t count = count_shards(limit, bytes);
     self->rank = RANK_NONE;
-    self->shard_bytes = limit ? model_shard_bytes(shard, limit) : 0;
-    if (!self->shard_bytes) {
+    if (!count) {
         text_print(self->model_text, sizeof self->model_text,
                    "no shard at 0x%x; put one on the card with `initramfs FILE 0x2000000`", SHARD_ADDRESS);
         return;
     }
+    for (uint32_t i = 0; i < count; i++)
+        self->shard_bytes += bytes[i];
     uint32_t arena = (SHARD_ADDRESS + self->shard_bytes + MIB - 1) & ~(uint32_t)(MIB - 1);
-    uint32_t arena_bytes = self->arm_memory_bytes > arena ? self->arm_memory_bytes - arena : 0;
-    const int32_t *words = shard;
-    uint32_t seq_len = (uint32_t)words[6];
-    uint32_t layers = (uint32_t)(words[11] - words[10]);
-    int error = model_init(&self->model, shard, self->shard_bytes, (void *)(uintptr_t)arena, arena_bytes,
-                           seq_len * (layers * TAPS_PER_LAYER + TAPS_PER_POSITION));
-    if (error) {
-        model_error_sentence(&self->model, error, self->model_text);
-        return;
+    uint32_t shard = SHARD_ADDRESS;
+    for (uint32_t i = 0; i < count; i++) {
+        if (set_up_shard(self, &self->models[i], shard, bytes[i], &arena))
+            return;
+        shard += bytes[i];
     }
-    self->has_model = 1;
-    self->rank = (uint8_t)self->model.rank;
-    self->world_size = (uint8_t)self->model.world_size;
-    self->model.service = serve_model;
-    self->model.service_context = self;
+    self->shard_count = count;
+    self->rank = (uint8_t)self->models[0].rank;
+    self->world_size = (uint8_t)self->models[0].world_size;
 }
 
 static void find_links(struct board *self)
@@ -116,12 +147,13 @@ static void announce(const struct board *self)
     console_event(EVENT_READY, &ready, sizeof ready);
     console_log(LEVEL_INFO, "ring.img %s, %u MB for the ARM, %u baud", GIT_REVISION,
                 self->arm_memory_bytes / MIB, self->baud);
-    if (self->has_model)
+    for (uint32_t i = 0; i < self->shard_count; i++) {
+        const struct model *model = &self->models[i];
         console_log(LEVEL_INFO, "rank %u of %u, layers %u to %u, shard of %u bytes, arena %u of %u bytes",
-                    (uint32_t)self->rank, (uint32_t)self->world_size, self->model.layer_start,
-                    self->model.layer_end, self->shard_bytes, self->model.arena_needed_bytes,
-                    self->model.arena_bytes);
-    else
+                    model->rank, model->world_size, model->layer_start, model->layer_end, model->shard_bytes,
+                    model->arena_needed_bytes, model->arena_bytes);
+    }
+    if (!self->shard_count)
         console_log(LEVEL_WARNING, "no model: %s", self->model_text);
 }
 

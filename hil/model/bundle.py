@@ -13,7 +13,7 @@ from golden.weights import Weights
 from hil.data import build_path, data_path
 from hil.errors import ModelError
 from hil.model.checkpoint import CheckpointError, read_checkpoint
-from hil.model.shard import write_shards
+from hil.model.shard import join_shards, write_shards
 from hil.model.tokenizer import Tokenizer, TokenizerError
 
 SHIPPED = {"tiny": ("tiny.bin", "tiny_tokenizer.bin")}
@@ -49,6 +49,12 @@ class Model:
     def shards(self, world_size: int) -> list[Path]:
         """One shard file per rank, written once and kept by content. Raises ModelError."""
         return kept_shards(self.checkpoint, self.weights, world_size)
+
+    def joined_shards(self, world_size: int) -> Path:
+        """One file with the shards of all ranks, for a board that plays every rank. Raises ModelError."""
+        shards = self.shards(world_size)
+        joined = shards[0].with_name("joined.bin")
+        return joined if joined.exists() else join_shards(shards, joined)
 
 
 def kept_shards(checkpoint: Path, weights: Weights, world_size: int) -> list[Path]:

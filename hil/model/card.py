@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.model.fat import write_image
-from hil.model.shard import read_shard_header
+from hil.model.shard import read_joined_headers, read_shard_header
 from hil.sim.fat import FatVolume
 
 KERNEL_ADDRESS = 0x8000
@@ -113,7 +113,7 @@ def plan_card(
     if shard is not None:
         sources[SHARD_NAME] = Path(shard)
     sizes = {name: _size_bytes(path) for name, path in sources.items()}
-    if shard is not None:
+    if shard is not None and len(read_joined_headers(shard)) == 1:  # joined: a board that plays every rank
         read_shard_header(shard, expect_rank=rank)
     text = config_text(has_shard=shard is not None, gpu_mem=gpu_mem)
     problems = check_config(text, {**(present or {}), **sizes}, memory_bytes=memory_bytes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,6 +142,44 @@ def read_shard_header(
         )
     check_size(path, size_bytes, shard_size_bytes(header.config, header.plan))
     return header
+
+
+def join_shards(shards: Sequence[Path], out: Path) -> Path:
+    """Write all shards of a ring one behind the other: a board that finds them so plays every rank.
+
+    Args:
+        shards: of ranks 0, 1, ... in order.
+    """
+    part = out.with_name(out.name + ".part")
+    with part.open("wb") as file:
+        for path in shards:
+            file.write(path.read_bytes())
+    os.replace(part, out)
+    return out
+
+
+def read_joined_headers(path: Path | str) -> list[ShardHeader]:
+    """The header of every shard in a file of one or more. Raises as read_shard_header."""
+    path = Path(path)
+    headers: list[ShardHeader] = []
+    offset = 0
+    try:
+        size_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            while offset < size_bytes or not headers:
+                file.seek(offset)
+                headers.append(_unpack(path, file.read(HEADERS_BYTES)))
+                offset += shard_size_bytes(headers[-1].config, headers[-1].plan)
+    except OSError as error:
+        raise ShardError(f"{path}: cannot read the shard: {error.strerror}; check the path") from error
+    found = [(header.rank, header.world_size) for header in headers]
+    if len(headers) > 1 and found != [(rank, len(headers)) for rank in range(len(headers))]:
+        raise ShardError(
+            f"{path}: holds ranks {', '.join(f'{rank} of {world}' for rank, world in found)}; "
+            "a board that plays every rank needs all of one ring in order: join the shards again"
+        )
+    check_size(path, size_bytes, offset)
+    return headers
 
 
 def read_shard(path: Path | str, *, expect_world: int | None = None, expect_rank: int | None = None) -> Shard:

@@ -24,6 +24,9 @@ _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
     (messages.Bank, "BANK"),
     (messages.Role, "ROLE"),
     (messages.Phase, "PHASE"),
+    (messages.Pattern, "PATTERN"),
+    (messages.RunFlag, "RUN"),
+    (messages.Edge, "EDGE"),
     (Op, "OP"),
 )
 

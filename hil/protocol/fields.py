@@ -30,8 +30,10 @@ I32 = Annotated[int, Wire("i", "int32_t")]
 F32 = Annotated[float, Wire("f", "float")]
 Bytes8 = Annotated[bytes, Wire("8s", "uint8_t", 8)]
 Bytes16 = Annotated[bytes, Wire("16s", "uint8_t", 16)]
+Words8 = Annotated[tuple[int, ...], Wire("8I", "uint32_t", 8)]
 Words13 = Annotated[tuple[int, ...], Wire("13I", "uint32_t", 13)]
 Words32 = Annotated[tuple[int, ...], Wire("32I", "uint32_t", 32)]
+Words48 = Annotated[tuple[int, ...], Wire("48I", "uint32_t", 48)]
 Tail = Annotated[bytes, Wire("", "uint8_t")]
 
 

@@ -19,8 +19,10 @@ from hil.protocol.fields import (
     Bytes16,
     Message,
     Tail,
+    Words8,
     Words13,
     Words32,
+    Words48,
 )
 
 PROTOCOL_VERSION = 1
@@ -74,7 +76,8 @@ class Command(IntEnum):
     LINK_RECEIVE = 0x21
     LINK_COUNTERS = 0x22
     LINK_RESET = 0x23
-    LINK_LOOPBACK = 0x24
+    LINK_RUN = 0x24
+    LINK_RESULT = 0x25
     PIN_MODE = 0x28
     PIN_DRIVE = 0x29
     PIN_READ = 0x2A
@@ -133,6 +136,40 @@ class Phase(IntEnum):
     WAIT_CLK_HIGH = 5  # receiver: waits for the next byte
     WAIT_CLK_LOW = 6  # receiver: ACK raised
     WAIT_QUIET = 7  # either: waits for the lines to be low before opening
+    HELD_UP = 8  # either: its own program did not touch the link for longer than the phase limit
+
+
+class Pattern(IntEnum):
+    """What the bytes of a LINK_RUN are; firmware/link/pattern.h."""
+
+    XORSHIFT = 0  # xorshift32 words, anew in every frame; the others go on from frame to frame
+    ZEROS_ONES = 1  # 00 FF
+    CHECKERS = 2  # 55 AA
+    WALKING_ONES = 3
+    WALKING_ZEROS = 4
+    COUNT = 5  # 0..255
+    DE_BRUIJN = 6  # B(256, 2): every pair of bytes once in 64 KiB
+    PRBS15 = 7  # a stream of its own on each wire, x^15 + x^14 + 1
+    PRBS31 = 8  # the same with x^31 + x^28 + 1
+
+
+class RunFlag(IntEnum):
+    """Flags of a LINK_RUN."""
+
+    RAW = 1  # frames with damaged payload are counted and checked, not sent again
+    TIMING = 2  # measure the handshake's phases; slower
+    ALTERNATE = 4  # send and receive swap after every frame
+    LINGER = 8  # a receiver stays after its last frame until nobody sends it again
+
+
+class Edge(IntEnum):
+    """The four edges of a byte's handshake, where a LINK_RUN can stall."""
+
+    NONE = 0
+    CLK_RAISE = 1  # sender: data is out
+    ACK_RAISE = 2  # receiver: the byte is read
+    CLK_LOWER = 3  # sender
+    ACK_LOWER = 4  # receiver
 
 
 @dataclass(frozen=True)
@@ -166,6 +203,7 @@ class Identity(Message):
     build_id: Bytes16
     git_revision: Bytes16  # ASCII, zero-padded, '+' at the end when the tree was dirty
     baud: U32
+    shards: U8 = 1  # more than 1: this board alone plays every rank of a ring of so many
 
 
 @dataclass(frozen=True)
@@ -220,7 +258,7 @@ class JobState(Message):
     command: U8
     result: U8
     progress: U32  # positions, frames or bytes done
-    detail: U32  # token count of a generation; count of frames with wrong content of a LINK_RECEIVE
+    detail: U32  # token count of a generation; count of frames with wrong content of a link test
 
 
 @dataclass(frozen=True)
@@ -262,13 +300,50 @@ class LinkCounters(Message):
 
 
 @dataclass(frozen=True)
-class LoopbackTest(Message):
-    """One board, high bank jumpered to low bank. reverse 0: downstream sends; 1: upstream sends."""
+class LinkRun(Message):
+    """A link test on one bank or on both at once; with jumpers from one to the other, through the board's own banks.
 
-    reverse: U8
+    stall: at `stall_edge` of byte `stall_byte` of a frame's burst (header included) the bank named does nothing
+    for stall_us, as often as `stalls` says. flip: bit flip_bit of payload byte flip_at, counted over the whole
+    run, is inverted after the pattern was made.
+    """
+
+    send_banks: U8  # bit per Bank
+    receive_banks: U8
+    pattern: U8
+    flags: U8  # RunFlag
     frames: U32
     length_bytes: U32
     seed: U32
+    timeout_ms: U32  # for the first grant of a frame
+    phase_limit_us: U32 = 0  # 0: the usual one
+    attempts: U8 = 0  # per frame; 0: the usual number
+    flip_bit: U8 = 8  # 8: none
+    flip_at: U32 = 0
+    stall_bank: U8 = 0
+    stall_edge: U8 = 0  # Edge
+    stalls: U8 = 0
+    stall_byte: U32 = 0
+    stall_us: U32 = 0
+
+
+@dataclass(frozen=True)
+class LinkResult(Message):
+    """What the last LINK_RUN found on a bank.
+
+    timing: two histograms of 24 buckets; bucket k counts waits of [2^(k-1), 2^k) units, bucket 0 those of 0.
+    First half: a sender's wait for ACK high, a receiver's for CLK high; second half: for the line to be low again.
+    """
+
+    bytes_checked: U64
+    wire_errors: Words8  # wrong bits of D0..D7
+    slips: U32  # PRBS streams that had to be found again
+    frames: U32
+    frames_wrong: U32
+    payload_bytes: U64  # of frames whose transfer was timed
+    payload_us: U64  # from the header's end to the frame's end
+    cycles: U8  # unit of timing: 0 microseconds, 1 processor cycles
+    timing: Words48
 
 
 @dataclass(frozen=True)
@@ -362,6 +437,7 @@ class TapsRead(Message):
     first: U32
     count: U16
     full: U8
+    shard: U8 = 0  # of those that the board holds
 
 
 @dataclass(frozen=True)
@@ -471,7 +547,8 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.LINK_RECEIVE: (LinkTest, JobStarted),
     Command.LINK_COUNTERS: (LinkBank, LinkCounters),
     Command.LINK_RESET: (LinkBank, PinLevels),
-    Command.LINK_LOOPBACK: (LoopbackTest, JobStarted),
+    Command.LINK_RUN: (LinkRun, JobStarted),
+    Command.LINK_RESULT: (LinkBank, LinkResult),
     Command.PIN_MODE: (PinMode, PinLevels),
     Command.PIN_DRIVE: (PinDrive, PinLevels),
     Command.PIN_READ: (Empty, PinLevels),

@@ -1,22 +1,19 @@
-"""One board, its high bank jumpered to its low bank: boot, commands, frames through its own two banks."""
+"""One board, its high bank jumpered to its low bank: commands, links and the whole model through its own two banks."""
 
 import pytest
 
 from hil.board import Board
 from hil.checks.forward import compare_taps, golden_run
+from hil.checks.link_suite import Flip, RunPlan, run_links
 from hil.model.bundle import Model
-from hil.protocol.messages import (
-    Bank,
-    Blob,
-    Command,
-    JobResult,
-    JobStarted,
-    LoopbackTest,
-)
+from hil.protocol.messages import Blob, Command, Pattern
+from hil.report import attach
 from hil.ring import Ring
 from hil.session import Session
 
 pytestmark = pytest.mark.loopback
+
+directions = pytest.mark.parametrize("reverse", [False, True], ids=["downstream-sends", "upstream-sends"])
 
 
 def test_board_boots_and_echoes(board: Board) -> None:
@@ -24,29 +21,47 @@ def test_board_boots_and_echoes(board: Board) -> None:
     assert board.command(Command.PING, Blob(b"hello"), Blob).data == b"hello"
 
 
-@pytest.mark.parametrize("reverse", [0, 1], ids=["downstream-sends", "upstream-sends"])
-@pytest.mark.parametrize("length_bytes", [1, 256])
-def test_frames_cross_the_jumpers(
-    loopback_ring: Ring, board: Board, hil: Session, reverse: int, length_bytes: int
-) -> None:
-    frames = 2
-    sender = Bank.UPSTREAM if reverse else Bank.DOWNSTREAM
-    before = loopback_ring.link_counters(0, sender).frames_sent
-    request = LoopbackTest(
-        reverse=reverse, frames=frames, length_bytes=length_bytes, seed=hil.settings.seed & 0xFFFFFFFF
-    )
-    job = board.command(Command.LINK_LOOPBACK, request, JobStarted).job
-    (state,) = loopback_ring.wait_jobs([(board, job)], timeout_s=30)
-    assert state.result == JobResult.DONE
-    assert state.progress == frames
-    assert state.detail == 0, f"{state.detail} frames came back with wrong content"
-    assert loopback_ring.link_counters(0, sender).frames_sent == before + frames
+@directions
+@pytest.mark.parametrize("pattern", Pattern, ids=lambda pattern: pattern.name)
+def test_pattern_crosses_the_jumpers(loopback_ring: Ring, hil: Session, pattern: Pattern, reverse: bool) -> None:
+    length_bytes = 65536 if pattern is Pattern.DE_BRUIJN else 4096
+    plan = RunPlan(pattern, 1, length_bytes, hil.settings.seed)
+    (result,) = run_links(loopback_ring, loopback_ring.desk.config.links, plan, reverse=reverse)
+    attach.text("jumpers", result.describe())
+    assert result.good, result.describe()
 
 
-def test_one_board_tells_the_story_of_the_whole_model(loopback_ring: Ring, golden: Model) -> None:
+@directions
+@pytest.mark.parametrize("length_bytes", [1, 255, 65536])
+def test_length_crosses_the_jumpers(loopback_ring: Ring, hil: Session, length_bytes: int, reverse: bool) -> None:
+    plan = RunPlan(Pattern.PRBS31, 1, length_bytes, hil.settings.seed)
+    (result,) = run_links(loopback_ring, loopback_ring.desk.config.links, plan, reverse=reverse)
+    assert result.good, result.describe()
+
+
+@directions
+def test_thousand_turnarounds(loopback_ring: Ring, hil: Session, reverse: bool) -> None:
+    plan = RunPlan(Pattern.COUNT, 501, 1, hil.settings.seed)
+    (result,) = run_links(loopback_ring, loopback_ring.desk.config.links, plan, reverse=reverse)
+    assert result.good, result.describe()
+    assert result.turnarounds >= 1000
+
+
+@directions
+def test_one_wrong_bit_is_counted_on_its_wire(loopback_ring: Ring, hil: Session, reverse: bool) -> None:
+    plan = RunPlan(Pattern.PRBS15, 2, 512, hil.settings.seed, flip=Flip(wire=2, at=600))
+    (result,) = run_links(loopback_ring, loopback_ring.desk.config.links, plan, reverse=reverse)
+    assert [wire.errors for wire in result.wires] == [0, 0, 1, 0, 0, 0, 0, 0], result.describe()
+
+
+def test_one_board_plays_every_rank_of_the_ring(loopback_ring: Ring, golden: Model) -> None:
+    """Every hop goes through the jumpers; tokens and digests are those of a ring of as many boards."""
     tokens = golden.encode_prompt("", 16)
+    ranks = loopback_ring.world_size
     result = loopback_ring.generate(tokens, 16)
-    expected = golden_run(golden.weights, tokens, 16, 0.0, 0.9, 1, 1)
+    expected = golden_run(golden.weights, tokens, 16, 0.0, 0.9, 1, ranks)
     comparison = compare_taps(loopback_ring, expected)
+    attach.text("taps", f"{ranks} ranks, {comparison.compared} compared, {comparison.equal} equal")
     assert comparison.first is None, comparison.first.describe()
+    assert comparison.good
     assert result.tokens == expected.tokens

@@ -11,6 +11,8 @@
 
 #include "crc32.h"
 #include "link.h"
+#include "messages.h"
+#include "pattern.h"
 #include "port.h"
 
 #include "pins.h"
@@ -43,7 +45,7 @@ static const uint32_t lengths[FRAMES] = {37, 0, 1, 64};
 
 struct station {
     struct link link;
-    uint8_t buffer[BUFFER];
+    _Alignas(4) uint8_t buffer[BUFFER];
     uint32_t frame;
     enum link_status status;
     uint32_t away_until_us;
@@ -58,11 +60,29 @@ static int bad(const char *what)
     return 1;
 }
 
+/* The pattern of a frame; frames are independent of each other. */
+static struct pattern pattern_of(uint32_t frame)
+{
+    struct pattern pattern;
+    pattern_start(&pattern, PATTERN_XORSHIFT, 7);
+    pattern_frame(&pattern, frame);
+    return pattern;
+}
+
+static uint32_t wrong_bits(const uint8_t *from, uint32_t frame)
+{
+    struct pattern pattern = pattern_of(frame);
+    struct pattern_check check;
+    pattern_check_start(&check);
+    return pattern_check(&pattern, &check, from, lengths[frame]);
+}
+
 static void start(struct station *station, int sends)
 {
     uint32_t frame = station->frame;
     if (sends) {
-        link_pattern_fill(station->buffer, lengths[frame], 7, frame);
+        struct pattern pattern = pattern_of(frame);
+        pattern_fill(&pattern, station->buffer, lengths[frame]);
         link_send_start(&station->link, LINK_PATTERN, station->buffer, lengths[frame], OPEN_LIMIT_US);
     } else {
         memset(station->buffer, 0xEE, BUFFER);
@@ -120,7 +140,7 @@ static int turn(int board)
         if (station->frame == FRAMES)
             return bad("a frame came twice");
         if (station->link.received_length != lengths[station->frame] ||
-            link_pattern_errors(station->buffer, lengths[station->frame], 7, station->frame))
+            wrong_bits(station->buffer, station->frame))
             return bad("wrong content");
     }
     if (++station->frame < FRAMES ||

@@ -10,7 +10,7 @@ import pytest
 from tests.firmware.host_build import build_host, run
 
 HANDSHAKE = "link/handshake.c"
-LINK_SOURCES = (HANDSHAKE, "link/link.c", "bsp/crc32.c")
+LINK_SOURCES = (HANDSHAKE, "link/link.c", "link/pattern.c", "bsp/crc32.c")
 
 MUTATIONS = {
     "receiver lowers ACK at the end by driving": ("port_inputs(bank->ack);", "port_clear(bank->ack);", "contention"),
