@@ -136,6 +136,21 @@ class Matrix:
             return reduce_lanes(self._lane_sums(padded).reshape(LANES, self.rows))
         return dot8(self.transposed, padded[:, None])
 
+    def of_rows(self, x: F32Array) -> F32Array:
+        """The product with every row of x (T, n). Returns (T, rows) float32, the bits of T single products."""
+        if self.smallest * smallest_nonzero(x) < SAFE_PRODUCT:
+            return np.stack([self @ row for row in x])
+        columns = _pad_lanes(x.T)
+        out = np.empty((len(x), self.rows), np.float32)
+        step = max(1, _BLOCK_ELEMENTS // (LANES * self.rows))
+        for first in range(0, len(x), step):
+            part = columns[:, first : first + step]
+            lanes = np.zeros((LANES, part.shape[1], self.rows), np.float32)
+            for i in range(0, len(part), LANES):
+                lanes += self.transposed[i : i + LANES, None, :] * part[i : i + LANES, :, None]
+            out[first : first + step] = reduce_lanes(lanes)
+        return out
+
     def _lane_sums(self, x: F32Array) -> F32Array:
         """Sums of every lane (8 * rows,), block by block; only where no subnormal can occur."""
         step = LANES * max(1, _BLOCK_ELEMENTS // (LANES * self.rows))

@@ -18,7 +18,10 @@ NO_LAYER = 0xFF
 
 
 class Op(IntEnum):
-    """Forward ops in execution order. Shapes are for one position."""
+    """Every op, those of the forward pass and those of the backward pass in execution order.
+
+    Shapes are for one position. GRAD_ and PARAM_ taps are whole tensors (of one layer): their position is 0.
+    """
 
     EMBED = 0x01  # (dim,)
     ATT_NORM = 0x10  # (dim,)
@@ -42,6 +45,50 @@ class Op(IntEnum):
     PROBS = 0x32  # (vocab_size,) softmax(logits / temperature); only when temperature > 0
     HOP_SEND = 0x40  # (dim,) as handed to the link
     HOP_RECEIVE = 0x41  # (dim,) as taken from the link
+    LOSS = 0x80  # (1,) cross-entropy of this position
+    D_LOGITS = 0x81  # (vocab_size,)
+    D_FINAL_NORM = 0x82  # (dim,) wcls transposed
+    D_HEAD = 0x83  # (dim,) gradient of the head's input
+    D_SWIGLU = 0x90  # (hidden_dim,) w2 transposed
+    D_GATE = 0x91  # (hidden_dim,)
+    D_UP = 0x92  # (hidden_dim,)
+    D_FFN_NORM = 0x93  # (dim,) w1, then w3 transposed
+    D_ATT_RES = 0x94  # (dim,) norm's gradient + the stream's
+    D_ATT_MIX = 0x95  # (dim,) wo transposed
+    D_ATT_PROB = 0x96  # (n_heads, position + 1)
+    D_ATT_SCORE = 0x97  # (n_heads, position + 1) of the dot products, before they are scaled
+    D_Q_ROPE = 0x98  # (dim,)
+    D_K_ROPE = 0x99  # (kv_dim,)
+    D_V = 0x9A  # (kv_dim,)
+    D_Q = 0x9B  # (dim,) rotated back
+    D_K = 0x9C  # (kv_dim,) rotated back
+    D_ATT_NORM = 0x9D  # (dim,) wq, then wk, then wv transposed
+    D_LAYER = 0x9E  # (dim,) gradient of the layer's input
+    GRAD_NORM = 0x9F  # (2,) norm of all gradients, and the factor that clipping gives; position 0
+    GRAD_TOK_EMB = 0xA0
+    GRAD_RMS_ATT = 0xA1
+    GRAD_WQ = 0xA2
+    GRAD_WK = 0xA3
+    GRAD_WV = 0xA4
+    GRAD_WO = 0xA5
+    GRAD_RMS_FFN = 0xA6
+    GRAD_W1 = 0xA7
+    GRAD_W2 = 0xA8
+    GRAD_W3 = 0xA9
+    GRAD_RMS_FINAL = 0xAA
+    GRAD_WCLS = 0xAB
+    PARAM_TOK_EMB = 0xB0
+    PARAM_RMS_ATT = 0xB1
+    PARAM_WQ = 0xB2
+    PARAM_WK = 0xB3
+    PARAM_WV = 0xB4
+    PARAM_WO = 0xB5
+    PARAM_RMS_FFN = 0xB6
+    PARAM_W1 = 0xB7
+    PARAM_W2 = 0xB8
+    PARAM_W3 = 0xB9
+    PARAM_RMS_FINAL = 0xBA
+    PARAM_WCLS = 0xBB
 
 
 @dataclass(frozen=True, slots=True, order=True)
