@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hil.commands import sd, shard
+from hil.commands import ports, rig, sd, shard
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -18,6 +18,8 @@ _VERBS: tuple[
     ("shard", "cut a checkpoint into one file per board", shard.add_shard_options, shard.shard),
     ("synth", "write a checkpoint with random weights", shard.add_synth_options, shard.synth),
     ("sd", "write a board's SD card, or the image of one", sd.add_options, sd.write),
+    ("ports", "list the serial ports of this computer", ports.add_options, ports.ports),
+    ("rig", "write a rig file for the boards that are plugged in", rig.add_options, rig.init),
 )
 
 

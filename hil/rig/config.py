@@ -15,11 +15,12 @@ from hil.errors import RigError
 
 WORLD_SIZE_MAX = 16
 BAUD_DEFAULT = 115200
+BAUD_MIN, BAUD_MAX = 1200, 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class BoardSpec:
-    """One board: its rank, its serial port (path or pyserial URL) and, if known, its serial number."""
+    """One board: its rank, its serial port (path, pyserial URL or suffix) and, if known, its serial number."""
 
     rank: int
     port: str
@@ -91,7 +92,7 @@ def sim_rig(world_size: int = 4, *, name: str = "sim", loopback: bool = False) -
 
 
 def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
-    """The rig that `--hil-rig TEXT` means: `sim`, `sim-loopback` or the path of a TOML rig file.
+    """The rig that `--hil-rig TEXT` means: `sim`, `sim-loopback`, or the path of a TOML rig file or devices.conf.
 
     Raises RigError with one sentence if there is no such rig or the file is wrong.
     """
@@ -102,6 +103,10 @@ def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
     path = Path(text)
     if not path.is_file():
         raise RigError(f"rig {text}: no such file; give a rig file, or `sim` for the simulated ring")
+    if path.suffix == ".conf":
+        from hil.rig.devices_conf import devices_rig
+
+        return devices_rig(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -117,8 +122,8 @@ def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
     boards = _parse_boards(data, path, sim_boards=data.get("sim", {}).get("boards"))
     links = _parse_links(data["link"], len(boards), path) if "link" in data else ring_links(len(boards))
     baud = head.get("baud", BAUD_DEFAULT)
-    if not isinstance(baud, int) or not 1200 <= baud <= 3_000_000:
-        raise RigError(f"rig {path}: baud = {baud!r}: give a whole number from 1200 to 3000000")
+    if not isinstance(baud, int) or not BAUD_MIN <= baud <= BAUD_MAX:
+        raise RigError(f"rig {path}: baud = {baud!r}: give a whole number from {BAUD_MIN} to {BAUD_MAX}")
     return RigConfig(str(head.get("name", path.stem)), boards, links, baud, sim)
 
 
