@@ -193,7 +193,7 @@ static void record_fault(struct link *link, uint32_t phase, uint32_t waited_us)
     link->fault = (struct link_fault){
         .role = is_sender(link) ? ROLE_SENDER : ROLE_RECEIVER,
         .phase = phase,
-        .byte_index = byte_index(link),
+        .byte_index = byte_index(link) < link->burst_bytes ? byte_index(link) : link->burst_bytes - 1,
         .burst_bytes = link->burst_bytes,
         .gplev0 = port_level(),
         .waited_us = waited_us,

@@ -21,6 +21,7 @@ PHASE_TEXT = {
     Phase.WAIT_CLK_HIGH: "waiting for CLK",
     Phase.WAIT_CLK_LOW: "ACK raised, waiting for CLK low",
     Phase.WAIT_QUIET: "waiting for idle lines",
+    Phase.HELD_UP: "did nothing: its own program was away",
 }
 
 
@@ -76,6 +77,15 @@ def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
         only = pair[0]
         other = link.target if only.rank == link.source else link.source
         return f"board {other} said nothing; it is not on this link, has stopped, or most of its wires are off"
+    away = next((r for r in pair if r.fault.phase == Phase.HELD_UP), None)
+    if away is not None:
+        other = next(r for r in pair if r is not away)
+        waiter = f"the other bank of board {other.rank}" if other.rank == away.rank else f"board {other.rank}"
+        return (
+            f"{waiter} waited for board {away.rank}, which did nothing for {away.fault.waited_us / 1000:.1f} ms "
+            f"in byte {away.fault.byte_index} ({_bank_text(away)}) by its own clock: "
+            "the board was held up, no wire is to blame"
+        )
     for wire in (CLK, ACK, *range(8)):
         levels = {Bank(r.fault.bank): (r.fault.gplev0 >> gpio(Bank(r.fault.bank), wire)) & 1 for r in pair}
         if len(set(levels.values())) == 2:
@@ -86,7 +96,29 @@ def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
         return "both boards wait as receivers; run the wiring scan, then restart the job"
     if receiver is None:
         return "both boards wait as senders; nobody granted; run the wiring scan, then restart the job"
+    if receiver.fault.phase == Phase.WAIT_QUIET:
+        return _not_quiet(receiver, link)
+    if (sender.fault.phase, receiver.fault.phase) == (Phase.WAIT_ACK_HIGH, Phase.WAIT_CLK_HIGH) and (
+        receiver.fault.byte_index == sender.fault.byte_index + 1
+    ):
+        return (
+            f"board {receiver.rank} has acknowledged byte {sender.fault.byte_index}, "
+            f"board {sender.rank} has not seen it: look at {wire_name(link, ACK)}"
+        )
     return (
         f"all ten wires agree at both ends; board {receiver.rank} and board {sender.rank} lost step, "
         "which points to noise on CLK or ACK or to a board that was held up"
     )
+
+
+def _bank_text(report: FaultReport) -> str:
+    return f"{Bank(report.fault.bank).name.lower()} bank, as {Role(report.fault.role).name.lower()}"
+
+
+def _not_quiet(receiver: FaultReport, link: LinkSpec) -> str:
+    bank = Bank(receiver.fault.bank)
+    high = [wire for wire in range(10) if receiver.fault.gplev0 >> gpio(bank, wire) & 1]
+    if not high:
+        return f"board {receiver.rank} found a line that was not idle, and now it is: restart the job"
+    names = ", ".join(WIRE_NAMES[wire] for wire in high)
+    return f"{names} high where board {receiver.rank} needs idle lines: look at {wire_name(link, high[0])}"

@@ -4,9 +4,10 @@ import pytest
 
 from hil.board import Board
 from hil.checks.forward import compare_taps, golden_run
+from hil.checks.link_stalls import LONG_STALL_US, SHORT_STALL_US, Stall, places, problems, stall_link
 from hil.checks.link_suite import Flip, RunPlan, run_links
 from hil.model.bundle import Model
-from hil.protocol.messages import Blob, Command, Pattern
+from hil.protocol.messages import Blob, Command, Edge, Pattern
 from hil.report import attach
 from hil.ring import Ring
 from hil.session import Session
@@ -52,6 +53,22 @@ def test_one_wrong_bit_is_counted_on_its_wire(loopback_ring: Ring, hil: Session,
     plan = RunPlan(Pattern.PRBS15, 2, 512, hil.settings.seed, flip=Flip(wire=2, at=600))
     (result,) = run_links(loopback_ring, loopback_ring.desk.config.links, plan, reverse=reverse)
     assert [wire.errors for wire in result.wires] == [0, 0, 1, 0, 0, 0, 0, 0], result.describe()
+
+
+@directions
+@pytest.mark.parametrize("stall_us", [SHORT_STALL_US, LONG_STALL_US], ids=["below", "beyond"])
+@pytest.mark.parametrize("edge", [edge for edge in Edge if edge is not Edge.NONE], ids=lambda edge: edge.name)
+@pytest.mark.parametrize("byte", places(), ids=["first", "middle", "last"])
+def test_stall_between_the_banks(
+    loopback_ring: Ring, hil: Session, byte: int, edge: Edge, stall_us: int, reverse: bool
+) -> None:
+    """Below the limit the data arrives; beyond it both banks give up and the link comes back."""
+    (link,) = loopback_ring.desk.config.links
+    stall = Stall(edge, byte, stall_us)
+    result = stall_link(loopback_ring, link, stall, seed=hil.settings.seed, reverse=reverse)
+    attach.text("fault", result.sentence)
+    found = problems(stall, result, [0, 0])
+    assert not found, "\n".join(found)
 
 
 def test_one_board_plays_every_rank_of_the_ring(loopback_ring: Ring, golden: Model) -> None:

@@ -45,6 +45,32 @@ def test_levels_that_agree_point_to_step_not_wire():
     assert "lost step" in text
 
 
+def test_board_that_was_held_up_is_told_from_a_wire():
+    held = FaultReport(2, LinkFault(Bank.UPSTREAM, Role.RECEIVER, Phase.HELD_UP, 42, 84, 0, 25_000), 2.0)
+    text = explain([sender(SENDER_CLK), held], LINKS, LOGS)
+    assert (
+        "board 1 waited for board 2, which did nothing for 25.0 ms in byte 42 (upstream bank, as receiver) "
+        "by its own clock: the board was held up, no wire is to blame" in text
+    )
+    assert "board 2: did nothing: its own program was away" in text
+
+
+def test_acknowledge_that_never_came_back_points_to_ack():
+    text = explain([sender(SENDER_CLK, byte=9), receiver(RECEIVER_CLK, byte=10)], LINKS, LOGS)
+    assert "board 2 has acknowledged byte 9, board 1 has not seen it: look at link 1->2 ACK: board 1 GPIO25" in text
+
+
+def test_line_that_never_falls_idle_is_named():
+    waits = receiver(1 << (4 + 3), Phase.WAIT_QUIET)
+    text = explain([sender(1 << (16 + 3), Phase.WAIT_GRANT), waits], LINKS, LOGS)
+    assert "D3 high where board 2 needs idle lines: look at link 1->2 D3: board 1 GPIO19" in text
+
+
+def test_line_that_was_not_idle_but_now_is():
+    text = explain([sender(0, Phase.WAIT_GRANT), receiver(0, Phase.WAIT_QUIET)], LINKS, LOGS)
+    assert "board 2 found a line that was not idle, and now it is: restart the job" in text
+
+
 def test_one_report_names_the_silent_board():
     assert "board 2 said nothing" in explain([sender(SENDER_CLK)], LINKS, LOGS)
 
