@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from hil.rig.faults import parse_fault, single_faults
 from hil.session import Session, Settings
 
 CLEAN_SCANS_PER_BOOT = 20
+FAULTS_PER_BOOT = 250
+"""So that the logs of the boards, which are thrown away, stay small."""
 DRIFT_PPM, SKEW_MS = 100.0, 50.0
 SHOWN = 12
 """Faults that were not named, printed at most."""
@@ -86,27 +89,30 @@ def _shares(session: Session, bench: FaultBench) -> list[_Share]:
 
 def _work(share: _Share) -> tuple[list[Judged], list[Judged]]:
     """One process: all its faults on one booted ring, its clean scans on rings with drift of their own."""
-    settings = replace(share.settings, logs=share.settings.logs / share.name, work=share.settings.work / share.name)
-    session = Session(settings)
-    config = replace(session.config, name=share.name)
-    judged = _judge_all(session, config, share.faults) if share.faults else []
+    config = replace(Session(share.settings).config, name=share.name)
+    judged: list[Judged] = []
+    for first in range(0, len(share.faults), FAULTS_PER_BOOT):
+        judged += _judge_all(share.settings, config, share.faults[first : first + FAULTS_PER_BOOT])
     clean: list[Judged] = []
     for seed, scans in share.clean:
         rng = random.Random(seed)
         drift = tuple(rng.uniform(-DRIFT_PPM, DRIFT_PPM) for _ in config.boards)
         skew = tuple(rng.uniform(0, SKEW_MS) for _ in config.boards)
         drifting = replace(config, sim=SimSpec(drift_ppm=drift, start_delay_ms=skew))
-        clean += _judge_all(Session(replace(settings, seed=seed)), drifting, ((),) * scans)
+        clean += _judge_all(replace(share.settings, seed=seed), drifting, ((),) * scans)
     return judged, clean
 
 
-def _judge_all(session: Session, config: RigConfig, sets: Sequence[tuple[str, ...]]) -> list[Judged]:
-    ring = session.open_ring(config, logs=Path(session.settings.logs), shards=False)
-    try:
-        session.boot(ring)
-        return [judge(ring, [parse_fault(text, config) for text in texts]) for texts in sets]
-    finally:
-        ring.desk.close()
+def _judge_all(settings: Settings, config: RigConfig, sets: Sequence[tuple[str, ...]]) -> list[Judged]:
+    """Boot a ring, then set and scan each set of faults; cards and logs are thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(replace(settings, logs=Path(folder) / "logs", work=Path(folder) / "work"))
+        ring = session.open_ring(config, shards=False)
+        try:
+            session.boot(ring)
+            return [judge(ring, [parse_fault(text, config) for text in texts]) for texts in sets]
+        finally:
+            ring.desk.close()
 
 
 def _figures(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, object]:

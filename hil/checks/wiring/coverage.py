@@ -56,7 +56,7 @@ def judge(ring: Ring, faults: Sequence[Fault]) -> Judged:
         found=report.codes,
         detected=not report.good,
         exact=exact,
-        same_nets=not exact and report.explained and len(report.codes) <= len(texts),
+        same_nets=not exact and not report.good and report.explained and len(report.codes) <= len(texts),
         contentions=len(ring.desk.contentions()) - before,
         virtual_s=report.seconds,
     )
