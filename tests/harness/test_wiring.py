@@ -4,10 +4,11 @@ import itertools
 import random
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from hil.checks.wiring import analyse
+from hil.checks.wiring import analyse, known_ranks
 from hil.checks.wiring.coverage import canonical, double_faults
 from hil.checks.wiring.model import nets_of
 from hil.checks.wiring.pads import Held
@@ -131,9 +132,16 @@ def test_link_without_ground_is_one_finding_and_its_far_pads_are_not_driven():
 
 def test_cable_between_two_high_banks_is_told():
     pins = PaperPins((), [f"bridge:0.GPIO{n},1.GPIO{n}" for n in range(16, 26)], 4)
-    pins_seen = observe(pins)
-    texts = [finding.text for finding in analyse(pins_seen, RING).findings]
+    texts = [finding.text for finding in analyse(observe(pins), RING).findings]
     assert "board 0's high bank is wired to board 1's high bank; this rig has no such link" in texts
+
+
+def test_cable_that_the_rig_does_not_have_is_told_once_and_a_bridge_beside_it_too():
+    chain = replace(sim_rig(2), links=(LinkSpec(0, 1),))
+    report = scan(chain, ["bridge:0-1.D0,0-1.D1"], links=sim_rig(2).links)
+    texts = [finding.text for finding in report.findings]
+    assert texts[0] == "board 0's low bank is wired to board 1's high bank; this rig has no such link"
+    assert [finding.kind for finding in report.findings] == ["cable", "bridge"]
 
 
 # --- several faults ------------------------------------------------------------------------------------
@@ -193,16 +201,30 @@ def test_wrong_order_says_which_port_is_which_rank():
 
 
 def test_shards_tell_where_the_ring_begins_when_all_ports_are_one_off():
-    report = scan(RING, shards=(3, 0, 1, 2))
+    report = scan(RING, known=(3, 0, 1, 2))
     assert report.order == (1, 2, 3, 0)
     assert report.codes == ("order:1,2,3,0",)
 
 
-def test_cards_in_the_places_of_the_rig_file_mean_that_cables_stand_wrong():
-    report = scan(RING, links=links_in_order((0, 2, 1, 3)), shards=(0, 2, 1, 3))
-    assert "USB cables, boards or link cables were exchanged" in report.findings[0].advice
-    report = scan(RING, links=links_in_order((0, 2, 1, 3)), shards=(0, 1, 2, 3))
-    assert "By their cards the ports are right" in report.findings[0].advice
+@pytest.mark.parametrize(
+    ("known", "cause"),
+    [
+        ((0, 2, 1, 3), "the boards stand right and the USB cables were exchanged"),
+        ((0, 1, 2, 3), "the ports are right: boards or link cables were exchanged"),
+        ((), "USB cables, boards or link cables were exchanged"),
+    ],
+)
+def test_what_boards_say_of_themselves_tells_what_was_exchanged(known, cause):
+    report = scan(RING, links=links_in_order((0, 2, 1, 3)), known=known)
+    assert report.codes == ("order:0,2,1,3",)
+    assert cause in report.findings[0].advice
+
+
+def test_serial_number_of_the_rig_file_counts_more_than_the_shard():
+    boards = tuple(replace(spec, serial=100 + spec.rank) for spec in RING.boards)
+    identities = [SimpleNamespace(rank=0xFF if n == 3 else 3 - n, board_serial=100 + n) for n in range(4)]
+    assert known_ranks(identities, replace(RING, boards=boards)) == [0, 1, 2, 3]
+    assert known_ranks(identities, RING) == [3, 2, 1, None]
 
 
 def test_a_fault_is_named_whatever_the_order():

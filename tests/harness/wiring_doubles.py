@@ -54,7 +54,7 @@ class PaperPins:
         return int(driven.get(pad, self.pulled))
 
 
-def scan(config, codes=(), *, links=None, shards=()):
+def scan(config, codes=(), *, links=None, known=()):
     """The report of a paper rig with these faults; links: as it is really wired."""
     pins = PaperPins(config.links if links is None else links, codes, config.world_size)
-    return analyse(observe(pins), config, shards)
+    return analyse(observe(pins), config, known)

@@ -7,6 +7,7 @@ model (the way back: from faults to nets), report (text, JSON).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hil.checks.wiring.analysis import analyse
@@ -15,10 +16,11 @@ from hil.checks.wiring.scan import BoardPins, observe, wrong_codes
 from hil.errors import BoardError
 
 if TYPE_CHECKING:
+    from hil.protocol.messages import Identity
     from hil.rig.config import RigConfig
     from hil.ring import Ring
 
-__all__ = ["Finding", "WireVerdict", "WiringReport", "analyse", "scan_wiring"]
+__all__ = ["Finding", "WireVerdict", "WiringReport", "analyse", "known_ranks", "scan_wiring"]
 
 NO_SHARD = 0xFF
 
@@ -38,11 +40,17 @@ def scan_wiring(ring: Ring, config: RigConfig | None = None) -> WiringReport:
         raise BoardError("\n".join(silent))
     start_s = ring.desk.loop.now_s()
     pins = BoardPins(ring.boards, ring.desk.loop)
-    shards = [None if i.rank == NO_SHARD else i.rank for i in ring.identities()]
-    report = analyse(observe(pins), config, shards)
+    report = analyse(observe(pins), config, known_ranks(ring.identities(), config))
     if report.good and config.links:
         report = _with_codes(report, wrong_codes(pins, config.links))
     return dataclasses.replace(report, seconds=ring.desk.loop.now_s() - start_s)
+
+
+def known_ranks(identities: Sequence[Identity], config: RigConfig) -> list[int | None]:
+    """The rank that each board has by its serial number in the rig file, or else by the shard on its card."""
+    by_serial = {spec.serial: spec.rank for spec in config.boards if spec.serial is not None}
+    by_shard = [None if identity.rank == NO_SHARD else identity.rank for identity in identities]
+    return [by_serial.get(i.board_serial, rank) for i, rank in zip(identities, by_shard, strict=True)]
 
 
 def _with_codes(report: WiringReport, wrong: list[str]) -> WiringReport:

@@ -34,22 +34,23 @@ STUCK = {Held.LOW: ("stuck-0", "stuck0"), Held.HIGH: ("stuck-1", "stuck1"), Held
 RAIL = {Held.LOW: "ground", Held.HIGH: "3.3 V"}
 
 
-def analyse(observation: Observation, config: RigConfig, shards: Sequence[int | None] = ()) -> WiringReport:
+def analyse(observation: Observation, config: RigConfig, known: Sequence[int | None] = ()) -> WiringReport:
     """What a scan says about a rig's wires.
 
     Args:
-        shards: rank of the shard that each board holds, as far as known; only used to tell where the ring begins.
+        known: the rank that each board has by its serial number or shard, as far as known. Not used to find the order,
+            only to tell where the ring begins and what was exchanged.
     """
-    return _Analysis(observation, config, shards).report()
+    return _Analysis(observation, config, known).report()
 
 
 class _Analysis:
     """One analysis; findings are added in the order of the questions."""
 
-    def __init__(self, observation: Observation, config: RigConfig, shards: Sequence[int | None]) -> None:
+    def __init__(self, observation: Observation, config: RigConfig, known: Sequence[int | None]) -> None:
         self.seen = observation
         self.config = config
-        self.shards = shards
+        self.known = known
         self.findings: list[Finding] = []
         self.state: dict[Wire, list[str]] = {}
         self.net = net_numbers(observation)
@@ -57,6 +58,7 @@ class _Analysis:
     def report(self) -> WiringReport:
         """Ask all questions."""
         cables = find_cables(self.seen, self.config.links)
+        self.odd = cables.odd
         for ends in cables.odd:
             self._odd_cable(ends)
         links, arrives = self._place_boards(cables.target)
@@ -97,15 +99,15 @@ class _Analysis:
         return links, {link: other.target for link, other in zip(links, found, strict=True)}
 
     def _from_first(self, order: tuple[int, ...]) -> tuple[int, ...]:
-        """Turn a ring so that it begins where the shards say, or else where most boards agree with the rig file."""
+        """Turn a ring so that it begins where the boards say, or else where most boards agree with the rig file."""
         if not order:
             return order
         turns = [order[k:] + order[:k] for k in range(len(order))]
-        held = dict(enumerate(self.shards))
+        known = dict(enumerate(self.known))
 
         def agreement(turn: tuple[int, ...]) -> tuple[int, int]:
-            by_shard = sum(held.get(rank) == place for place, rank in enumerate(turn))
-            return by_shard, sum(rank == place for place, rank in enumerate(turn))
+            by_board = sum(known.get(rank) == place for place, rank in enumerate(turn))
+            return by_board, sum(rank == place for place, rank in enumerate(turn))
 
         return max(turns, key=agreement)
 
@@ -114,19 +116,20 @@ class _Analysis:
             f"rank {place}: {self.config.boards[rank].port}" for place, rank in enumerate(order) if rank != place
         )
         moved = [place for place, rank in enumerate(order) if rank != place]
-        by_shards = all(place < len(self.shards) and self.shards[place] == place for place in moved)
-        cause = (
-            "By their cards the ports are right, so it is the boards or the link cables that stand in another order"
-            if by_shards
-            else "USB cables, boards or link cables were exchanged"
-        )
+        known = dict(enumerate(self.known))
+        if all(known.get(order[place]) == place for place in moved):
+            cause = "By their cards or serial numbers the boards stand right and the USB cables were exchanged"
+        elif all(known.get(place) == place for place in moved):
+            cause = "By their cards or serial numbers the ports are right: boards or link cables were exchanged"
+        else:
+            cause = "USB cables, boards or link cables were exchanged"
         self.findings.append(
             Finding(
                 "order",
                 (f"order:{','.join(map(str, order))}",),
                 f"the boards stand in the ring in the order {', '.join(map(str, order))} (numbers of the rig file), "
                 f"not {', '.join(map(str, range(len(order))))}",
-                f"{cause}. To keep the wires, give the rig file these ports: {ports}.",
+                f"{cause}. To leave the wires as they are, give the rig file these ports: {ports}.",
             )
         )
 
@@ -285,12 +288,13 @@ class _Analysis:
             if pad not in self.wired:
                 members.setdefault(self.net[pad], {})[pad_code(pad)] = (None, pad)
         for found in members.values():
-            if len(found) > 1 and not self._in_odd_cable(found.values()):
+            if len(found) > 1 and not self._in_odd_cable([pad for _, pad in found.values()]):
                 self._bridge(found)
 
-    def _in_odd_cable(self, found: Iterable[tuple[Wire | None, Pad]]) -> bool:
-        """Whether a cable between wrong banks explains it."""
-        return any(f.kind == "cable" for f in self.findings) and len(list(found)) == 2
+    def _in_odd_cable(self, pads: Sequence[Pad]) -> bool:
+        """Whether a cable between wrong banks explains that just these pads are joined."""
+        cables = [{bank_pad(bank, number) for bank in ends for number in range(WIRES)} for ends in self.odd]
+        return len(pads) == 2 and any(cable.issuperset(pads) for cable in cables)
 
     def _bridge(self, found: Mapping[str, tuple[Wire | None, Pad]]) -> None:
         names = list(found)
