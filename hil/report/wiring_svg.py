@@ -73,11 +73,17 @@ def _line(start: Point, end: Point, *, bad: bool, dashed: bool = False) -> str:
 
 
 def _title(report: WiringReport) -> list[str]:
-    wrong = len(report.findings)
-    verdict = "all wires are right" if report.good else f"{wrong} thing{'s' if wrong > 1 else ''} to mend"
+    colour = GOOD if report.good else BAD
     return [
         _text((PANEL_GAP, 32), f"wiring of rig {report.rig}", size=20, weight=600),
-        _text((WIDTH - PANEL_GAP, 32), verdict, size=18, weight=600, anchor="end", colour=GOOD if report.good else BAD),
+        _text(
+            (WIDTH - PANEL_GAP, 32),
+            report.verdict,
+            size=18,
+            weight=600,
+            anchor="end",
+            colour=GOOD if report.good else BAD,
+        ),
     ]
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from hil.checks.pins import WIRE_NAMES
 from hil.checks.wiring import analyse, known_ranks
 from hil.checks.wiring.coverage import canonical, double_faults
 from hil.checks.wiring.model import nets_of
@@ -65,7 +66,7 @@ def test_open_wire_is_named_with_its_pins():
         "in either direction"
     )
     assert "link 1->2   9 of 10 wires right  D3:open" in report.text()
-    assert "1 thing(s) to mend" in report.text()
+    assert "1 thing to mend" in report.text()
 
 
 @pytest.mark.parametrize(("level", "rail"), [(0, "ground"), (1, "3.3 V")])
@@ -121,12 +122,29 @@ def test_turned_connector_missing_cable_and_crossed_cables_are_one_sentence_each
     )
 
 
-def test_link_without_ground_is_one_finding_and_its_far_pads_are_not_driven():
+def test_link_without_ground_is_one_finding_and_its_pads_are_not_driven():
     report = scan(RING, ["noground:1-2"])
     (finding,) = report.findings
     assert finding.kind == "no-ground"
     assert finding.text == (
-        "link 1->2: board 2's low bank reads noise whatever the pulls are: the two boards have no common ground"
+        "link 1->2: board 1's high bank and board 2's low bank read noise whatever the pulls are: "
+        "the two boards have no common ground"
+    )
+    assert report.explained
+
+
+def test_noise_at_one_end_of_a_link_is_enough_to_miss_the_ground():
+    report = scan(RING, ["missing:1-2", *(f"noise:1-2.{name}/far" for name in WIRE_NAMES)])
+    assert report.codes == ("noground:1-2",)
+    assert report.findings[0].text.startswith("link 1->2: board 2's low bank reads noise")
+
+
+def test_one_noisy_wire_is_not_taken_for_a_missing_ground():
+    report = scan(RING, ["noise:1-2.D3"])
+    assert report.codes == ("noise:1-2.D3",)
+    assert report.findings[0].text == (
+        "link 1->2 D3: board 1 GPIO19 (pin 35) -> board 2 GPIO7 (pin 26): "
+        "reads noise whatever its pull is; it was not driven"
     )
 
 
@@ -283,7 +301,7 @@ def test_scan_that_breaks_off_releases_everything():
 
 def test_noisy_bank_is_left_alone_as_a_whole():
     pins = PaperPins(RING.links, ["noground:0-1"], 4, seed=3)
-    assert sum(held is Held.NOISE for held in observe(pins).held.values()) == 10
+    assert sum(held is Held.NOISE for held in observe(pins).held.values()) == 20
 
 
 class CodePins(PaperPins):

@@ -8,7 +8,7 @@ What cannot be told apart electrically: docs/limits.md.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hil.checks.pins import WIRE_NAMES, wire_name
 from hil.checks.wiring.model import Nets, nets_of, ring_order, seen_nets
@@ -54,6 +54,7 @@ class _Analysis:
         self.findings: list[Finding] = []
         self.state: dict[Wire, list[str]] = {}
         self.net = net_numbers(observation)
+        self.groundless: set[Pad] = set()
 
     def report(self) -> WiringReport:
         """Ask all questions."""
@@ -185,7 +186,7 @@ class _Analysis:
         wires = wires_of([link])
         noisy = [bank for bank in self._ends(link, tracks) if self._noisy(bank)]
         if noisy:
-            self._no_ground(link, wires, noisy)
+            self._no_ground(wires, noisy, tracks)
             return
         cut = [wire for wire in wires if not self._whole(wire, tracks)]
         missing = len(cut) == WIRES
@@ -216,12 +217,15 @@ class _Analysis:
         pads = [bank_pad(bank, number) for number in range(WIRES)]
         return sum(self.seen.held.get(pad) is Held.NOISE for pad in pads) >= NOISY_PADS
 
-    def _no_ground(self, link: LinkSpec, wires: Sequence[Wire], noisy: Sequence[tuple[int, Bank]]) -> None:
+    def _no_ground(self, wires: Sequence[Wire], noisy: Sequence[tuple[int, Bank]], tracks: Tracks) -> None:
+        link = wires[0].link
         where = " and ".join(map(bank_name, noisy))
+        self.groundless.update(pad for wire in wires for pad in (wire.near, tracks.far[wire]))
         self._add(
             "no-ground",
             (f"noground:{_link(link)}",),
-            f"link {link}: {where} reads noise whatever the pulls are: the two boards have no common ground",
+            f"link {link}: {where} {'read' if len(noisy) > 1 else 'reads'} noise whatever the pulls are: "
+            "the two boards have no common ground",
             "Join a GND pin of each board beside this link, and power both from one supply.",
             wires,
             links=(_link(link),),
@@ -359,8 +363,14 @@ class _Analysis:
         if any(not finding.codes for finding in self.findings):
             return False
         codes = [code for finding in self.findings for code in finding.codes if finding.kind != "order"]
-        given: Nets = nets_of(links, codes, self.seen.world_size)
-        return given == seen_nets(self.seen)
+        given = nets_of(links, codes, self.seen.world_size)
+        return _without(given, self.groundless) == _without(seen_nets(self.seen), self.groundless)
+
+
+def _without(nets: Nets, pads: Collection[Pad]) -> Nets:
+    """Nets without pads that tell nothing: without a common ground either end, or both, may read noise."""
+    groups = (tuple(pad for pad in members if pad not in pads) for members in nets.groups)
+    return Nets(tuple(filter(None, groups)), {pad: held for pad, held in nets.held.items() if pad not in pads})
 
 
 def _link(link: LinkSpec) -> str:

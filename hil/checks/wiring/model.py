@@ -111,7 +111,7 @@ def _draw(paper: _Paper, kind: str, names: Sequence[str]) -> None:
     elif kind == "noground":
         for wire in paper.link(names[0]):
             paper.open.add(wire)
-            paper.shorts.append((paper.far[wire], Held.NOISE))
+            paper.shorts += [(wire.near, Held.NOISE), (paper.far[wire], Held.NOISE)]
     elif kind == "noise":
         paper.shorts.append((paper.pad(names[0]), Held.NOISE))
 

@@ -84,6 +84,12 @@ class WiringReport:
         return not self.findings
 
     @property
+    def verdict(self) -> str:
+        """In a few words."""
+        count = len(self.findings)
+        return "all wires are right" if self.good else f"{count} thing{'s' if count > 1 else ''} to mend"
+
+    @property
     def codes(self) -> tuple[str, ...]:
         """All findings as fault texts."""
         return tuple(code for finding in self.findings for code in finding.codes)
@@ -106,7 +112,7 @@ class WiringReport:
         if not self.explained:
             lines += ["", "These findings do not explain everything that was seen. Mend them, then scan again."]
         checked = "; all links carried all codes at once" if self.codes_sent else ""
-        lines += ["", f"all wires are right{checked}" if self.good else f"{len(self.findings)} thing(s) to mend"]
+        lines += ["", f"{self.verdict}{checked}"]
         return "\n".join(lines)
 
     def _ring_lines(self) -> list[str]:

@@ -25,7 +25,7 @@ SCAN_MA, LINK_MA = 2, 8
 """Drive strength while scanning, and the pads' reset value, which the links use."""
 RING_PINS = sum(1 << pin for _, pin in pads_of(0))
 PULL_DOWN, PULL_UP = 1, 2
-PASSIVE_READS = 4
+PASSIVE_READS = 8
 """Reads under each pull: noise must not look like a level."""
 NOISY_PADS = 3
 """A bank with this many noisy pads has no common ground; none of its pads is driven."""
