@@ -89,6 +89,10 @@ def _bench_faults(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     if options.what == "faults":
         return _bench_faults(options)
+    if options.what == "link":
+        from hil.commands.bench_link import bench_link
+
+        return bench_link(Session(_settings(options)), as_json=options.json)
     from hil.commands.bench import bench_sim
 
     return bench_sim(Session(_settings(options)), as_json=options.json)
@@ -122,7 +126,10 @@ def build_parser() -> argparse.ArgumentParser:
     firmware.set_defaults(run=_firmware)
 
     bench = verbs.add_parser("bench", help="measure; the last line of --json is one JSON object")
-    bench.add_argument("what", choices=("sim", "faults"), help="sim: speed of the ring; faults: wiring faults found")
+    bench.add_argument(
+        "what", choices=("sim", "link", "faults"),
+        help="sim: speed of the ring; link: cost of a byte on a link; faults: wiring faults found",
+    )  # fmt: skip
     bench.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
     bench.add_argument("--singles", type=_count, metavar="N", help="faults: single ones (default: all)")
     bench.add_argument("--doubles", type=_count, default=1000, metavar="N", help="faults: double ones (default: 1000)")

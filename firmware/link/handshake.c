@@ -10,10 +10,14 @@ enum {
     CLAIM_READS = 2, /* the eight data lines do not rise in the same instant */
 };
 
-/* Goes on with the next state's access, unless the accesses are used up. */
-#define NEXT_ACCESS                                                                                          \
+/* Takes one of the accesses left, or pauses in the state that is set. */
+#define TAKE_ACCESS                                                                                          \
     if (accesses-- == 0)                                                                                     \
-        goto pause;                                                                                          \
+    goto pause
+
+/* Goes on with the next state's access. */
+#define NEXT_ACCESS                                                                                          \
+    TAKE_ACCESS;                                                                                             \
     __attribute__((fallthrough))
 
 void link_tx_start(struct link_tx *tx, const struct link_bank *bank, const void *segment, uint32_t size_bytes,
@@ -92,6 +96,7 @@ enum handshake_step link_tx_step(struct link_tx *tx, uint32_t accesses)
 
     while (accesses--) {
         switch (state) {
+        put_zeros:
         case TX_PUT_ZEROS: /* lowers CLK and changes data: ACK has shown that the byte before was read */
             port_clear(clk | ((~(uint32_t)*at << shift) & data));
             state = TX_PUT_ONES;
@@ -101,8 +106,8 @@ enum handshake_step link_tx_step(struct link_tx *tx, uint32_t accesses)
             state = TX_WAIT_ACK_LOW;
             NEXT_ACCESS;
         case TX_WAIT_ACK_LOW:
-            if (port_level() & ack)
-                continue;
+            while (port_level() & ack)
+                TAKE_ACCESS;
             state = TX_RAISE_CLK;
             NEXT_ACCESS;
         case TX_RAISE_CLK:
@@ -110,11 +115,13 @@ enum handshake_step link_tx_step(struct link_tx *tx, uint32_t accesses)
             state = TX_WAIT_ACK_HIGH;
             NEXT_ACCESS;
         case TX_WAIT_ACK_HIGH:
-            if (!(port_level() & ack))
-                continue;
+            while (!(port_level() & ack))
+                TAKE_ACCESS;
             state = TX_PUT_ZEROS;
-            if (--left)
-                continue;
+            if (--left) {
+                TAKE_ACCESS;
+                goto put_zeros;
+            }
             if (!tx->last) {
                 result = HANDSHAKE_SEGMENT;
                 goto pause;
@@ -166,7 +173,7 @@ static uint32_t rx_edge(struct link_rx *rx, uint32_t state)
 
 enum handshake_step link_rx_step(struct link_rx *rx, uint32_t accesses)
 {
-    const uint32_t clk = rx->bank.clk, ack = rx->bank.ack, shift = rx->bank.shift;
+    const uint32_t clk = rx->bank.clk, ack = rx->bank.ack, shift = rx->bank.shift, step = rx->step;
     uint8_t *at = rx->at;
     uint32_t left = rx->left;
     uint32_t state = rx->state;
@@ -174,18 +181,19 @@ enum handshake_step link_rx_step(struct link_rx *rx, uint32_t accesses)
 
     while (accesses--) {
         switch (state) {
+        lower_ack:
         case RX_LOWER_ACK:
             port_clear(ack);
             state = RX_WAIT_CLK_HIGH;
             NEXT_ACCESS;
         case RX_WAIT_CLK_HIGH:
-            if (!(port_level() & clk))
-                continue;
+            while (!(port_level() & clk))
+                TAKE_ACCESS;
             state = RX_SAMPLE;
             NEXT_ACCESS;
         case RX_SAMPLE: /* a read of its own: data may settle later than CLK */
             *at = (uint8_t)(port_level() >> shift);
-            at += rx->step;
+            at += step;
             state = RX_RAISE_ACK;
             if (--left == 0 && !rx->last) {
                 result = HANDSHAKE_SEGMENT;
@@ -197,9 +205,14 @@ enum handshake_step link_rx_step(struct link_rx *rx, uint32_t accesses)
             state = RX_WAIT_CLK_LOW;
             NEXT_ACCESS;
         case RX_WAIT_CLK_LOW:
-            if (port_level() & clk)
-                continue;
-            state = left || !rx->last ? RX_LOWER_ACK : RX_RELEASE_ACK;
+            while (port_level() & clk)
+                TAKE_ACCESS;
+            if (left) {
+                state = RX_LOWER_ACK;
+                TAKE_ACCESS;
+                goto lower_ack;
+            }
+            state = rx->last ? RX_RELEASE_ACK : RX_LOWER_ACK;
             continue;
         default:
             state = rx_edge(rx, state);

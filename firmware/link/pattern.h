@@ -41,7 +41,7 @@ void pattern_check_start(struct pattern_check *check);
 void pattern_frame(struct pattern *pattern, uint32_t frame);
 
 /* Makes the next size_bytes, or counts the bits of `from` that differ from them. The latter returns the number
- * of wrong bits. `to` is 4-byte aligned for speed. */
+ * of wrong bits. `to` and `from` are 4-byte aligned. */
 void pattern_fill(struct pattern *pattern, uint8_t *to, uint32_t size_bytes);
 uint32_t pattern_check(struct pattern *pattern, struct pattern_check *check, const uint8_t *from,
                        uint32_t size_bytes);

@@ -79,8 +79,8 @@ def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
         return f"board {other} said nothing; it is not on this link, has stopped, or most of its wires are off"
     away = next((r for r in pair if r.fault.phase == Phase.HELD_UP), None)
     if away is not None:
-        other = next(r for r in pair if r is not away)
-        waiter = f"the other bank of board {other.rank}" if other.rank == away.rank else f"board {other.rank}"
+        peer = next(r for r in pair if r is not away)
+        waiter = f"the other bank of board {peer.rank}" if peer.rank == away.rank else f"board {peer.rank}"
         return (
             f"{waiter} waited for board {away.rank}, which did nothing for {away.fault.waited_us / 1000:.1f} ms "
             f"in byte {away.fault.byte_index} ({_bank_text(away)}) by its own clock: "

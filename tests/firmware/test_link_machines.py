@@ -22,7 +22,7 @@ MUTATIONS = {
         "contention|stuck",
     ),
     "sender does not wait for ACK high": (
-        "if (!(port_level() & ack))\n                continue;",
+        "while (!(port_level() & ack))\n                TAKE_ACCESS;",
         "(void)port_level();",
         "contention|wrong byte|stuck",
     ),
