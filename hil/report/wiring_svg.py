@@ -82,7 +82,7 @@ def _title(report: WiringReport) -> list[str]:
             size=18,
             weight=600,
             anchor="end",
-            colour=GOOD if report.good else BAD,
+            colour=colour,
         ),
     ]
 
