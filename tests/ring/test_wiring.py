@@ -1,5 +1,6 @@
 """The wiring scan on simulated boards: time, safety, and a fixed subset of the fault sweep (`hil bench faults`)."""
 
+import itertools
 import json
 import random
 import xml.etree.ElementTree as ET
@@ -11,7 +12,8 @@ from hil.board import Board
 from hil.checks.wiring import scan_wiring
 from hil.checks.wiring.coverage import double_faults, judge
 from hil.cli import main
-from hil.protocol.messages import Bank, Command, PinDrive
+from hil.errors import BoardError
+from hil.protocol.messages import Bank, Command, Empty, PinDrive, PinLevels
 from hil.rig.config import LinkSpec, sim_rig
 from hil.rig.faults import parse_fault, single_faults
 from hil.session import Session, Settings
@@ -112,6 +114,23 @@ def test_links_carry_frames_after_a_scan(repaired):
     sent, received = repaired.link_frames(link, frames=2, length_bytes=64, seed=SEED)
     assert (sent.progress, received.progress, received.detail) == (2, 2, 0)
     assert repaired.link_counters(link.source, Bank.DOWNSTREAM).resends == 0
+
+
+@pytest.mark.parametrize("at_command", [20, 41, 150])
+def test_board_that_dies_during_the_scan_is_named_and_no_pad_stays_driven(boot, monkeypatch, at_command):
+    ring = boot(sim_rig(2))
+    start, count = Board.start, itertools.count()
+
+    def dying(board, command, request, **keywords):
+        if next(count) == at_command:
+            ring.desk.simulation.power_off(1)
+        return start(board, command, request, **keywords)
+
+    monkeypatch.setattr(Board, "start", dying)
+    with pytest.raises(BoardError, match=r"board 1 .*no answer to PIN_"):
+        scan_wiring(ring)
+    assert ring.boards[0].command(Command.PIN_READ, Empty(), PinLevels).outputs == 0
+    assert not ring.desk.contentions()
 
 
 @pytest.fixture

@@ -55,6 +55,10 @@ class _Analysis:
         self.state: dict[Wire, list[str]] = {}
         self.net = net_numbers(observation)
         self.groundless: set[Pad] = set()
+        self.odd: Sequence[tuple[tuple[int, Bank], tuple[int, Bank]]] = ()
+        sources = [(link.source, Bank.DOWNSTREAM) for link in config.links]
+        targets = [(link.target, Bank.UPSTREAM) for link in config.links]
+        self.wired = {bank_pad(bank, number) for bank in sources + targets for number in range(WIRES)}
 
     def report(self) -> WiringReport:
         """Ask all questions."""
@@ -71,7 +75,7 @@ class _Analysis:
         self._swaps(tracks)
         for link in links:
             self._states(link, tracks)
-        self._lone_pads(wires)
+        self._lone_pads()
         self._bridges(tracks)
         self._odd_pads()
         return WiringReport(
@@ -266,11 +270,8 @@ class _Analysis:
             if whole:
                 break
 
-    def _lone_pads(self, wires: Iterable[Wire]) -> None:
+    def _lone_pads(self) -> None:
         """Held pads that belong to no wire of the rig."""
-        links = self.config.links
-        wired = {(link.source, Bank.DOWNSTREAM) for link in links} | {(link.target, Bank.UPSTREAM) for link in links}
-        self.wired = {bank_pad(bank, number) for bank in wired for number in range(WIRES)}
         for pad, level in sorted(self.seen.held.items()):
             if pad in self.wired:
                 continue

@@ -10,6 +10,7 @@ The drivers run at 2 mA. Nothing is concluded here: hil/checks/wiring/analysis.p
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -98,13 +99,16 @@ class BoardPins:
         self._together(requests)
 
     def restore(self, safe: Iterable[Pad]) -> None:
-        """Inputs, pull-downs, 8 mA."""
-        self.pull(PULL_DOWN)
+        """Inputs, pull-downs, 8 mA, on every board that answers; one that does not must not keep the others."""
         by_board = {pad[0]: pad for pad in safe}
+        for board in self._boards:
+            with contextlib.suppress(BoardError):
+                self._together({board.rank: (Command.PIN_MODE, PinMode(RING_PINS, PULL_DOWN))})
         for rank in sorted(self._driven & set(by_board)):
-            self._drive_at(by_board[rank], 0, LINK_MA)
-            self._together({rank: (Command.PIN_DRIVE, PinDrive(by_board[rank][1], 0, 0, LINK_MA))})
-            self._driven.discard(rank)
+            with contextlib.suppress(BoardError):
+                self._drive_at(by_board[rank], 0, LINK_MA)
+                self._together({rank: (Command.PIN_DRIVE, PinDrive(by_board[rank][1], 0, 0, LINK_MA))})
+                self._driven.discard(rank)
 
     def _drive_at(self, pad: Pad, level: int, milliamperes: int) -> int:
         self._driven.add(pad[0])
@@ -121,11 +125,8 @@ class BoardPins:
         pending: dict[int, Pending] = {
             rank: self._boards[rank].start(command, request) for rank, (command, request) in requests.items()
         }
-        waiting = list(pending.values())
-        boards = [self._boards[rank] for rank in pending]
-        self._loop.run_until(
-            lambda: all(one.done for one in waiting) or any(board.dead is not None for board in boards), ANSWER_S
-        )
+        waiting = [(self._boards[rank], one) for rank, one in pending.items()]
+        self._loop.run_until(lambda: all(one.done or board.dead is not None for board, one in waiting), ANSWER_S)
         levels = {}
         for rank, one in pending.items():
             answer = self._boards[rank].result(one, ANSWER_S)
