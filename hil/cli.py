@@ -39,6 +39,10 @@ def _add_rig_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.bin of the checkpoint (default: beside it)")
     parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for pi{n}.log (default: logs)")
     parser.add_argument("--compiler", choices=get_args(Compiler), default="zig", help="compiler of the firmware")
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="FAULT",
+        help="fault of the simulated rig, like open:1-2.D3 (repeatable; docs/rigs.md)",
+    )  # fmt: skip
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -50,6 +54,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         tokenizer=options.tokenizer,
         logs=options.logs,
         compiler=options.compiler,
+        faults=tuple(options.fault),
     )
 
 

@@ -39,6 +39,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--hil-model", default="tiny", metavar="MODEL", help="`tiny` or a llama2.c checkpoint")
     group.addoption("--hil-tokenizer", metavar="FILE", help="tokenizer.bin of that checkpoint (default: beside it)")
     group.addoption("--hil-logs", default="logs", metavar="DIR", help="folder for pi{n}.log (default: logs)")
+    group.addoption(
+        "--hil-fault", action="append", default=[], metavar="FAULT",
+        help="fault of the simulated rig, like open:1-2.D3 (repeatable; docs/rigs.md)",
+    )  # fmt: skip
     group.addoption("--hil-compiler", choices=("zig", "gcc"), default="zig", help="compiler of the firmware")
 
 
@@ -74,6 +78,7 @@ def hil_session(config: pytest.Config) -> Session:
             tokenizer=option.hil_tokenizer,
             logs=Path(option.hil_logs),
             compiler=option.hil_compiler,
+            faults=tuple(option.hil_fault),
         )
         try:
             config.stash[SESSION] = Session(settings)

@@ -37,6 +37,8 @@ class Settings:
     logs: Path = Path("logs")
     compiler: Compiler = "zig"
     work: Path = Path("build/hil")
+    faults: tuple[str, ...] = ()
+    """Of a simulated rig, as hil/rig/faults.py reads them."""
 
 
 class Session:
@@ -81,6 +83,7 @@ class Session:
             kernel=self.image("kernel") if simulated else None,
             shards=files or None,
             work=self.settings.work,
+            faults=self.settings.faults if config.name == self.config.name else (),
         )
         return Ring(desk)
 

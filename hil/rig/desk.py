@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Self
 from hil.board import Board
 from hil.errors import RigError
 from hil.rig.config import RigConfig
-from hil.rig.faults import Fault, apply_faults, parse_fault
+from hil.rig.faults import Fault, WireRef, apply_faults, parse_fault
 from hil.rig.log import BoardLog
 from hil.rig.loop import Loop, SimWaiter, WallWaiter
 from hil.rig.power import FirmwareReset, Power, SimPower
 from hil.toolchain import Image
 
 if TYPE_CHECKING:
+    from hil.rig.trace import WireTrace
     from hil.sim import Contention, Simulation
 
 
@@ -43,6 +44,7 @@ class Desk:
         self.loop = Loop(SimWaiter(simulation) if simulation is not None else WallWaiter())
         self.power: Power = SimPower(simulation) if simulation is not None else FirmwareReset()
         self.boards: list[Board] = []
+        self._trace: WireTrace | None = None
         session = random.Random(seed).getrandbits(32)
         try:
             for spec in config.boards:
@@ -67,14 +69,36 @@ class Desk:
         parsed = tuple(parse_fault(f, self.config) if isinstance(f, str) else f for f in faults)
         if self.simulation is not None:
             apply_faults(self.simulation, self.config, parsed)
+            self.simulation.mark("faults: " + (", ".join(map(str, parsed)) or "none"))
         elif parsed:
             raise RigError(
                 f"fault {parsed[0]}: rig {self.config.name} has real boards; faults can be set on simulated rigs only"
             )
         return parsed
 
+    def trace(self, path: Path, wires: Iterable[WireRef] | None = None) -> None:
+        """Record wires of a simulated rig into a VCD file (GTKWave), until `end_trace` or `close`.
+
+        Args:
+            wires: default all. Names of signals: hil/rig/trace.py.
+        Raises: RigError on a real rig.
+        """
+        if self.simulation is None:
+            raise RigError(f"rig {self.config.name} has real boards; only a simulated rig can record its wires")
+        from hil.rig.trace import WireTrace
+
+        self.end_trace()
+        self._trace = WireTrace(self.simulation, self.config, path, wires)
+
+    def end_trace(self) -> None:
+        """Complete the trace's file; harmless when there is none."""
+        if self._trace is not None:
+            self._trace.close()
+            self._trace = None
+
     def close(self) -> None:
         """Close ports, logs and the simulation."""
+        self.end_trace()
         self.loop.close()
         for board in self.boards:
             board.log.close()

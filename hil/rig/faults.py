@@ -1,23 +1,29 @@
-"""Faults of a simulated rig: how they are written, and what they do to its wires.
+"""Faults of a simulated rig: how they are written, and what they do to its wires, boards and serial lines.
 
 Format: docs/rigs.md, for example `open:1-2.D3`. Owns: the fault kinds that a user can name, their parser, and
-the way from them to the simulation's wires. The electrical model: hil/sim/faults.py.
+the way from them to the simulation's wires and faults. The models behind them: hil/sim/faults.py.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 from hil import sim
-from hil.checks.pins import WIRE_NAMES, gpio
+from hil.checks.pins import CLK, WIRE_NAMES, gpio
 from hil.errors import RigError
 from hil.protocol.messages import Bank
 from hil.rig.config import LinkSpec, RigConfig
 
 WIRES_PER_LINK = len(WIRE_NAMES)
+GLITCH_WIDTH_NS = 100.0
+"""Default: two reads of the pads, so that a glitch on a line that is polled is seldom missed."""
+CLOCK_PINS = tuple(gpio(bank, CLK) for bank in Bank)
+StrikeKind = Literal["halt", "reset", "off"]
+UartKind = Literal["drop", "corrupt", "duplicate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,28 +122,106 @@ class NoGround:
         return f"noground:{_link_text(self.link)}"
 
 
-Fault = Open | Stuck | Bridge | Swap | Reversed | Crossed | Missing | NoGround
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """A wire that carries its level late, both ways: `delay:1-2.D3=30ns`."""
+
+    at: WireRef
+    delay_ns: float
+
+    def __str__(self) -> str:
+        return f"delay:{self.at}={self.delay_ns:.12g}ns"
+
+
+@dataclass(frozen=True, slots=True)
+class Glitch:
+    """Pulses on a wire, `rate` per byte on its link: `glitch:1-2.CLK=1e-4`, or with its width `...=1e-4/60ns`."""
+
+    at: WireRef
+    rate: float
+    width_ns: float = GLITCH_WIDTH_NS
+
+    def __str__(self) -> str:
+        width = "" if self.width_ns == GLITCH_WIDTH_NS else f"/{self.width_ns:.12g}ns"
+        return f"glitch:{self.at}={_rate_text(self.rate)}{width}"
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A board halts, resets or loses power once: `halt:2@1.5s` after a time, `off:2@byte1000` at its n-th byte.
+
+    Bytes count on both of the board's links and in both directions. Exactly one of the two is set.
+    """
+
+    kind: StrikeKind
+    board: int
+    after_ns: int | None = None
+    byte: int | None = None
+
+    def __str__(self) -> str:
+        when = f"byte{self.byte}" if self.after_ns is None else _time_text(self.after_ns)
+        return f"{self.kind}:{self.board}@{when}"
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A board's crystal is off, from its next start on: `drift:1=+50ppm`."""
+
+    board: int
+    drift_ppm: float
+
+    def __str__(self) -> str:
+        return f"drift:{self.board}={self.drift_ppm:+.12g}ppm"
+
+
+@dataclass(frozen=True, slots=True)
+class UartNoise:
+    """Bytes on a board's serial line are lost, changed or doubled, both ways: `uart-drop:1=1e-3`."""
+
+    kind: UartKind
+    board: int
+    rate: float
+
+    def __str__(self) -> str:
+        return f"uart-{self.kind}:{self.board}={_rate_text(self.rate)}"
+
+
+@dataclass(frozen=True, slots=True)
+class UartHangUp:
+    """A board's serial adapter is pulled out: `uart-hangup:1@2s`."""
+
+    board: int
+    after_ns: int
+
+    def __str__(self) -> str:
+        return f"uart-hangup:{self.board}@{_time_text(self.after_ns)}"
+
+
+WiringFault = Open | Stuck | Bridge | Swap | Reversed | Crossed | Missing | NoGround
+Fault = WiringFault | Delay | Glitch | Strike | Drift | UartNoise | UartHangUp
 
 
 def _link_text(link: LinkSpec) -> str:
     return f"{link.source}-{link.target}"
 
 
+def _rate_text(rate: float) -> str:
+    if rate == 0 or rate >= 0.01:
+        return f"{rate:.12g}"
+    mantissa, exponent = f"{rate:.11e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def _time_text(time_ns: int) -> str:
+    return f"{time_ns / 1e9:.12g}s"
+
+
 # --- reading ------------------------------------------------------------------------------------------
 
-KINDS = {
-    "open": "open:1-2.D3",
-    "stuck0": "stuck0:1-2.D3",
-    "stuck1": "stuck1:1-2.ACK",
-    "bridge-and": "bridge-and:1-2.D3,2-3.CLK",
-    "bridge-or": "bridge-or:1-2.D3,2-3.CLK",
-    "swap": "swap:1-2.D3,D4",
-    "reversed": "reversed:1-2",
-    "crossed": "crossed:0-1,1-2",
-    "missing": "missing:1-2",
-    "noground": "noground:1-2",
-}
-"""Kind -> example."""
+UNITS_NS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
+DELAY_NS_MAX = 100_000.0
+DRIFT_PPM_MAX = 10_000.0
+TIME_NS_MAX = 3600e9
 
 
 def parse_fault(text: str, config: RigConfig) -> Fault:
@@ -145,16 +229,13 @@ def parse_fault(text: str, config: RigConfig) -> Fault:
 
     Raises: RigError, naming the part that is wrong and what would be right.
     """
-    kind, colon, rest = text.partition(":")
+    kind, _, rest = text.partition(":")
     if kind not in KINDS:
-        raise RigError(f"fault {text}: unknown kind `{kind}`; known are {', '.join(KINDS)}")
-    if not colon or not rest:
-        raise RigError(f"fault {text}: says not where; write it like {KINDS[kind]}")
-    reader = _Reader(text, kind, config)
-    return reader.fault(rest)
+        raise RigError(f"fault {text!a}: unknown kind `{kind}`; known are {', '.join(KINDS)}")
+    return KINDS[kind][1](_Reader(text, kind, config), rest)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Reader:
     """Reads the parts of one fault's text."""
 
@@ -162,42 +243,13 @@ class _Reader:
     kind: str
     config: RigConfig
 
-    def wrong(self, what: str) -> RigError:
-        return RigError(f"fault {self.text}: {what}; an example is {KINDS[self.kind]}")
+    def wrong(self, what: str) -> NoReturn:
+        raise RigError(f"fault {self.text!a}: {what}; an example is {KINDS[self.kind][0]}")
 
-    def fault(self, rest: str) -> Fault:
-        match self.kind:
-            case "open":
-                return Open(self.wire(rest))
-            case "stuck0" | "stuck1":
-                return Stuck(self.wire(rest), int(self.kind[-1]))
-            case "bridge-and" | "bridge-or":
-                a, b = (self.wire(part) for part in self.pair(rest))
-                if a == b:
-                    raise self.wrong(f"{a} cannot touch itself")
-                return Bridge(a, b, "and" if self.kind == "bridge-and" else "or")
-            case "swap":
-                first, second = self.pair(rest)
-                at, other = self.wire(first), self.wire_number(second)
-                if at.wire == other:
-                    raise self.wrong(f"{second} cannot change places with itself")
-                return Swap(at, other)
-            case "crossed":
-                link_a, link_b = (self.link(part) for part in self.pair(rest))
-                if link_a == link_b:
-                    raise self.wrong("two different links are needed")
-                return Crossed(link_a, link_b)
-            case "reversed":
-                return Reversed(self.link(rest))
-            case "missing":
-                return Missing(self.link(rest))
-            case _:
-                return NoGround(self.link(rest))
-
-    def pair(self, text: str) -> tuple[str, str]:
-        parts = text.split(",")
-        if len(parts) != 2:
-            raise self.wrong(f"`{text}` has {len(parts)} part(s); two with a comma between them are needed")
+    def pair(self, text: str, mark: str) -> tuple[str, str]:
+        parts = text.split(mark)
+        if len(parts) != 2 or not all(parts):
+            self.wrong(f"`{text}` must be two parts with one `{mark}` between them")
         return parts[0], parts[1]
 
     def link(self, text: str) -> LinkSpec:
@@ -205,18 +257,125 @@ class _Reader:
             if _link_text(link) == text:
                 return link
         known = ", ".join(_link_text(link) for link in self.config.links) or "none"
-        raise self.wrong(f"rig {self.config.name} has no link `{text}`; its links are {known}")
+        self.wrong(f"rig {self.config.name} has no link `{text}`; its links are {known}")
+
+    def links(self, text: str) -> tuple[LinkSpec, LinkSpec]:
+        first, second = (self.link(part) for part in self.pair(text, ","))
+        if first == second:
+            self.wrong("the two links must differ")
+        return first, second
 
     def wire(self, text: str) -> WireRef:
-        link, dot, name = text.partition(".")
-        if not dot:
-            raise self.wrong(f"`{text}` is not a wire: link, dot, name are needed")
+        link, name = self.pair(text, ".")
         return WireRef(self.link(link), self.wire_number(name))
 
     def wire_number(self, name: str) -> int:
         if name not in WIRE_NAMES:
-            raise self.wrong(f"no wire is called `{name}`; wires are {', '.join(WIRE_NAMES)}")
+            self.wrong(f"no wire is called `{name}`; wires are {', '.join(WIRE_NAMES)}")
         return WIRE_NAMES.index(name)
+
+    def wires(self, text: str) -> tuple[WireRef, WireRef]:
+        first, second = (self.wire(part) for part in self.pair(text, ","))
+        if first == second:
+            self.wrong("the two wires must differ")
+        return first, second
+
+    def board(self, text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) >= self.config.world_size:
+            self.wrong(f"rig {self.config.name} has no board `{text}`; its boards are 0..{self.config.world_size - 1}")
+        return int(text)
+
+    def number(self, text: str, low: float, high: float, unit: str = "") -> float:
+        try:
+            value = float(text.removesuffix(unit)) if text.endswith(unit) else float("nan")
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            self.wrong(f"`{text}` must be a number from {low:g} to {high:g}{' with ' + unit if unit else ''}")
+        return value
+
+    def time_ns(self, text: str, most_ns: float = TIME_NS_MAX) -> float:
+        match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)(s|ms|us|ns)", text)
+        if match is None:
+            self.wrong(f"`{text}` must be a time, as 1.5s, 20ms, 3us or 30ns")
+        return self.number(match[1], 0, most_ns / UNITS_NS[match[2]]) * UNITS_NS[match[2]]
+
+
+def _read_bridge(read: _Reader, rest: str) -> Fault:
+    return Bridge(*read.wires(rest), "and" if read.kind == "bridge-and" else "or")
+
+
+def _read_swap(read: _Reader, rest: str) -> Fault:
+    first, second = read.pair(rest, ",")
+    at, other = read.wire(first), read.wire_number(second)
+    if at.wire == other:
+        read.wrong("the two wires must differ")
+    return Swap(at, other)
+
+
+def _read_delay(read: _Reader, rest: str) -> Fault:
+    wire, delay = read.pair(rest, "=")
+    return Delay(read.wire(wire), read.time_ns(delay, DELAY_NS_MAX))
+
+
+def _read_glitch(read: _Reader, rest: str) -> Fault:
+    wire, value = read.pair(rest, "=")
+    rate, slash, width = value.partition("/")
+    width_ns = read.time_ns(width, DELAY_NS_MAX) if slash else GLITCH_WIDTH_NS
+    return Glitch(read.wire(wire), read.number(rate, 0, 1), width_ns)
+
+
+def _read_strike(read: _Reader, rest: str) -> Fault:
+    board, when = read.pair(rest, "@")
+    kind = STRIKES[read.kind]
+    if when.startswith("byte"):
+        count = when.removeprefix("byte")
+        if not count.isascii() or not count.isdigit() or int(count) == 0:
+            read.wrong(f"`{when}` must be a byte's number from 1 on, as byte1000")
+        return Strike(kind, read.board(board), byte=int(count))
+    return Strike(kind, read.board(board), after_ns=round(read.time_ns(when)))
+
+
+def _read_drift(read: _Reader, rest: str) -> Fault:
+    board, value = read.pair(rest, "=")
+    return Drift(read.board(board), read.number(value, -DRIFT_PPM_MAX, DRIFT_PPM_MAX, "ppm"))
+
+
+def _read_noise(read: _Reader, rest: str) -> Fault:
+    board, value = read.pair(rest, "=")
+    return UartNoise(NOISES[read.kind], read.board(board), read.number(value, 0, 1))
+
+
+def _read_hang_up(read: _Reader, rest: str) -> Fault:
+    board, when = read.pair(rest, "@")
+    return UartHangUp(read.board(board), round(read.time_ns(when)))
+
+
+STRIKES: dict[str, StrikeKind] = {"halt": "halt", "reset": "reset", "off": "off"}
+NOISES: dict[str, UartKind] = {"uart-drop": "drop", "uart-corrupt": "corrupt", "uart-duplicate": "duplicate"}
+KINDS: dict[str, tuple[str, Callable[[_Reader, str], Fault]]] = {
+    "open": ("open:1-2.D3", lambda read, rest: Open(read.wire(rest))),
+    "stuck0": ("stuck0:1-2.D3", lambda read, rest: Stuck(read.wire(rest), 0)),
+    "stuck1": ("stuck1:1-2.ACK", lambda read, rest: Stuck(read.wire(rest), 1)),
+    "bridge-and": ("bridge-and:1-2.D3,2-3.CLK", _read_bridge),
+    "bridge-or": ("bridge-or:1-2.D3,2-3.CLK", _read_bridge),
+    "swap": ("swap:1-2.D3,D4", _read_swap),
+    "reversed": ("reversed:1-2", lambda read, rest: Reversed(read.link(rest))),
+    "crossed": ("crossed:0-1,1-2", lambda read, rest: Crossed(*read.links(rest))),
+    "missing": ("missing:1-2", lambda read, rest: Missing(read.link(rest))),
+    "noground": ("noground:1-2", lambda read, rest: NoGround(read.link(rest))),
+    "delay": ("delay:1-2.D3=30ns", _read_delay),
+    "glitch": ("glitch:1-2.CLK=1e-4", _read_glitch),
+    "halt": ("halt:2@1.5s", _read_strike),
+    "reset": ("reset:2@byte1000", _read_strike),
+    "off": ("off:2@0.2s", _read_strike),
+    "drift": ("drift:1=+50ppm", _read_drift),
+    "uart-drop": ("uart-drop:1=1e-3", _read_noise),
+    "uart-corrupt": ("uart-corrupt:1=1e-3", _read_noise),
+    "uart-duplicate": ("uart-duplicate:1=1e-3", _read_noise),
+    "uart-hangup": ("uart-hangup:1@2s", _read_hang_up),
+}
+"""Kind -> example, reader of what follows the colon."""
 
 
 # --- what they do -------------------------------------------------------------------------------------
@@ -262,34 +421,68 @@ def faulty_wires(config: RigConfig, faults: Iterable[Fault]) -> dict[WireRef, si
 def apply_faults(simulation: sim.Simulation, config: RigConfig, faults: Sequence[Fault]) -> None:
     """Make a simulation of this rig have exactly these faults, at once; () repairs it.
 
-    Faults on a wire of a link that is missing have no effect.
+    Faults on a wire of a link that is missing have no effect. Times count from now.
     """
     wires = faulty_wires(config, faults)
-    electrical: list[sim.Fault] = []
+    made: list[sim.Fault] = []
     for fault in faults:
-        match fault:
-            case Open(at) if at in wires:
-                electrical.append(sim.Open(wires[at]))
-            case Stuck(at, level) if at in wires:
-                electrical.append(sim.Stuck(wires[at], level))
-            case Bridge(a, b, kind) if a in wires and b in wires:
-                electrical.append(sim.Bridge(wires[a], wires[b], kind))
-            case NoGround(link):
-                electrical += [sim.NoGround(wire) for ref, wire in wires.items() if ref.link == link]
-    simulation.set_wires(wires.values(), electrical)
+        made += _wire_faults(fault, wires) + _board_faults(fault)
+    made += _noise(faults)
+    simulation.set_wires(wires.values(), made)
+
+
+def _wire_faults(fault: Fault, wires: dict[WireRef, sim.Wire]) -> list[sim.Fault]:
+    match fault:
+        case Open(at) if at in wires:
+            return [sim.Open(wires[at])]
+        case Stuck(at, level) if at in wires:
+            return [sim.Stuck(wires[at], level)]
+        case Bridge(a, b, kind) if a in wires and b in wires:
+            return [sim.Bridge(wires[a], wires[b], kind)]
+        case Delay(at, delay_ns) if at in wires:
+            return [sim.Delay(wires[at], delay_ns)]
+        case Glitch(at, rate, width_ns) if at in wires:
+            return [sim.Glitch(wires[at], wires[WireRef(at.link, CLK)], rate, width_ns)]
+        case NoGround(link):
+            return [sim.NoGround(wire) for ref, wire in wires.items() if ref.link == link]
+        case _:
+            return []
+
+
+def _board_faults(fault: Fault) -> list[sim.Fault]:
+    match fault:
+        case Strike(kind, board, None, int(byte)):
+            return [sim.StrikeAfter(board, kind, byte, CLOCK_PINS)]
+        case Strike(kind, board, int(after_ns)):
+            return [sim.StrikeAt(board, kind, after_ns)]
+        case Drift(board, drift_ppm):
+            return [sim.Drift(board, drift_ppm)]
+        case UartHangUp(board, after_ns):
+            return [sim.UartHangUp(board, after_ns)]
+        case _:
+            return []
+
+
+def _noise(faults: Sequence[Fault]) -> list[sim.Fault]:
+    """One entry per board with a noisy line; of two rates of one kind the later counts."""
+    rates: dict[int, dict[str, float]] = {}
+    for fault in faults:
+        if isinstance(fault, UartNoise):
+            rates.setdefault(fault.board, {})[f"{fault.kind}_rate"] = fault.rate
+    return [sim.UartNoise(board, **of_board) for board, of_board in rates.items()]
 
 
 # --- every single one ---------------------------------------------------------------------------------
 
 
-def single_faults(config: RigConfig) -> list[Fault]:
+def single_faults(config: RigConfig) -> list[WiringFault]:
     """Every single wiring fault of a rig, in a fixed order: for benches.
 
     On a ring of four: 40 wires open, stuck at 0 and at 1; 780 pairs of wires bridged, with each kind of bridge;
     180 swaps within a link; 4 links reversed, 4 missing; 6 pairs of links crossed.
     """
     refs = list(rig_wires(config))
-    faults: list[Fault] = [Open(ref) for ref in refs]
+    faults: list[WiringFault] = [Open(ref) for ref in refs]
     faults += [Stuck(ref, level) for ref in refs for level in (0, 1)]
     kinds: tuple[Literal["and", "or"], ...] = ("and", "or")
     faults += [Bridge(a, b, kind) for a, b in itertools.combinations(refs, 2) for kind in kinds]

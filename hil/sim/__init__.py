@@ -4,7 +4,20 @@ Imports nothing from the rest of the harness. What is modelled and how faithfull
 """
 
 from hil.sim.build import BuildError
-from hil.sim.faults import Bridge, Fault, NoGround, Open, Stuck
+from hil.sim.faults import (
+    Bridge,
+    Delay,
+    Drift,
+    Fault,
+    Glitch,
+    NoGround,
+    Open,
+    StrikeAfter,
+    StrikeAt,
+    Stuck,
+    UartHangUp,
+    UartNoise,
+)
 from hil.sim.netlist import Netlist, Wire
 from hil.sim.simulation import BoardConfig, Contention, Counters, Output, Simulation, SimulationError
 
@@ -14,13 +27,20 @@ __all__ = [
     "BuildError",
     "Contention",
     "Counters",
+    "Delay",
+    "Drift",
     "Fault",
+    "Glitch",
     "Netlist",
     "NoGround",
     "Open",
     "Output",
     "Simulation",
     "SimulationError",
+    "StrikeAfter",
+    "StrikeAt",
     "Stuck",
+    "UartHangUp",
+    "UartNoise",
     "Wire",
 ]

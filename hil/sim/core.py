@@ -11,6 +11,7 @@ from hil.sim.build import core_library
 u8, u32, u64 = c.c_uint8, c.c_uint32, c.c_uint64
 DRIVERS_MAX = 4
 NEVER = (1 << 63) - 1
+TRACE_MARK = 0x10000
 
 
 class BoardSetup(c.Structure):
@@ -109,7 +110,13 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sim_bridge": (c.c_int, (_SIM, u32, u32, u32, u32, u32)),
     "sim_tie": (c.c_int, (_SIM, u32, u32, u32)),
     "sim_noise": (c.c_int, (_SIM, u32, u32)),
+    "sim_delay": (c.c_int, (_SIM, u32, u32, u32, u32, u64)),
+    "sim_glitch": (c.c_int, (_SIM, u32, u32, u32, u32, c.c_double, u64)),
+    "sim_strike_at": (c.c_int, (_SIM, u32, u32, u64)),
+    "sim_strike_after": (c.c_int, (_SIM, u32, u32, u64, u64)),
+    "sim_hang_up_at": (c.c_int, (_SIM, u32, u64)),
     "sim_nets_commit": (c.c_int, (_SIM,)),
+    "sim_drift": (None, (_SIM, u32, c.c_double)),
     "sim_allow_sleep": (None, (_SIM, c.c_int)),
     "sim_power_on": (c.c_int, (_SIM, u32)),
     "sim_power_off": (None, (_SIM, u32)),
@@ -122,7 +129,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sim_uart_pending": (u32, (_SIM, u32)),
     "sim_uart_tx_pending": (u32, (_SIM, u32)),
     "sim_uart_set_baud": (None, (_SIM, u32, u32)),
-    "sim_uart_faults": (None, (_SIM, u32, c.c_double, c.c_double)),
+    "sim_uart_faults": (None, (_SIM, u32, c.c_double, c.c_double, c.c_double)),
+    "sim_uart_hung_up": (c.c_int, (_SIM, u32)),
     "sim_ram": (c.c_void_p, (_SIM, u32)),
     "sim_ram_changed": (None, (_SIM, u32, u32, u32)),
     "sim_registers": (c.c_int, (_SIM, u32, c.POINTER(u32))),

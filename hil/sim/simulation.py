@@ -15,7 +15,23 @@ from typing import Any, Literal
 
 from hil.sim import core
 from hil.sim.card import read_card
-from hil.sim.faults import Bridge, Fault, NoGround, Open, Stuck
+from hil.sim.faults import (
+    FAULTS_MAX,
+    STRIKES,
+    Bridge,
+    Delay,
+    Drift,
+    Fault,
+    Glitch,
+    NoGround,
+    Open,
+    StrikeAfter,
+    StrikeAt,
+    Stuck,
+    UartHangUp,
+    UartNoise,
+    wires_of,
+)
 from hil.sim.lint import lint_text
 from hil.sim.netlist import PINS, Netlist, Wire
 
@@ -24,14 +40,14 @@ RAM_BYTES_MIN = 16 << 20
 RAM_BYTES_MAX = 512 << 20
 SLICE_NS = 20_000_000
 """Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
-BRIDGES_MAX = 256
-"""Twin: core/internal.h."""
 STATES = ("off", "booting", "running", "sleeping", "halted")
 TRACE_PART = 65536
 """Changes fetched from the core at a time."""
 ConflictKind = Literal["outputs", "bridge", "stuck"]
 CONFLICTS: tuple[ConflictKind, ...] = ("outputs", "bridge", "stuck")
 """Two outputs on one wire; two outputs that a bridge joins; an output against a short. Twin: SIM_CONFLICT_."""
+MARKS = ("power on", "power off", "reset", "watchdog reset", "starts", "halted")
+"""Twin: SIM_MARK_."""
 LEVELS = ("0", "1", "?", "!")
 """Level of a net: low, high, undefined (reads as noise), contention."""
 
@@ -97,6 +113,14 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """Something that happened, in words, while pads were traced."""
+
+    time_ps: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Counters:
     """What a board did since the simulation began."""
 
@@ -143,6 +167,7 @@ class Simulation:
         for index, board in enumerate(boards):
             self._setup(index, board)
         self._faults: tuple[Fault, ...] = ()
+        self._marks: list[Mark] | None = None
         try:
             self.set_wires(netlist.wires)
         except SimulationError:
@@ -222,13 +247,17 @@ class Simulation:
         netlist = Netlist(wires)
         self._check_wires(netlist.wires, faults)
         self.netlist, self._faults = netlist, tuple(faults)
-        broken = {f.wire for f in faults if isinstance(f, Open | NoGround)}
+        cut = {f.wire for f in faults if isinstance(f, Open | NoGround | Delay)}
         self._core.sim_nets_clear(self._sim)
         for wire in netlist.wires:
-            if wire not in broken:
-                self._core.sim_wire(self._sim, wire.board_a, wire.pin_a, wire.board_b, wire.pin_b)
+            if wire not in cut:
+                self._core.sim_wire(self._sim, *_pads(wire))
+        for index, board in enumerate(self.boards):
+            self._core.sim_drift(self._sim, index, board.drift_ppm)
+            self.uart_faults(index)
         for fault in faults:
-            self._add_fault(fault)
+            self._add_wire_fault(fault)
+            self._add_board_fault(fault)
         if self._core.sim_nets_commit(self._sim) != 0:
             raise SimulationError("the simulator could not allocate its nets")
 
@@ -242,35 +271,63 @@ class Simulation:
     def _check_wires(self, wires: Sequence[Wire], faults: Sequence[Fault]) -> None:
         if not self._sim:
             raise SimulationError("the simulation is closed")
-        bridges = sum(isinstance(fault, Bridge) for fault in faults)
-        if bridges > BRIDGES_MAX:
-            raise SimulationError(f"{bridges} bridges: at most {BRIDGES_MAX} at a time")
         for wire in wires:
             ends = ((wire.board_a, wire.pin_a), (wire.board_b, wire.pin_b))
             if not all(0 <= board < len(self.boards) and 0 <= pin < PINS for board, pin in ends):
                 raise SimulationError(f"{wire}: boards are 0..{len(self.boards) - 1}, pins 0..{PINS - 1}")
         known = set(wires)
         for fault in faults:
-            for wire in (fault.wire_a, fault.wire_b) if isinstance(fault, Bridge) else (fault.wire,):
+            for wire in wires_of(fault):
                 if wire not in known:
                     raise SimulationError(f"{fault}: the netlist of {len(known)} wires has no such wire")
+            if isinstance(fault, StrikeAt | StrikeAfter | Drift | UartNoise | UartHangUp):
+                self._board(fault.board)
+        for kind in (Bridge, Delay, Glitch, StrikeAfter):
+            count = sum(isinstance(fault, kind) for fault in faults)
+            if count > FAULTS_MAX:
+                raise SimulationError(f"{count} faults of kind {kind.__name__}: at most {FAULTS_MAX} at a time")
 
-    def _add_fault(self, fault: Fault) -> None:
+    def _add_wire_fault(self, fault: Fault) -> None:
         match fault:
             case Stuck(wire, level):
                 self._core.sim_tie(self._sim, wire.board_a, wire.pin_a, level)
             case Bridge(a, b, kind):
-                self._core.sim_bridge(self._sim, a.board_a, a.pin_a, b.board_a, b.pin_a, int(kind == "or"))
+                self._core.sim_bridge(self._sim, *_pads(a)[:2], *_pads(b)[:2], int(kind == "or"))
             case NoGround(wire):
                 self._core.sim_noise(self._sim, wire.board_a, wire.pin_a)
                 self._core.sim_noise(self._sim, wire.board_b, wire.pin_b)
+            case Delay(wire, delay_ns):
+                self._core.sim_delay(self._sim, *_pads(wire), round(delay_ns * 1000))
+            case Glitch(wire, clock, rate, width_ns):
+                width_ps = round(width_ns * 1000)
+                self._core.sim_glitch(self._sim, *_pads(wire)[:2], *_pads(clock)[:2], rate, width_ps)
+
+    def _add_board_fault(self, fault: Fault) -> None:
+        match fault:
+            case StrikeAt(board, kind, after_ns):
+                at_ps = self.time_ps + after_ns * 1000
+                self._core.sim_strike_at(self._sim, board, STRIKES.index(kind), at_ps)
+            case StrikeAfter(board, kind, edges, clock_pins):
+                mask = sum(1 << pin for pin in set(clock_pins))
+                self._core.sim_strike_after(self._sim, board, STRIKES.index(kind), mask, edges)
+            case Drift(board, drift_ppm):
+                self._core.sim_drift(self._sim, board, drift_ppm)
+            case UartNoise(board, drop_rate, corrupt_rate, duplicate_rate):
+                self._core.sim_uart_faults(self._sim, board, drop_rate, corrupt_rate, duplicate_rate)
+            case UartHangUp(board, after_ns):
+                self._core.sim_hang_up_at(self._sim, board, self.time_ps + after_ns * 1000)
 
     # ---- power and time ----
 
     @property
+    def time_ps(self) -> int:
+        """Virtual time, exact."""
+        return int(self._core.sim_time_ps(self._sim))
+
+    @property
     def time_ns(self) -> int:
         """Virtual time."""
-        return int(self._core.sim_time_ps(self._sim)) // 1000
+        return self.time_ps // 1000
 
     def power_on(self, index: int) -> None:
         """Apply power: RAM holds noise, the card is read, the ARM starts after the boot delay."""
@@ -298,8 +355,8 @@ class Simulation:
     def run(self, until_ns: int, *, stop_on_rx: Iterable[int] = ()) -> bool:
         """Advance virtual time.
 
-        Returns: True as soon as one of the boards in stop_on_rx has bytes for the host (at once if one has
-        already); else False, and time_ns is until_ns.
+        Returns: True as soon as one of the boards in stop_on_rx has bytes for the host, or its line has hung up
+        (at once if so already); else False, and time_ns is until_ns.
         """
         mask = sum(1 << self._board(i) for i in set(stop_on_rx))
         while True:
@@ -346,9 +403,15 @@ class Simulation:
         """Bytes lost because the board's receive FIFO was full."""
         return self.counters(index).uart_overruns
 
-    def uart_faults(self, index: int, *, drop_rate: float = 0.0, corrupt_rate: float = 0.0) -> None:
-        """Lose or flip one bit of each byte with these probabilities, both ways, by the seed."""
-        self._core.sim_uart_faults(self._sim, self._board(index), drop_rate, corrupt_rate)
+    def uart_faults(
+        self, index: int, *, drop_rate: float = 0.0, corrupt_rate: float = 0.0, duplicate_rate: float = 0.0
+    ) -> None:
+        """Lose, flip one bit of, or double each byte with these probabilities, both ways, until set_faults."""
+        self._core.sim_uart_faults(self._sim, self._board(index), drop_rate, corrupt_rate, duplicate_rate)
+
+    def uart_hung_up(self, index: int) -> bool:
+        """Whether the host's adapter has been pulled out (UartHangUp); what it had received can still be read."""
+        return bool(self._core.sim_uart_hung_up(self._sim, self._board(index)))
 
     # ---- looking inside ----
 
@@ -424,14 +487,21 @@ class Simulation:
     def trace_pad(self, board: int, pin: int, *, on: bool) -> None:
         """Record every change of a pad's level (its level now comes first), or stop."""
         self._core.sim_trace_pad(self._sim, self._board(board), pin, int(on))
+        self._marks = self._marks or []
 
-    def take_trace(self) -> list[Change]:
-        """Take the recorded changes, in order of time."""
-        changes: list[Change] = []
+    def mark(self, text: str) -> None:
+        """Note a text at the present time, for the trace; without effect where no pad has been traced."""
+        if self._marks is not None:
+            self._marks.append(Mark(self.time_ps, text))
+
+    def take_trace(self) -> list[Change | Mark]:
+        """Take the recorded changes and marks, in order of time. Boards' starts and stops are marks."""
+        trace: list[Change | Mark] = list(self._marks or ())
+        self._marks = None if self._marks is None else []
         buffer = (core.TraceRecord * TRACE_PART)()
         while count := self._core.sim_trace_take(self._sim, buffer, TRACE_PART):
-            changes += [Change(r.time_ps, r.pad // PINS, r.pad % PINS, r.level) for r in buffer[:count]]
-        return changes
+            trace += [_traced(record) for record in buffer[:count]]
+        return sorted(trace, key=lambda entry: entry.time_ps)
 
     # ---- life ----
 
@@ -452,3 +522,13 @@ class Simulation:
     def __del__(self) -> None:
         if getattr(self, "_sim", None):
             self.close()
+
+
+def _pads(wire: Wire) -> tuple[int, int, int, int]:
+    return wire.board_a, wire.pin_a, wire.board_b, wire.pin_b
+
+
+def _traced(record: core.TraceRecord) -> Change | Mark:
+    if record.pad & core.TRACE_MARK:
+        return Mark(record.time_ps, f"board {record.pad & ~core.TRACE_MARK} {MARKS[record.level]}")
+    return Change(record.time_ps, record.pad // PINS, record.pad % PINS, record.level)

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
 
-from hil.sim.simulation import Simulation
+from hil.sim.simulation import Mark, Simulation
 
 VALUES = ("0", "1", "x", "x")
+EVENTS = "!"
+"""Short name of the track of events."""
 
 
 def identifier(number: int) -> str:
@@ -22,8 +24,17 @@ def identifier(number: int) -> str:
     return text
 
 
+def one_word(text: str) -> str:
+    """A text as one printable ASCII word: VCD has no blanks within a value."""
+    return text.encode("unicode_escape").decode("ascii").replace(" ", "_")
+
+
 class VcdWriter:
-    """Records nets from now on and writes them to a text file; call `flush` between runs, `close` at the end."""
+    """Records pads from now on and writes them to a text file; call `flush` between runs, `close` at the end.
+
+    Beside the levels there is a string track `events` (an extension that GTKWave and Surfer read): boards' starts and
+    stops, and what was given to Simulation.mark.
+    """
 
     def __init__(self, sim: Simulation, out: TextIO, pads: Mapping[str, tuple[int, int]]) -> None:
         """Start recording.
@@ -31,16 +42,21 @@ class VcdWriter:
         Args:
             sim: at its present time.
             out: where the dump goes; stays open.
-            pads: name of a signal -> (board, pin).
+            pads: name of a signal -> (board, pin); a name with a dot is SCOPE.NAME.
         """
         self._sim = sim
         self._out = out
         self._names: dict[tuple[int, int], str] = {}
         self._time_ps = -1
         out.write("$timescale 1 ps $end\n$scope module ring $end\n")
-        for number, (name, (board, pin)) in enumerate(pads.items()):
-            out.write(f"$var wire 1 {identifier(number)} {name.replace(' ', '_')} $end\n")
-            self._names[board, pin] = identifier(number)
+        out.write(f"$var string 1 {EVENTS} events $end\n")
+        scopes: dict[str, list[str]] = {}
+        for number, (name, pad) in enumerate(pads.items()):
+            scope, _, signal = one_word(name).rpartition(".")
+            self._names[pad] = identifier(number + 1)
+            scopes.setdefault(scope, []).append(f"$var wire 1 {self._names[pad]} {signal} $end\n")
+        for scope, lines in scopes.items():
+            out.write("".join(lines) if not scope else f"$scope module {scope} $end\n{''.join(lines)}$upscope $end\n")
         out.write("$upscope $end\n$enddefinitions $end\n")
         for board, pin in self._names:
             sim.trace_pad(board, pin, on=True)
@@ -48,20 +64,21 @@ class VcdWriter:
 
     def flush(self) -> None:
         """Write what has happened since the last call."""
-        for change in self._sim.take_trace():
-            if change.time_ps != self._time_ps:
-                self._time_ps = change.time_ps
-                self._out.write(f"#{change.time_ps}\n")
-            name = self._names.get((change.board, change.pin))
-            if name is not None:
-                self._out.write(f"{VALUES[change.level]}{name}\n")
+        for entry in self._sim.take_trace():
+            if entry.time_ps != self._time_ps:
+                self._time_ps = entry.time_ps
+                self._out.write(f"#{entry.time_ps}\n")
+            if isinstance(entry, Mark):
+                self._out.write(f"s{one_word(entry.text)} {EVENTS}\n")
+            elif (entry.board, entry.pin) in self._names:
+                self._out.write(f"{VALUES[entry.level]}{self._names[entry.board, entry.pin]}\n")
 
     def close(self) -> None:
         """Stop recording and write the rest, with the present time as the end."""
         self.flush()
         for board, pin in self._names:
             self._sim.trace_pad(board, pin, on=False)
-        self._out.write(f"#{self._sim.time_ns * 1000}\n")
+        self._out.write(f"#{self._sim.time_ps}\n")
 
     def __enter__(self) -> VcdWriter:
         return self

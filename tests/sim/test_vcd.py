@@ -24,7 +24,7 @@ main:
 
 def test_pulse_is_dumped_with_its_width(tmp_path: Path) -> None:
     out = io.StringIO()
-    pads = {"clk": (0, 16), "other end": (1, 10), "idle": (1, 11)}
+    pads = {"clk": (0, 16), "link.other end": (1, 10), "idle": (1, 11)}
     with (
         simulate(tmp_path, PULSE, "main:\n b stop\n", netlist=Netlist([Wire(0, 16, 1, 10)])) as sim,
         VcdWriter(sim, out, pads) as vcd,
@@ -32,17 +32,39 @@ def test_pulse_is_dumped_with_its_width(tmp_path: Path) -> None:
         sim.run(BOOTED_NS)
         vcd.flush()
     header, _, body = out.getvalue().partition("$enddefinitions $end\n")
-    assert '$var wire 1 " other_end $end' in header
-    lines = body.splitlines()
-    values = [line for line in lines if line.endswith("!")]
-    assert values == ["0!", "1!", "0!", "1!"]
-    assert [line for line in lines if line.endswith('"')] == ['0"', '1"', '0"', '1"'], "one net, two names"
-    assert [line for line in lines if line.endswith("#") and line != "#"] == ["0#"], "a net that never moves"
-    times = [int(line[1:]) for line in lines if line.startswith("#")]
-    assert times == sorted(times)
-    rise, fall = times[1], times[2]
-    assert 20_000 < fall - rise < 30_000, "one write of 22 ns, in ps"
-    assert times[-1] == BOOTED_NS * 1000
+    assert "$scope module link $end\n$var wire 1 # other_end $end\n$upscope $end" in header
+    now, changes = 0, []
+    for line in body.splitlines():
+        if line.startswith("#"):
+            assert int(line[1:]) >= now, "time goes on"
+            now = int(line[1:])
+        else:
+            changes.append((now, line))
+    clk = [(time, line[0]) for time, line in changes if line.endswith('"')]
+    assert [level for _, level in clk] == ["0", "1", "0", "1"]
+    assert [(time, line[0]) for time, line in changes if line.endswith("#")] == clk, "one net, two names"
+    assert [line for _, line in changes if line.endswith("$")] == ["0$"], "a net that never moves"
+    assert 20_000 < clk[2][0] - clk[1][0] < 30_000, "one write of 22 ns, in ps"
+    assert now == BOOTED_NS * 1000
+
+
+def test_events_are_a_track_of_their_own(tmp_path: Path) -> None:
+    out = io.StringIO()
+    with simulate(tmp_path, PULSE) as sim:
+        sim.mark("before the trace: not kept")
+        with VcdWriter(sim, out, {"clk": (0, 16)}):
+            sim.mark("two words\n\x07")
+            sim.run(BOOTED_NS)
+            sim.reset(0)
+            sim.power_off(0)
+    assert "$var string 1 ! events $end" in out.getvalue()
+    marks = [line for line in out.getvalue().splitlines() if line.startswith("s")]
+    assert marks == [
+        "stwo_words\\n\\x07 !",
+        "sboard_0_starts !",
+        "sboard_0_reset !",
+        "sboard_0_power_off !",
+    ]
 
 
 def test_identifiers_are_distinct() -> None:

@@ -28,6 +28,7 @@
 
 #define LINTS_MAX   256
 #define BRIDGES_MAX 256
+#define FAULTS_MAX  256 /* of each other kind */
 
 /* Bus cost of one access in ns: GPLEV read 48 ns (RGBtoHDMI #250), SET/CLR write 22 ns (22 MHz toggling). */
 #define MMIO_READ_NS  48
@@ -60,7 +61,8 @@ typedef struct {
     uint64_t line_free_ps;
     uint8_t *to_host;
     size_t to_host_head, to_host_count, to_host_capacity;
-    double drop_rate, corrupt_rate;
+    double drop_rate, corrupt_rate, duplicate_rate;
+    bool hung_up;
     uint64_t random;
     /* transmit pipeline of the board */
     tx_byte_t tx[TX_RING];
@@ -119,6 +121,7 @@ typedef struct board {
     uint32_t index;
     sim_state_t state;
     sim_board_setup_t setup;
+    double drift_ppm_next; /* from the next start on */
     sim_boot_plan_t plan;
 
     /* processor */
@@ -201,7 +204,11 @@ typedef struct {
     uint32_t first, count; /* in sim->pad_of_net */
     uint8_t level;
     uint8_t conflict; /* SIM_CONFLICT_ */
-    uint8_t faulty;   /* what follows is not all 0 */
+    bool faulty;      /* what follows is not all 0 */
+    bool lined;       /* a delay line ends here */
+    bool watched;     /* a clock that glitches or triggers wait for */
+    uint8_t clean;    /* level without glitches */
+    uint8_t inverted; /* glitches under way */
     uint8_t tie;
     uint8_t bridged;     /* TIE_LOW, TIE_HIGH: who wins when outputs meet through the bridge */
     uint32_t contention; /* index + 1 of the episode that lasts */
@@ -219,6 +226,43 @@ typedef struct {
     uint8_t level; /* that wins */
 } bridge_t;
 
+/* A delayed wire: far[end] is what the other end's net was one delay ago (see net_state). */
+typedef struct {
+    uint16_t pad[2];
+    uint32_t net[2];
+    uint64_t delay_ps;
+    uint8_t far[2], sent[2];
+    bool moot;
+} line_t;
+
+typedef struct {
+    uint16_t pad, clock;
+    double rate; /* pulses per rising edge of the clock */
+    uint64_t width_ps;
+    uint64_t random;
+} glitch_t;
+
+typedef struct {
+    uint32_t board, action;
+    uint64_t pins;
+    uint64_t edges; /* still to come */
+} trigger_t;
+
+enum {
+    EVENT_LINE, /* subject: line << 1 | end, value: state */
+    EVENT_GLITCH,
+    EVENT_GLITCH_OVER,
+    EVENT_HANG_UP,
+    EVENT_STRIKE
+};
+
+typedef struct {
+    uint64_t time_ps;
+    uint64_t value;
+    uint32_t kind;
+    uint32_t subject;
+} event_t;
+
 struct sim {
     uint32_t board_count;
     uint64_t seed;
@@ -227,7 +271,8 @@ struct sim {
     uint64_t key[SIM_BOARDS_MAX];   /* earliest time at which the board can act */
     uint64_t slack[SIM_BOARDS_MAX]; /* what follows its key before it can change a pad: it reads first */
     uint64_t due[SIM_BOARDS_MAX];   /* when the adapter hands a packet to the host */
-    uint64_t due_min;
+    uint64_t event_ps;              /* the earliest of `events` */
+    uint64_t due_min;               /* of `due` and event_ps */
     uint64_t now_ps, until_ps;
     uint64_t limit_ps; /* the running board may touch shared state while its time is below this */
     board_t *running;
@@ -245,6 +290,12 @@ struct sim {
     uint8_t tie[SIM_BOARDS_MAX * SIM_PINS];
     bridge_t bridges[BRIDGES_MAX];
     uint32_t bridge_count;
+    line_t lines[FAULTS_MAX];
+    glitch_t glitches[FAULTS_MAX];
+    trigger_t triggers[FAULTS_MAX];
+    uint32_t line_count, glitch_count, trigger_count;
+    event_t *events; /* in order of arrival */
+    uint32_t event_count, event_capacity;
 
     sim_contention_t *contentions;
     uint32_t contention_count, contention_capacity;
@@ -268,7 +319,9 @@ void sched_leave(board_t *b); /* the coroutine has ended or halted; never return
 void sched_change(board_t *b,
                   uint64_t change_ps); /* a pad of the board changes; it may not have got there yet */
 void sched_due(board_t *b, uint64_t due_ps);
-void sched_watchdog(board_t *b); /* watchdog_ps changed */
+void sched_event(struct sim *sim, uint64_t event_ps); /* no board may pass this time */
+void sched_strike(board_t *b, uint32_t action);       /* SIM_STRIKE_, now; on the caller's stack */
+void sched_watchdog(board_t *b);                      /* watchdog_ps changed */
 
 /* cpu.c */
 int cpu_begin(board_t *b);
@@ -302,10 +355,26 @@ bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps); /* t
 void poll_resampled(board_t *b, uint32_t kind, uint32_t value);
 
 /* nets.c */
-int nets_build(struct sim *sim);
+extern const uint8_t LEVEL_DRIVEN[4], LEVEL_PULLED[4]; /* by bit 0: low, bit 1: high */
+void drivers_of(const struct sim *sim, const net_t *net, uint32_t *drives_out, uint32_t *pulls_out);
+void net_update(struct sim *sim, uint32_t number, uint64_t now_ps, uint32_t writer);
+void trace_mark(struct sim *sim, uint32_t mark, uint32_t board); /* SIM_MARK_, where a trace runs */
+static inline bool pad_drives(const pad_t *pad)
+{
+    return pad->b->state != SIM_OFF && (pad->b->out_mask & pad->bit) != 0;
+}
+static inline bool pad_drives_high(const pad_t *pad) { return (pad->b->latch & pad->bit) != 0; }
 void pins_update(board_t *b, uint64_t mask, uint64_t now_ps); /* what the board does to these pads changed */
 void gpio_power(board_t *b, uint64_t now_ps);                 /* the board's pads appeared or vanished */
 uint32_t gpio_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy);
+
+/* faults.c */
+void faults_clear(struct sim *sim);
+void faults_attach(struct sim *sim); /* the nets have been built */
+void faults_event(struct sim *sim);  /* the earliest event happens */
+uint32_t net_state(struct sim *sim, uint32_t number, uint32_t without_line);
+uint8_t faulty_resolve(struct sim *sim, uint32_t number, uint8_t *conflict);
+uint8_t faulty_level(struct sim *sim, uint32_t number, uint8_t level, uint64_t now_ps);
 
 /* gpio.c */
 void gpio_reset(board_t *b);
@@ -327,6 +396,7 @@ void uart_advance(board_t *b, uint64_t now_ps); /* bytes from the host up to now
 uint64_t uart_next_ps(board_t *b, uint64_t now_ps);
 void uart_deliver(board_t *b, uint64_t now_ps); /* the adapter's packet reaches the host */
 bool uart_enabled(const board_t *b);
+void uart_hang_up(board_t *b);
 
 static inline uint64_t mix64(uint64_t x)
 { /* splitmix64's finaliser */

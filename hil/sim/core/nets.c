@@ -2,8 +2,8 @@
  *
  * A net's level follows the outputs on it, then the pulls. Nobody drives and nobody pulls, or pulls disagree:
  * undefined, read as seeded noise. Two outputs disagree: contention, recorded once while it lasts. A board
- * without power neither drives nor pulls. Wires may be replaced at any time between two calls of sim_run:
- * sim_nets_clear, then sim_wire, sim_bridge, sim_tie and sim_noise, then sim_nets_commit. */
+ * without power neither drives nor pulls. Nets that carry a fault go through faults.c. Wires may be replaced at
+ * any time between two calls of sim_run: sim_nets_clear, then sim_wire and the faults, then sim_nets_commit. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +43,7 @@ void sim_nets_clear(sim_t *sim)
     }
     sim->bridge_count = 0;
     sim->nets_built = false;
+    faults_clear(sim);
 }
 
 int sim_wire(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, uint32_t pin_b)
@@ -117,11 +118,8 @@ static void net_fill(sim_t *sim, net_t *net, uint32_t root, uint32_t first, uint
     net->faulty = net->tie != 0 || net->bridged != 0;
 }
 
-int nets_build(sim_t *sim)
+static int nets_build(sim_t *sim)
 {
-    if (sim->nets_built) {
-        return 0;
-    }
     uint32_t pads = sim->board_count * SIM_PINS;
     if (sim->nets == NULL) {
         sim->nets = calloc(pads, sizeof *sim->nets);
@@ -146,9 +144,19 @@ int nets_build(sim_t *sim)
 
 /* ---- contention --------------------------------------------------------------------------------------- */
 
-static bool drives(const pad_t *pad) { return pad->b->state != SIM_OFF && (pad->b->out_mask & pad->bit); }
-
-static bool drives_high(const pad_t *pad) { return (pad->b->latch & pad->bit) != 0; }
+static void contention_name(sim_t *sim, sim_contention_t *c, const net_t *net)
+{
+    for (uint32_t i = 0; i < net->count && c->count < SIM_DRIVERS_MAX; i++) {
+        const pad_t *pad = &sim->pad_of_net[net->first + i];
+        if (pad_drives(pad)) {
+            c->driver[c->count].board = pad->board;
+            c->driver[c->count].pin = pad->pin;
+            c->driver[c->count].level = pad_drives_high(pad);
+            c->driver[c->count].pc = pad->b->block_pc;
+            c->count++;
+        }
+    }
+}
 
 static void contention_open(sim_t *sim, net_t *net, uint64_t now_ps)
 {
@@ -166,14 +174,12 @@ static void contention_open(sim_t *sim, net_t *net, uint64_t now_ps)
     c->start_ps = now_ps;
     c->end_ps = NEVER;
     c->kind = net->conflict;
-    for (uint32_t i = 0; i < net->count && c->count < SIM_DRIVERS_MAX; i++) {
-        const pad_t *pad = &sim->pad_of_net[net->first + i];
-        if (drives(pad)) {
-            c->driver[c->count].board = pad->board;
-            c->driver[c->count].pin = pad->pin;
-            c->driver[c->count].level = drives_high(pad);
-            c->driver[c->count].pc = pad->b->block_pc;
-            c->count++;
+    contention_name(sim, c, net);
+    for (uint32_t i = 0; net->lined && i < sim->line_count; i++) {
+        for (int end = 0; end < 2; end++) {
+            if (&sim->nets[sim->lines[i].net[end]] == net) {
+                contention_name(sim, c, &sim->nets[sim->lines[i].net[!end]]);
+            }
         }
     }
     net->contention = sim->contention_count;
@@ -223,7 +229,7 @@ void sim_contentions_forget(sim_t *sim)
 
 /* ---- levels ------------------------------------------------------------------------------------------- */
 
-static void drivers_of(sim_t *sim, const net_t *net, uint32_t *drives_out, uint32_t *pulls_out)
+void drivers_of(const sim_t *sim, const net_t *net, uint32_t *drives_out, uint32_t *pulls_out)
 {
     uint32_t driven = 0, pulls = 0; /* bit 0: low, bit 1: high */
     for (uint32_t i = 0; i < net->count; i++) {
@@ -241,52 +247,15 @@ static void drivers_of(sim_t *sim, const net_t *net, uint32_t *drives_out, uint3
     *pulls_out = pulls;
 }
 
-/* Whether two outputs of one segment disagree: without the bridge they would still meet. */
-static bool segment_fights(sim_t *sim, const net_t *net)
-{
-    for (uint32_t i = 0; i < net->count; i++) {
-        const pad_t *a = &sim->pad_of_net[net->first + i];
-        for (uint32_t j = i + 1; j < net->count && drives(a); j++) {
-            const pad_t *b = &sim->pad_of_net[net->first + j];
-            if (drives(b) && a->segment == b->segment && drives_high(a) != drives_high(b)) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
+const uint8_t LEVEL_DRIVEN[4] = {LEVEL_UNDEFINED, LEVEL_LOW, LEVEL_HIGH, LEVEL_CONTENTION};
+const uint8_t LEVEL_PULLED[4] = {LEVEL_UNDEFINED, LEVEL_LOW, LEVEL_HIGH, LEVEL_UNDEFINED};
 
-static const uint8_t LEVEL_DRIVEN[4] = {LEVEL_UNDEFINED, LEVEL_LOW, LEVEL_HIGH, LEVEL_CONTENTION};
-static const uint8_t LEVEL_PULLED[4] = {LEVEL_UNDEFINED, LEVEL_LOW, LEVEL_HIGH, LEVEL_UNDEFINED};
-
-/* Level and conflict of a net that carries a fault. */
-static uint8_t faulty_resolve(sim_t *sim, const net_t *net, uint8_t *conflict)
-{
-    uint32_t driven, pulls, tied = net->tie & (TIE_LOW | TIE_HIGH);
-    drivers_of(sim, net, &driven, &pulls);
-    *conflict = SIM_CONFLICT_NONE;
-    if (driven == 3u) {
-        *conflict = !net->bridged || segment_fights(sim, net) ? SIM_CONFLICT_OUTPUTS : SIM_CONFLICT_BRIDGE;
-    } else if (tied != 0 && (driven & ~tied) != 0) {
-        *conflict = SIM_CONFLICT_STUCK;
-    }
-    if (tied != 0) {
-        return LEVEL_PULLED[tied];
-    }
-    if (driven == 3u && (net->bridged == TIE_LOW || net->bridged == TIE_HIGH)) {
-        return LEVEL_PULLED[net->bridged];
-    }
-    if (driven != 0) {
-        return LEVEL_DRIVEN[driven];
-    }
-    return net->tie & TIE_NOISE ? LEVEL_UNDEFINED : LEVEL_PULLED[pulls];
-}
-
-static uint8_t net_resolve(sim_t *sim, const net_t *net, uint8_t *conflict)
+static uint8_t net_resolve(sim_t *sim, uint32_t number, uint8_t *conflict)
 {
     uint32_t driven, pulls;
+    const net_t *net = &sim->nets[number];
     if (net->faulty) {
-        return faulty_resolve(sim, net, conflict);
+        return faulty_resolve(sim, number, conflict);
     }
     drivers_of(sim, net, &driven, &pulls);
     *conflict = driven == 3u ? SIM_CONFLICT_OUTPUTS : SIM_CONFLICT_NONE;
@@ -337,13 +306,16 @@ static void net_show(sim_t *sim, const net_t *net, uint8_t level, uint64_t now_p
     }
 }
 
-static void net_update(sim_t *sim, uint32_t number, uint64_t now_ps, uint32_t writer)
+void net_update(sim_t *sim, uint32_t number, uint64_t now_ps, uint32_t writer)
 {
     net_t *net = &sim->nets[number];
     uint8_t conflict;
-    uint8_t level = net_resolve(sim, net, &conflict);
+    uint8_t level = net_resolve(sim, number, &conflict);
     if (conflict != net->conflict) {
         conflict_set(sim, net, conflict, now_ps);
+    }
+    if (net->faulty) {
+        level = faulty_level(sim, number, level, now_ps);
     }
     if (level != net->level) {
         net->level = level;
@@ -383,10 +355,11 @@ int sim_nets_commit(sim_t *sim)
     if (nets_build(sim) != 0) {
         return -1;
     }
+    faults_attach(sim);
     for (uint32_t n = 0; n < sim->net_count; n++) {
         net_t *net = &sim->nets[n];
         uint8_t conflict;
-        net->level = net_resolve(sim, net, &conflict);
+        net->level = net->clean = net_resolve(sim, n, &conflict);
         conflict_set(sim, net, conflict, sim->now_ps);
         for (uint32_t i = 0; i < net->count; i++) {
             pad_catch_up(sim, net, &sim->pad_of_net[net->first + i], sim->now_ps);
@@ -415,15 +388,23 @@ uint32_t gpio_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy)
 
 uint32_t sim_level(sim_t *sim, uint32_t board, uint32_t pin)
 {
-    return nets_build(sim) == 0 ? sim->nets[sim->net_of[board][pin]].level : LEVEL_UNDEFINED;
+    return sim->nets[sim->net_of[board][pin]].level;
 }
 
-uint32_t sim_net_of(sim_t *sim, uint32_t board, uint32_t pin)
-{
-    return nets_build(sim) == 0 ? sim->net_of[board][pin] : 0;
-}
+uint32_t sim_net_of(sim_t *sim, uint32_t board, uint32_t pin) { return sim->net_of[board][pin]; }
 
 /* ---- traces ------------------------------------------------------------------------------------------- */
+
+void trace_mark(sim_t *sim, uint32_t mark, uint32_t board)
+{
+    uint64_t traced = 0;
+    for (uint32_t i = 0; i < sim->board_count; i++) {
+        traced |= sim->boards[i].traced;
+    }
+    if (traced) {
+        trace_add(sim, SIM_TRACE_MARK | board, (uint8_t)mark, sim->now_ps);
+    }
+}
 
 void sim_trace_pad(sim_t *sim, uint32_t board, uint32_t pin, int on)
 {

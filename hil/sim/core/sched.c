@@ -235,11 +235,9 @@ void sched_leave(board_t *b)
     }
 }
 
-void sched_due(board_t *b, uint64_t due_ps)
+static void due_refresh(sim_t *sim)
 {
-    sim_t *sim = b->sim;
-    sim->due[b->index] = due_ps;
-    sim->due_min = NEVER;
+    sim->due_min = sim->event_ps;
     for (uint32_t i = 0; i < sim->board_count; i++) {
         if (sim->due[i] < sim->due_min) {
             sim->due_min = sim->due[i];
@@ -255,6 +253,18 @@ void sched_due(board_t *b, uint64_t due_ps)
             window_set(running, window);
         }
     }
+}
+
+void sched_due(board_t *b, uint64_t due_ps)
+{
+    b->sim->due[b->index] = due_ps;
+    due_refresh(b->sim);
+}
+
+void sched_event(sim_t *sim, uint64_t event_ps)
+{
+    sim->event_ps = event_ps;
+    due_refresh(sim);
 }
 
 void sched_watchdog(board_t *b)
@@ -277,6 +287,7 @@ static void board_boot(board_t *b, uint32_t cause, uint64_t delay_ps)
     b->vfp_allowed = b->cpacr_written = b->sctlr_written = b->mmu_on = b->vfp_suspect = false;
     b->last_vector_pc = 0;
     b->last_vector_ticks = NEVER;
+    b->setup.drift_ppm = b->drift_ppm_next;
     b->state = SIM_BOOTING;
     gpio_power(b, sim->now_ps);
     sim->boot(b->index, &b->plan);
@@ -301,6 +312,7 @@ static void board_start(board_t *b)
     gpio_apply_boot_pulls(b);
     gpio_power(b, b->start_ps);
     b->state = SIM_RUNNING;
+    trace_mark(b->sim, SIM_MARK_STARTS, b->index);
     if (cpu_begin(b) != 0) {
         b->state = SIM_HALTED;
         b->sim->key[b->index] = NEVER;
@@ -328,9 +340,6 @@ int sim_power_on(sim_t *sim, uint32_t board)
     if (b->state != SIM_OFF) {
         return 0;
     }
-    if (nets_build(sim) != 0) {
-        return -1;
-    }
     b->ram = ram_map(sim, b->setup.ram_bytes);
     if (b->ram == NULL) {
         snprintf(sim->error, sizeof sim->error, "board %u: cannot map %llu bytes of RAM", board,
@@ -339,6 +348,7 @@ int sim_power_on(sim_t *sim, uint32_t board)
     }
     b->pull_up = 0x1FFull; /* power-on defaults; a warm reset keeps pulls, see gpio_reset */
     b->pull_down = ((1ull << SIM_PINS) - 1u) & ~b->pull_up;
+    trace_mark(sim, SIM_MARK_POWER_ON, board);
     board_boot(b, 0x1000u, b->setup.start_delay_ps);
     return 0;
 }
@@ -352,6 +362,7 @@ void sim_power_off(sim_t *sim, uint32_t board)
     board_quench(b);
     uart_reset(b);
     b->state = SIM_OFF;
+    trace_mark(sim, SIM_MARK_POWER_OFF, board);
     gpio_power(b, sim->now_ps);
     ram_unmap(b);
 }
@@ -364,8 +375,24 @@ int sim_reset(sim_t *sim, uint32_t board)
     }
     board_quench(b);
     b->counters.resets++;
+    trace_mark(sim, SIM_MARK_RESET, board);
     board_boot(b, 0x1000u, 0);
     return 0;
+}
+
+void sched_strike(board_t *b, uint32_t action)
+{
+    if (action == SIM_STRIKE_OFF) {
+        sim_power_off(b->sim, b->index);
+    } else if (action == SIM_STRIKE_RESET) {
+        sim_reset(b->sim, b->index);
+    } else if (b->state != SIM_OFF) {
+        uint64_t watchdog_ps = b->watchdog_ps; /* goes on counting */
+        board_quench(b);
+        b->state = SIM_HALTED;
+        b->watchdog_ps = b->sim->key[b->index] = watchdog_ps;
+        trace_mark(b->sim, SIM_MARK_HALTED, b->index);
+    }
 }
 
 static void watchdog_bite(board_t *b)
@@ -374,6 +401,7 @@ static void watchdog_bite(board_t *b)
     uint32_t cause = 0x20u; /* PM_RSTS.HADWRF */
     board_quench(b);
     b->counters.resets++;
+    trace_mark(b->sim, SIM_MARK_WATCHDOG, b->index);
     if (halt) { /* the boot code finds "partition 63": it stops */
         gpio_reset(b);
         uart_reset(b);
@@ -388,12 +416,10 @@ static void watchdog_bite(board_t *b)
 int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
 {
     sim->until_ps = until_ps;
-    if (nets_build(sim) != 0) {
-        return -1;
-    }
     for (;;) {
         for (uint32_t i = 0; i < sim->board_count; i++) {
-            if ((stop_mask >> i & 1u) && sim->boards[i].uart.to_host_count > 0) {
+            const uart_t *uart = &sim->boards[i].uart;
+            if ((stop_mask >> i & 1u) && (uart->to_host_count > 0 || uart->hung_up)) {
                 return 1;
             }
         }
@@ -407,7 +433,12 @@ int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
             }
             return 0;
         }
-        if (sim->due_min <= key) {
+        if (sim->event_ps <= key && sim->event_ps <= sim->due_min) {
+            if (sim->event_ps > sim->now_ps) {
+                sim->now_ps = sim->event_ps;
+            }
+            faults_event(sim);
+        } else if (sim->due_min <= key) {
             for (uint32_t i = 0; i < sim->board_count; i++) {
                 if (sim->due[i] == sim->due_min) {
                     if (sim->due_min > sim->now_ps) {

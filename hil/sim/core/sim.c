@@ -22,7 +22,7 @@ sim_t *sim_new(uint32_t boards, uint64_t seed, sim_boot_fn boot)
     sim->seed = mix64(seed + 0x9E3779B97F4A7C15ull);
     sim->boot = boot;
     sim->allow_sleep = true;
-    sim->due_min = NEVER;
+    sim->due_min = sim->event_ps = NEVER;
     sim->pattern_fd = -1;
     if (sim->boards == NULL || ram_pattern(sim) != 0) {
         sim_free(sim);
@@ -40,6 +40,10 @@ sim_t *sim_new(uint32_t boards, uint64_t seed, sim_boot_fn boot)
         sim->key[i] = sim->due[i] = NEVER;
     }
     sim_nets_clear(sim);
+    if (sim_nets_commit(sim) != 0) {
+        sim_free(sim);
+        return NULL;
+    }
     return sim;
 }
 
@@ -61,6 +65,7 @@ void sim_free(sim_t *sim)
     free(sim->nets);
     free(sim->pad_of_net);
     free(sim->contentions);
+    free(sim->events);
     free(sim->trace);
     free(sim);
 }
@@ -71,7 +76,13 @@ int sim_board_setup(sim_t *sim, uint32_t board, const sim_board_setup_t *setup)
         return -1;
     }
     sim->boards[board].setup = *setup;
+    sim->boards[board].drift_ppm_next = setup->drift_ppm;
     return 0;
+}
+
+void sim_drift(sim_t *sim, uint32_t board, double drift_ppm)
+{
+    sim->boards[board].drift_ppm_next = drift_ppm;
 }
 
 void sim_allow_sleep(sim_t *sim, int allow) { sim->allow_sleep = allow != 0; }

@@ -117,9 +117,25 @@ typedef struct {
 
 typedef struct {
     uint64_t time_ps;
-    uint32_t pad;   /* board * SIM_PINS + pin */
-    uint32_t level; /* 0, 1, 2 = undefined, 3 = contention */
+    uint32_t pad;   /* board * SIM_PINS + pin; or SIM_TRACE_MARK | board */
+    uint32_t level; /* 0, 1, 2 = undefined, 3 = contention; or SIM_MARK_ */
 } sim_trace_t;
+
+#define SIM_TRACE_MARK 0x10000u
+enum {
+    SIM_MARK_POWER_ON,
+    SIM_MARK_POWER_OFF,
+    SIM_MARK_RESET,
+    SIM_MARK_WATCHDOG,
+    SIM_MARK_STARTS,
+    SIM_MARK_HALTED,
+};
+/* What a fault does to a board. Halted: it executes nothing more, its pads stay as they are. */
+enum {
+    SIM_STRIKE_HALT,
+    SIM_STRIKE_RESET,
+    SIM_STRIKE_OFF,
+};
 
 typedef enum {
     SIM_OFF,
@@ -140,7 +156,16 @@ SIM_API int sim_bridge(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t bo
                        uint32_t level);
 SIM_API int sim_tie(sim_t *sim, uint32_t board, uint32_t pin, uint32_t level);
 SIM_API int sim_noise(sim_t *sim, uint32_t board, uint32_t pin);
+SIM_API int sim_delay(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, uint32_t pin_b,
+                      uint64_t delay_ps); /* instead of a wire */
+SIM_API int sim_glitch(sim_t *sim, uint32_t board, uint32_t pin, uint32_t clock_board, uint32_t clock_pin,
+                       double rate, uint64_t width_ps);
+SIM_API int sim_strike_at(sim_t *sim, uint32_t board, uint32_t action, uint64_t time_ps);
+SIM_API int sim_strike_after(sim_t *sim, uint32_t board, uint32_t action, uint64_t clock_pins,
+                             uint64_t edges);
+SIM_API int sim_hang_up_at(sim_t *sim, uint32_t board, uint64_t time_ps);
 SIM_API int sim_nets_commit(sim_t *sim);
+SIM_API void sim_drift(sim_t *sim, uint32_t board, double drift_ppm); /* from the next start on */
 SIM_API void sim_allow_sleep(sim_t *sim, int allow);
 
 SIM_API int sim_power_on(sim_t *sim, uint32_t board);
@@ -149,7 +174,7 @@ SIM_API int sim_reset(sim_t *sim, uint32_t board);
 SIM_API int sim_state(sim_t *sim, uint32_t board);
 
 SIM_API uint64_t sim_time_ps(sim_t *sim);
-/* 1: a board of stop_mask has bytes for the host. 0: until_ps reached. */
+/* 1: a board of stop_mask has bytes for the host or has hung up. 0: until_ps reached. */
 SIM_API int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask);
 
 SIM_API int sim_uart_write(sim_t *sim, uint32_t board, const uint8_t *data, uint32_t size);
@@ -157,7 +182,9 @@ SIM_API uint32_t sim_uart_read(sim_t *sim, uint32_t board, uint8_t *data, uint32
 SIM_API uint32_t sim_uart_pending(sim_t *sim, uint32_t board);
 SIM_API uint32_t sim_uart_tx_pending(sim_t *sim, uint32_t board);
 SIM_API void sim_uart_set_baud(sim_t *sim, uint32_t board, uint32_t baud);
-SIM_API void sim_uart_faults(sim_t *sim, uint32_t board, double drop_rate, double corrupt_rate);
+SIM_API void sim_uart_faults(sim_t *sim, uint32_t board, double drop_rate, double corrupt_rate,
+                             double duplicate_rate);
+SIM_API int sim_uart_hung_up(sim_t *sim, uint32_t board);
 
 SIM_API uint8_t *sim_ram(sim_t *sim, uint32_t board);
 SIM_API void sim_ram_changed(sim_t *sim, uint32_t board, uint32_t address, uint32_t size);

@@ -186,9 +186,12 @@ int sim_uart_write(sim_t *sim, uint32_t board, const uint8_t *data, uint32_t siz
 {
     board_t *b = &sim->boards[board];
     uart_t *u = &b->uart;
-    if (u->to_board_count + size > u->to_board_capacity) {
+    if (u->hung_up) {
+        return 0;
+    }
+    if (u->to_board_count + 2u * size > u->to_board_capacity) { /* each byte may come twice */
         size_t capacity = u->to_board_capacity ? u->to_board_capacity : 1024;
-        while (capacity < u->to_board_count + size) {
+        while (capacity < u->to_board_count + 2u * size) {
             capacity *= 2;
         }
         line_byte_t *grown = malloc(capacity * sizeof *grown);
@@ -214,8 +217,12 @@ int sim_uart_write(sim_t *sim, uint32_t board, const uint8_t *data, uint32_t siz
         if (u->corrupt_rate > 0 && draw(u) < u->corrupt_rate) {
             byte ^= (uint8_t)(1u << (mix64(u->random) & 7u));
         }
-        u->to_board[(u->to_board_head + u->to_board_count++) % u->to_board_capacity] =
-            (line_byte_t){byte, u->host_baud, at};
+        bool twice = u->duplicate_rate > 0 && draw(u) < u->duplicate_rate;
+        for (int copy = 0; copy <= twice; copy++) {
+            at += copy ? byte_ps(u->host_baud) : 0;
+            u->to_board[(u->to_board_head + u->to_board_count++) % u->to_board_capacity] =
+                (line_byte_t){byte, u->host_baud, at};
+        }
     }
     u->line_free_ps = at;
     if (b->state == SIM_SLEEPING && b->sleep_period_ticks != 0 &&
@@ -246,11 +253,23 @@ void sim_uart_set_baud(sim_t *sim, uint32_t board, uint32_t baud)
     sim->boards[board].uart.host_baud = baud;
 }
 
-void sim_uart_faults(sim_t *sim, uint32_t board, double drop_rate, double corrupt_rate)
+void sim_uart_faults(sim_t *sim, uint32_t board, double drop_rate, double corrupt_rate, double duplicate_rate)
 {
-    sim->boards[board].uart.drop_rate = drop_rate;
-    sim->boards[board].uart.corrupt_rate = corrupt_rate;
+    uart_t *u = &sim->boards[board].uart;
+    u->drop_rate = drop_rate;
+    u->corrupt_rate = corrupt_rate;
+    u->duplicate_rate = duplicate_rate;
 }
+
+/* The adapter is pulled out: bytes on the way to the board are lost, later ones in both directions too. */
+void uart_hang_up(board_t *b)
+{
+    uart_advance(b, b->sim->now_ps);
+    b->uart.to_board_count = 0;
+    b->uart.hung_up = true;
+}
+
+int sim_uart_hung_up(sim_t *sim, uint32_t board) { return sim->boards[board].uart.hung_up; }
 
 /* ---- board to host ------------------------------------------------------------------------------------ */
 
@@ -323,7 +342,7 @@ void uart_deliver(board_t *b, uint64_t now_ps)
         tx_byte_t *t = &u->tx[u->tx_head];
         u->tx_head = (u->tx_head + 1) % TX_RING;
         u->tx_count--;
-        if (!t->routed || (u->drop_rate > 0 && draw(u) < u->drop_rate)) {
+        if (!t->routed || u->hung_up || (u->drop_rate > 0 && draw(u) < u->drop_rate)) {
             continue;
         }
         uint8_t byte = t->byte;
@@ -334,6 +353,9 @@ void uart_deliver(board_t *b, uint64_t now_ps)
         }
         host_append(u, byte);
         b->counters.uart_sent++;
+        if (u->duplicate_rate > 0 && draw(u) < u->duplicate_rate) {
+            host_append(u, byte);
+        }
     }
     due_update(b);
 }

@@ -84,11 +84,20 @@ class Serial(SerialBase):
         if not self.is_open:
             raise PortNotOpenError()
 
+    def _need_line(self) -> None:
+        """As the system's drivers do when an adapter has been pulled out."""
+        self._need_open()
+        if self.simulation.uart_hung_up(self.board_index):
+            raise SerialException(f"{self._port}: the adapter is gone (unplugged?)")
+
     @property
     def in_waiting(self) -> int:
         """Bytes that read would return at once."""
         self._need_open()
-        return self.simulation.uart_pending(self.board_index)
+        pending = self.simulation.uart_pending(self.board_index)
+        if pending == 0:
+            self._need_line()
+        return pending
 
     @property
     def out_waiting(self) -> int:
@@ -102,14 +111,16 @@ class Serial(SerialBase):
         sim, board = self.simulation, self.board_index
         data = sim.uart_read(board, size)
         deadline = None if self._timeout is None else sim.time_ns + int(self._timeout * 1e9)
-        while len(data) < size and (deadline is None or sim.time_ns < deadline):
+        while len(data) < size and not sim.uart_hung_up(board) and (deadline is None or sim.time_ns < deadline):
             sim.run(sim.time_ns + BLOCK_NS if deadline is None else deadline, stop_on_rx=[board])
             data += sim.uart_read(board, size - len(data))
+        if size > 0 and not data:
+            self._need_line()
         return data
 
     def write(self, data: Any) -> int:
         """Queue bytes; takes no virtual time."""
-        self._need_open()
+        self._need_line()
         content = bytes(data)
         self.simulation.uart_write(self.board_index, content)
         return len(content)
