@@ -64,7 +64,6 @@ class Op(IntEnum):
     D_K = 0x9C  # (kv_dim,) rotated back
     D_ATT_NORM = 0x9D  # (dim,) wq, then wk, then wv transposed
     D_LAYER = 0x9E  # (dim,) gradient of the layer's input
-    GRAD_NORM = 0x9F  # (2,) norm of all gradients, and the factor that clipping gives; position 0
     GRAD_TOK_EMB = 0xA0
     GRAD_RMS_ATT = 0xA1
     GRAD_WQ = 0xA2
@@ -77,6 +76,7 @@ class Op(IntEnum):
     GRAD_W3 = 0xA9
     GRAD_RMS_FINAL = 0xAA
     GRAD_WCLS = 0xAB
+    GRAD_NORM = 0xAF  # (2,) norm of all gradients, and the factor that clipping gives
     PARAM_TOK_EMB = 0xB0
     PARAM_RMS_ATT = 0xB1
     PARAM_WQ = 0xB2

@@ -25,11 +25,13 @@ Sequences = Sequence[Sequence[int]]
 class Step:
     """One step of a training run.
 
+    loss: the mean of losses, which are those of the microbatches.
     taps: of every microbatch in turn, in the execution order of a single board.
-    parameter_taps: GRAD_NORM, then GRAD_ of every tensor before clipping, then PARAM_ of every tensor after the step.
+    parameter_taps: GRAD_ of every tensor before clipping, GRAD_NORM, PARAM_ of every tensor after the step.
     """
 
     loss: float
+    losses: list[float]
     gradient_norm: float
     taps: list[list[TapDigest]]
     parameter_taps: list[TapDigest]
@@ -126,10 +128,10 @@ def _step(
     factor = clip_factor(norm, clip)
     parameter_taps: list[TapDigest] = []
     if record:
-        parameter_taps.append((TapKey(0, NO_LAYER, Op.GRAD_NORM), digest(np.array([norm, factor]))))
         parameter_taps += [(piece_key("GRAD", p), digest(g)) for p, g in backward.gradients.items()]
+        parameter_taps.append((TapKey(0, NO_LAYER, Op.GRAD_NORM), digest(np.array([norm, factor]))))
     optimizer.step(backward.gradients, factor)
     if record:
         parameter_taps += [(piece_key("PARAM", p), digest(value)) for p, value in values.items()]
-    loss = mean_of(np.array([mean_of(each) for each in losses], np.float32))
-    return Step(float(loss), float(norm), taps, parameter_taps)
+    each = np.array([mean_of(loss) for loss in losses], np.float32)
+    return Step(float(mean_of(each)), each.tolist(), float(norm), taps, parameter_taps)

@@ -1,14 +1,8 @@
 /* forward.c: embedding, layers and head of one shard, one position at a time.
  * Order of ops and arithmetic: docs/arithmetic.md. Python twin: golden/forward.py. */
-#include "model.h"
-#include "ops.h"
+#include "forward.h"
 
-/* One layer in work: which one, and its place in the stacked tensors. */
-struct layer {
-    uint32_t number; /* of the whole model, for taps */
-    uint32_t local;  /* among the owned ones, for tensors */
-    uint32_t position;
-};
+#include "ops.h"
 
 void model_reset(struct model *m)
 {
@@ -21,7 +15,7 @@ int model_position_ok(const struct model *m, uint32_t position)
     return position < m->config.seq_len && position <= m->cached_positions;
 }
 
-static void record(struct model *m, uint32_t op, const struct layer *at, const float *data, uint32_t count)
+void model_record(struct model *m, uint32_t op, const struct layer *at, const float *data, uint32_t count)
 {
     tap_record(&m->taps, op, at->number, at->position, data, count);
     if (m->service != 0) {
@@ -35,7 +29,7 @@ void model_embed(struct model *m, uint32_t token, uint32_t position, float *x)
     const struct layer at = {.number = NO_LAYER, .position = position};
 
     copy_flushed(x, m->weights.tok_emb + token * dim, dim);
-    record(m, OP_EMBED, &at, x, dim);
+    model_record(m, OP_EMBED, &at, x, dim);
 }
 
 /* q, and this position's row of the key and value cache. */
@@ -48,15 +42,15 @@ static void query_key_value(struct model *m, const struct layer *at, float *key,
     const float *sin = w->freq_sin + at->position * (c->head_size / 2);
 
     matvec(b->q, w->wq + at->local * c->dim * c->dim, b->norm, c->dim, c->dim);
-    record(m, OP_Q, at, b->q, c->dim);
+    model_record(m, OP_Q, at, b->q, c->dim);
     matvec(key, w->wk + at->local * c->kv_dim * c->dim, b->norm, c->kv_dim, c->dim);
-    record(m, OP_K, at, key, c->kv_dim);
+    model_record(m, OP_K, at, key, c->kv_dim);
     matvec(value, w->wv + at->local * c->kv_dim * c->dim, b->norm, c->kv_dim, c->dim);
-    record(m, OP_V, at, value, c->kv_dim);
+    model_record(m, OP_V, at, value, c->kv_dim);
     rope(b->q, cos, sin, c->n_heads, c->head_size);
-    record(m, OP_Q_ROPE, at, b->q, c->dim);
+    model_record(m, OP_Q_ROPE, at, b->q, c->dim);
     rope(key, cos, sin, c->n_kv_heads, c->head_size);
-    record(m, OP_K_ROPE, at, key, c->kv_dim);
+    model_record(m, OP_K_ROPE, at, key, c->kv_dim);
 }
 
 /* Probabilities (n_heads, position + 1) of every head over the cached keys. */
@@ -75,7 +69,7 @@ static void attention_probabilities(struct model *m, const struct layer *at, con
         }
         softmax(att, count);
     }
-    record(m, OP_ATT_PROB, at, m->buffers.att, c->n_heads * count);
+    model_record(m, OP_ATT_PROB, at, m->buffers.att, c->n_heads * count);
 }
 
 /* mix (dim) = per head, the values weighted by its probabilities, in order of position. */
@@ -100,29 +94,27 @@ static void attention_mix(struct model *m, const struct layer *at, const float *
             }
         }
     }
-    record(m, OP_ATT_MIX, at, m->buffers.mix, c->dim);
+    model_record(m, OP_ATT_MIX, at, m->buffers.mix, c->dim);
 }
 
-static void attention(struct model *m, float *x, const struct layer *at)
+void model_attention(struct model *m, float *x, const struct layer *at)
 {
     const struct model_config *c = &m->config;
     const struct model_weights *w = &m->weights;
     struct model_buffers *b = &m->buffers;
-    float *keys = b->keys + at->local * c->seq_len * c->kv_dim;
-    float *values = b->values + at->local * c->seq_len * c->kv_dim;
 
     rmsnorm(b->norm, x, w->rms_att + at->local * c->dim, c->dim);
-    record(m, OP_ATT_NORM, at, b->norm, c->dim);
-    query_key_value(m, at, keys + at->position * c->kv_dim, values + at->position * c->kv_dim);
-    attention_probabilities(m, at, keys);
-    attention_mix(m, at, values);
+    model_record(m, OP_ATT_NORM, at, b->norm, c->dim);
+    query_key_value(m, at, at->keys + at->position * c->kv_dim, at->values + at->position * c->kv_dim);
+    attention_probabilities(m, at, at->keys);
+    attention_mix(m, at, at->values);
     matvec(b->out, w->wo + at->local * c->dim * c->dim, b->mix, c->dim, c->dim);
-    record(m, OP_ATT_OUT, at, b->out, c->dim);
+    model_record(m, OP_ATT_OUT, at, b->out, c->dim);
     add_in_place(x, b->out, c->dim);
-    record(m, OP_ATT_RES, at, x, c->dim);
+    model_record(m, OP_ATT_RES, at, x, c->dim);
 }
 
-static void feed_forward(struct model *m, float *x, const struct layer *at)
+void model_feed_forward(struct model *m, float *x, const struct layer *at)
 {
     const struct model_config *c = &m->config;
     const struct model_weights *w = &m->weights;
@@ -130,25 +122,35 @@ static void feed_forward(struct model *m, float *x, const struct layer *at)
     uint32_t matrix = at->local * c->hidden_dim * c->dim;
 
     rmsnorm(b->norm, x, w->rms_ffn + at->local * c->dim, c->dim);
-    record(m, OP_FFN_NORM, at, b->norm, c->dim);
+    model_record(m, OP_FFN_NORM, at, b->norm, c->dim);
     matvec(b->gate, w->w1 + matrix, b->norm, c->hidden_dim, c->dim);
-    record(m, OP_GATE, at, b->gate, c->hidden_dim);
+    model_record(m, OP_GATE, at, b->gate, c->hidden_dim);
     matvec(b->up, w->w3 + matrix, b->norm, c->hidden_dim, c->dim);
-    record(m, OP_UP, at, b->up, c->hidden_dim);
-    swiglu(b->gate, b->up, c->hidden_dim);
-    record(m, OP_SWIGLU, at, b->gate, c->hidden_dim);
-    matvec(b->out, w->w2 + matrix, b->gate, c->dim, c->hidden_dim);
-    record(m, OP_FFN_OUT, at, b->out, c->dim);
+    model_record(m, OP_UP, at, b->up, c->hidden_dim);
+    if (b->hidden != b->gate) {
+        copy_flushed(b->hidden, b->gate, c->hidden_dim);
+    }
+    swiglu(b->hidden, b->up, c->hidden_dim);
+    model_record(m, OP_SWIGLU, at, b->hidden, c->hidden_dim);
+    matvec(b->out, w->w2 + matrix, b->hidden, c->dim, c->hidden_dim);
+    model_record(m, OP_FFN_OUT, at, b->out, c->dim);
     add_in_place(x, b->out, c->dim);
-    record(m, OP_FFN_RES, at, x, c->dim);
+    model_record(m, OP_FFN_RES, at, x, c->dim);
 }
 
 void model_layers(struct model *m, float *x, uint32_t position)
 {
+    uint32_t cache = m->config.seq_len * m->config.kv_dim;
+
     for (uint32_t number = m->layer_start; number < m->layer_end; number++) {
-        const struct layer at = {.number = number, .local = number - m->layer_start, .position = position};
-        attention(m, x, &at);
-        feed_forward(m, x, &at);
+        uint32_t local = number - m->layer_start;
+        const struct layer at = {.number = number,
+                                 .local = local,
+                                 .position = position,
+                                 .keys = m->buffers.keys + local * cache,
+                                 .values = m->buffers.values + local * cache};
+        model_attention(m, x, &at);
+        model_feed_forward(m, x, &at);
     }
     m->cached_positions = position + 1;
 }
@@ -159,8 +161,8 @@ const float *model_head(struct model *m, const float *x, uint32_t position)
     const struct layer at = {.number = NO_LAYER, .position = position};
 
     rmsnorm(m->buffers.norm, x, m->weights.rms_final, c->dim);
-    record(m, OP_FINAL_NORM, &at, m->buffers.norm, c->dim);
+    model_record(m, OP_FINAL_NORM, &at, m->buffers.norm, c->dim);
     matvec(m->buffers.logits, m->weights.wcls, m->buffers.norm, c->vocab_size, c->dim);
-    record(m, OP_LOGITS, &at, m->buffers.logits, c->vocab_size);
+    model_record(m, OP_LOGITS, &at, m->buffers.logits, c->vocab_size);
     return m->buffers.logits;
 }

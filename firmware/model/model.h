@@ -28,6 +28,7 @@ enum model_error {
     MODEL_ERROR_SHARD_SIZE = -2,  /* shard_bytes is not what the header needs */
     MODEL_ERROR_ARENA_SMALL = -3, /* arena_needed_bytes tells how much it takes */
     MODEL_ERROR_ARENA_ALIGN = -4, /* arena or shard is not 4-byte aligned */
+    MODEL_ERROR_SETTINGS = -5,    /* settings of a training that cannot be (train.h) */
 };
 
 struct model_config {
@@ -63,6 +64,7 @@ struct model_buffers {
     float *out;      /* (dim,) */
     float *gate;     /* (hidden_dim,) */
     float *up;       /* (hidden_dim,) */
+    float *hidden;   /* (hidden_dim,) of SWIGLU; gate itself but in training */
     float *att;      /* (n_heads, position + 1), packed */
     float *keys;     /* (l, seq_len, kv_dim) */
     float *values;   /* (l, seq_len, kv_dim) */
@@ -103,6 +105,9 @@ const char *model_error_text(int error);
 /* The sentence with numbers for the error that model_init(m, ...) returned, into text (at least
  * MODEL_ERROR_TEXT_BYTES). Returns text. */
 const char *model_error_sentence(const struct model *m, int error, char *text);
+
+/* A sentence and how many bytes are needed and there, into text (at least MODEL_ERROR_TEXT_BYTES). Returns text. */
+const char *model_bytes_sentence(char *text, const char *sentence, uint32_t needed_bytes, uint32_t has_bytes);
 
 /* Forgets the KV cache and the taps; `taps.enabled` and `service` stay. */
 void model_reset(struct model *m);

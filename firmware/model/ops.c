@@ -135,10 +135,15 @@ float exp_f32(float x)
     return p * bits_float((uint32_t)(n - half + 127) << 23);
 }
 
-void rmsnorm(float *out, const float *x, const float *weight, uint32_t n)
+float norm_scale(const float *x, uint32_t n)
 {
     float mean = dot8(x, x, n) / (float)n;
-    float scale = 1.0f / sqrt_ieee(mean + NORM_EPSILON);
+    return 1.0f / sqrt_ieee(mean + NORM_EPSILON);
+}
+
+void rmsnorm(float *out, const float *x, const float *weight, uint32_t n)
+{
+    float scale = norm_scale(x, n);
 
     for (uint32_t i = 0; i < n; i++) {
         float scaled = x[i] * scale;

@@ -46,6 +46,9 @@ float sum8(const float *x, uint32_t n);
 /* e to the x; below 1 ulp off (docs/arithmetic.md). */
 float exp_f32(float x);
 
+/* What rmsnorm scales x (n) by: 1 / sqrt(mean of squares + epsilon). */
+float norm_scale(const float *x, uint32_t n);
+
 /* out (n) = x scaled to root mean square 1, times weight. */
 void rmsnorm(float *out, const float *x, const float *weight, uint32_t n);
 

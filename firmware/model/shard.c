@@ -1,5 +1,6 @@
 /* shard.c: reads a shard's header and lays out its tensors and the arena.
  * Format: docs/formats.md. Python twin: hil/model/shard.py. Trusts nothing in the header. */
+#include "layout.h"
 #include "model.h"
 #include "ops.h"
 
@@ -50,21 +51,6 @@ static void config_from_header(struct model_config *c, const struct header *h)
     c->kv_dim = c->head_size * c->n_kv_heads;
 }
 
-/* Takes pieces off the front of a region; used once without memory to count and once to place. The size is
- * counted in 64 bits: a header within the limits cannot overflow that. */
-struct region {
-    float *base; /* 0: only count */
-    uint64_t words;
-};
-
-static float *take(struct region *region, uint32_t a, uint32_t b, uint32_t c)
-{
-    float *piece = region->base == 0 ? 0 : region->base + region->words;
-
-    region->words += (uint64_t)a * b * c;
-    return piece;
-}
-
 static void layout_weights(struct model_weights *w, struct region *from, const struct model_config *c,
                            const struct header *h)
 {
@@ -99,6 +85,7 @@ static void layout_arena(struct model *m, struct region *from, uint32_t tap_capa
     b->out = take(from, c->dim, 1, 1);
     b->gate = take(from, c->hidden_dim, 1, 1);
     b->up = take(from, c->hidden_dim, 1, 1);
+    b->hidden = b->gate;
     b->att = take(from, c->n_heads, c->seq_len, 1);
     b->keys = take(from, l, c->seq_len, c->kv_dim);
     b->values = take(from, l, c->seq_len, c->kv_dim);
@@ -183,6 +170,9 @@ const char *model_error_text(int error)
                "fewer taps";
     case MODEL_ERROR_ARENA_ALIGN:
         return "shard or arena does not start at a multiple of 4 bytes";
+    case MODEL_ERROR_SETTINGS:
+        return "the training's settings cannot be: give 1 to seq_len positions, 1 to 64 slots, and SGD or "
+               "AdamW";
     default:
         return "unknown error of model_init";
     }
@@ -209,18 +199,24 @@ static char *append_number(char *to, const char *end, uint32_t value)
     return append_text(to, end, &digits[at]);
 }
 
-const char *model_error_sentence(const struct model *m, int error, char *text)
+const char *model_bytes_sentence(char *text, const char *sentence, uint32_t needed_bytes, uint32_t has_bytes)
 {
     const char *end = text + MODEL_ERROR_TEXT_BYTES - 1;
-    char *at = append_text(text, end, model_error_text(error));
+    char *at = append_text(text, end, sentence);
 
+    at = append_text(at, end, " (needs ");
+    at = append_number(at, end, needed_bytes);
+    at = append_text(at, end, " bytes, has ");
+    at = append_number(at, end, has_bytes);
+    *append_text(at, end, ")") = 0;
+    return text;
+}
+
+const char *model_error_sentence(const struct model *m, int error, char *text)
+{
     if (error == MODEL_ERROR_ARENA_SMALL) {
-        at = append_text(at, end, " (needs ");
-        at = append_number(at, end, m->arena_needed_bytes);
-        at = append_text(at, end, " bytes, has ");
-        at = append_number(at, end, m->arena_bytes);
-        at = append_text(at, end, ")");
+        return model_bytes_sentence(text, model_error_text(error), m->arena_needed_bytes, m->arena_bytes);
     }
-    *at = 0;
+    *append_text(text, text + MODEL_ERROR_TEXT_BYTES - 1, model_error_text(error)) = 0;
     return text;
 }

@@ -4,6 +4,7 @@
 
 #include "ops.h"
 #include "ring.h"
+#include "train_ring.h"
 
 enum {
     VECTOR_MAX = 65536
@@ -20,6 +21,10 @@ struct {
 struct ring_job job;
 
 void run_ring(void) { ring_run(&job); }
+
+struct train_job train_job;
+
+void run_train(void) { train_ring_run(&train_job); }
 
 uint32_t run_model_bytes(void) { return sizeof(struct model); }
 
@@ -59,6 +64,20 @@ void *memset(void *to, int value, __SIZE_TYPE__ size)
     }
     return to;
 }
+
+void *memcpy(void *to, const void *from, __SIZE_TYPE__ size)
+{
+    volatile unsigned char *at = to;
+    const unsigned char *next = from;
+    while (size-- > 0) {
+        *at++ = *next++;
+    }
+    return to;
+}
+
+void __aeabi_memcpy4(void *to, const void *from, __SIZE_TYPE__ size) { memcpy(to, from, size); }
+
+void __aeabi_memcpy(void *to, const void *from, __SIZE_TYPE__ size) { memcpy(to, from, size); }
 
 void __aeabi_memclr4(void *to, __SIZE_TYPE__ size) { memset(to, 0, size); }
 

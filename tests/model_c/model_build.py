@@ -21,7 +21,17 @@ from hil.protocol.cheader import c_header
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-MODEL_SOURCES = ("shard.c", "ops.c", "forward.c", "taps.c", "sampler.c")
+MODEL_SOURCES = (
+    "shard.c",
+    "ops.c",
+    "forward.c",
+    "taps.c",
+    "sampler.c",
+    "backward_ops.c",
+    "train.c",
+    "backward.c",
+    "optimizer.c",
+)
 FLAGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fno-math-errno")
 ZIG = (sys.executable, "-m", "ziglang", "cc")
 ARM_COMPILERS: dict[str, tuple[str, ...]] = {
@@ -140,10 +150,7 @@ def _parse(text: str) -> Run:
         if kind == "token":
             tokens.append(int(words[0]))
         elif kind == "tap":
-            low, high = (struct.unpack("<f", bytes.fromhex(w)[::-1])[0] for w in words[4:6])
-            key = TapKey.unpack(int(words[1], 16))
-            tap = Tap(key, int(words[2], 16), int(words[3]), low, high, int(words[6]), int(words[7]))
-            taps.setdefault(int(words[0]), []).append(tap)
+            taps.setdefault(int(words[0]), []).append(parse_tap(words[1:]))
         elif kind == "dropped":
             dropped[int(words[0])] = int(words[1])
         elif kind == "service":
@@ -151,6 +158,13 @@ def _parse(text: str) -> Run:
         else:
             error = line
     return Run(tokens, taps, dropped, error, service_calls)
+
+
+def parse_tap(words: Sequence[str]) -> Tap:
+    """KEY CRC COUNT MIN_BITS MAX_BITS NONFINITE FLAGS, as the host programs print them."""
+    low, high = (struct.unpack("<f", bytes.fromhex(word)[::-1])[0] for word in words[3:5])
+    key = TapKey.unpack(int(words[0], 16))
+    return Tap(key, int(words[1], 16), int(words[2]), low, high, int(words[5]), int(words[6]))
 
 
 def first_difference(run: Run, generation: Generation, n_layers: int, world_size: int) -> str:
@@ -171,7 +185,7 @@ def first_difference(run: Run, generation: Generation, n_layers: int, world_size
 
 def build_arm(folder: Path, compiler: str) -> Path:
     """ELF file of main_arm.c and the model for ARM1176."""
-    sources = [*copy_sources(folder), folder / "ring.c", folder / "main_arm.c"]
+    sources = [*copy_sources(folder), folder / "ring.c", folder / "train_ring.c", folder / "main_arm.c"]
     flags = ["-O2", "-ffreestanding", "-fno-builtin", "-fno-pic", "-fno-unwind-tables", "-nostdlib", "-static"]
     (folder / "test.ld").write_text(LAYOUT)
     elf = folder / "ring.elf"
