@@ -123,6 +123,7 @@ def _figures(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, obj
         figures[f"{name}_detected"] = sum(one.detected for one in some)
         figures[f"{name}_named"] = sum(one.named for one in some)
         figures[f"{name}_named_exactly"] = sum(one.exact for one in some)
+        figures[f"{name}_hidden"] = sum(one.hidden for one in some)
     everything = [*judged, *clean]
     figures["detected"] = _part(sum(one.detected for one in judged), len(judged))
     figures["named"] = _part(sum(one.named for one in judged), len(judged))

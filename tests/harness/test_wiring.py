@@ -216,6 +216,7 @@ def test_wrong_order_says_which_port_is_which_rank():
         "the boards stand in the ring in the order 0, 2, 1, 3 (numbers of the rig file), not 0, 1, 2, 3"
     )
     assert report.findings[0].advice.endswith("rank 1: sim://2; rank 2: sim://1.")
+    assert report.links == ("0-2", "2-1", "1-3", "3-0")
 
 
 def test_shards_tell_where_the_ring_begins_when_all_ports_are_one_off():

@@ -98,6 +98,7 @@ class _Analysis:
         if self.config.is_ring and order:
             if order != tuple(range(len(links))):
                 self._order(order)
+            found.sort(key=lambda link: order.index(link.source))
             return found, {link: link.target for link in found}
         for circle in exchanges(target, {i: i for i in range(len(links))}):
             self._crossed([links[i] for i in circle])

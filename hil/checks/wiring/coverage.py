@@ -8,6 +8,7 @@ Definitions (strict):
   No electrical measurement can choose between the two sets: a fault that hides behind another (a wire of a missing
   link), or one net that can be described in two ways (stuck and bridged).
 - named: exact or same nets.
+- hidden: of these, named with fewer faults than were set.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Judged:
     detected: bool
     exact: bool
     same_nets: bool
+    hidden: bool
     contentions: int
     virtual_s: float
 
@@ -51,12 +53,14 @@ def judge(ring: Ring, faults: Sequence[Fault]) -> Judged:
     report = scan_wiring(ring)
     texts = tuple(map(str, ordered))
     exact = canonical(report.codes) == canonical(texts)
+    same_nets = not exact and not report.good and report.explained and len(report.codes) <= len(texts)
     return Judged(
         faults=texts,
         found=report.codes,
         detected=not report.good,
         exact=exact,
-        same_nets=not exact and not report.good and report.explained and len(report.codes) <= len(texts),
+        same_nets=same_nets,
+        hidden=same_nets and len(report.codes) < len(texts),
         contentions=len(ring.desk.contentions()) - before,
         virtual_s=report.seconds,
     )
