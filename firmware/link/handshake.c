@@ -6,8 +6,9 @@
 #include "port.h"
 
 enum {
-    GRANT_READS = 3, /* a released line decays through its pull-down; a grant lasts */
-    CLAIM_READS = 2, /* the eight data lines do not rise in the same instant */
+    GRANT_READS = 3,   /* a released line decays through its pull-down; a grant lasts */
+    CLAIM_READS = 2,   /* the eight data lines do not rise in the same instant */
+    CONTEST_READS = 4, /* ACK takes its time to rise, through a series resistor too */
 };
 
 /* Takes one of the accesses left, or pauses in the state that is set. */
@@ -160,9 +161,19 @@ static uint32_t rx_edge(struct link_rx *rx, uint32_t state)
         port_outputs(bank->ack);
         return RX_WAIT_CLAIM;
     case RX_WAIT_CLAIM:
-        level = port_level() & bank->data;
+        level = port_level();
+        rx->low = level & bank->ack ? 0 : (uint8_t)(rx->low + 1);
+        if (rx->low == CONTEST_READS)
+            return RX_LET_GO;
+        level &= bank->data;
         rx->seen = level == HANDSHAKE_CLAIM << bank->shift ? (uint8_t)(rx->seen + 1) : 0;
         return rx->seen == CLAIM_READS ? RX_LOWER_ACK : RX_WAIT_CLAIM;
+    case RX_LET_GO:
+        port_inputs(bank->ack);
+        return RX_CONTESTED;
+    case RX_CONTESTED:
+        (void)port_level();
+        return RX_CONTESTED;
     case RX_RELEASE_ACK:
         port_inputs(bank->ack);
         return RX_DONE;

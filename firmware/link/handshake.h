@@ -62,6 +62,8 @@ enum link_rx_state {
     RX_WAIT_CLK_LOW,
     RX_RELEASE_ACK,
     RX_DONE,
+    RX_LET_GO,
+    RX_CONTESTED, /* ACK is low although this side drives it high: it has let go, and stays here */
 };
 
 /* Receiver of a burst. At the end of a segment it stops before it acknowledges the byte, so that the
@@ -74,6 +76,7 @@ struct link_rx {
     uint8_t last;
     uint8_t state; /* enum link_rx_state */
     uint8_t seen;  /* reads in a row that showed the claim */
+    uint8_t low;   /* reads in a row that showed ACK low while this side grants */
 };
 
 /* Prepare a burst with its first segment of size_bytes > 0. Touch no register. */

@@ -154,6 +154,9 @@ static uint32_t current_phase(const struct link *link)
         return PHASE_WAIT_CLAIM;
     case RX_WAIT_CLK_LOW:
         return PHASE_WAIT_CLK_LOW;
+    case RX_LET_GO:
+    case RX_CONTESTED:
+        return PHASE_CONTESTED;
     default:
         return PHASE_WAIT_CLK_HIGH;
     }
@@ -182,7 +185,8 @@ static uint32_t byte_index(const struct link *link)
     else if (link->burst_done == LINK_HEADER_BYTES)
         segment -= LINK_CRC_BYTES;
     uint32_t index = link->burst_done + segment - left;
-    return index && !is_sender(link) && link->rx.state >= RX_RAISE_ACK ? index - 1 : index;
+    int acknowledging = !is_sender(link) && link->rx.state >= RX_RAISE_ACK && link->rx.state <= RX_DONE;
+    return index && acknowledging ? index - 1 : index;
 }
 
 static void record_fault(struct link *link, uint32_t phase, uint32_t waited_us)
@@ -231,6 +235,15 @@ static enum link_status give_up(struct link *link, uint32_t phase, uint32_t wait
         link->counts.timeouts++;
         return LINK_ERROR_FAULT;
     }
+    link->counts.timeouts++;
+    return try_again(link);
+}
+
+/* Somebody holds ACK low against the grant: a short, or a peer that lost count and still receives. It will give up. */
+static enum link_status contested(struct link *link)
+{
+    record_fault(link, PHASE_CONTESTED, 0);
+    link->patient = link->stage == STAGE_ANSWER_IN;
     link->counts.timeouts++;
     return try_again(link);
 }
@@ -483,6 +496,8 @@ enum link_status link_poll(struct link *link)
         step = out ? link_tx_step(&link->tx, accesses) : link_rx_step(&link->rx, accesses);
     if (step == HANDSHAKE_SEGMENT)
         return out ? next_segment_out(link) : next_segment_in(link);
+    if (!out && link->rx.state == RX_CONTESTED)
+        return contested(link);
     return step == HANDSHAKE_DONE ? burst_over(link) : check_limit(link, now_us);
 }
 

@@ -146,7 +146,8 @@ static enum job_step poll_end(struct board *board, uint32_t bank)
         frame_done(board, bank);
         return STEP_OK;
     }
-    if (end->lingering) { /* nobody asked again */
+    if (end->lingering) { /* nobody asked again, which is no fault */
+        board->links[bank].counts.timeouts--;
         end->active = 0;
         return STEP_OK;
     }

@@ -21,6 +21,7 @@ PHASE_TEXT = {
     Phase.WAIT_CLK_HIGH: "waiting for CLK",
     Phase.WAIT_CLK_LOW: "ACK raised, waiting for CLK low",
     Phase.WAIT_QUIET: "waiting for idle lines",
+    Phase.CONTESTED: "drives ACK high as grant, reads it low",
     Phase.HELD_UP: "did nothing: its own program was away",
 }
 
@@ -73,7 +74,7 @@ def _latest_pair(reports: Sequence[FaultReport]) -> list[FaultReport]:
 
 
 def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
-    if len(pair) < 2:
+    if len(pair) < 2 and pair[0].fault.phase != Phase.CONTESTED:
         only = pair[0]
         other = link.target if only.rank == link.source else link.source
         return f"board {other} said nothing; it is not on this link, has stopped, or most of its wires are off"
@@ -85,6 +86,13 @@ def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
             f"{waiter} waited for board {away.rank}, which did nothing for {away.fault.waited_us / 1000:.1f} ms "
             f"in byte {away.fault.byte_index} ({_bank_text(away)}) by its own clock: "
             "the board was held up, no wire is to blame"
+        )
+    fights = next((r for r in pair if r.fault.phase == Phase.CONTESTED), None)
+    if fights is not None:
+        far = link.target if fights.rank == link.source else link.source
+        return (
+            f"board {fights.rank} drives ACK high and reads it low: a short to ground, "
+            f"or board {far} holds it: {wire_name(link, ACK)}"
         )
     for wire in (CLK, ACK, *range(8)):
         levels = {Bank(r.fault.bank): (r.fault.gplev0 >> gpio(Bank(r.fault.bank), wire)) & 1 for r in pair}

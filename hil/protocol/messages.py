@@ -137,6 +137,7 @@ class Phase(IntEnum):
     WAIT_CLK_LOW = 6  # receiver: ACK raised
     WAIT_QUIET = 7  # either: waits for the lines to be low before opening
     HELD_UP = 8  # either: its own program did not touch the link for longer than the phase limit
+    CONTESTED = 9  # receiver: grants (drives ACK high), but reads it low
 
 
 class Pattern(IntEnum):

@@ -60,7 +60,8 @@ static void key_of(const struct world *world, uint64_t key[8])
         key[i] = side->burst | side->dead << 4 | (uint64_t)(sends ? side->tx.state : side->rx.state) << 8 |
                  (uint64_t)(sends ? side->tx.seen : side->rx.seen) << 16 |
                  (uint64_t)(sends ? side->tx.left : side->rx.left) << 24 |
-                 (uint64_t)(sends ? side->tx.last : side->rx.last) << 32;
+                 (uint64_t)(sends ? side->tx.last : side->rx.last) << 32 |
+                 (uint64_t)(sends ? 0 : side->rx.low) << 40;
         key[2 + i] = world->pins.latch[i] | (uint64_t)world->pins.driven[i] << 32;
         memcpy(&key[4 + i], side->received, BYTES_MAX);
     }

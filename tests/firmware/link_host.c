@@ -21,7 +21,8 @@ enum {
     FRAMES = 4,
     BUFFER = 64,
     OPEN_LIMIT_US = 200000,
-    ACK_WIRE = 1 << 9
+    ACK_WIRE = 1 << 9,
+    FIGHT_READS_MAX = 64,
 };
 
 static uint32_t clock_us;
@@ -150,13 +151,14 @@ static int turn(int board)
 }
 
 /* A glitch on ACK or CLK can put the receiver a byte behind. It then holds ACK low, waiting for that byte, when
- * the sender has finished and grants: a low line is no proof there, and the grant meets it until one side gives
- * up. docs/firmware.md tells; nothing but ACK and nothing but a glitch may do it. */
+ * the sender has finished and grants: a low line is no proof there, and the grant meets it until the granting side
+ * reads its own ACK low. docs/firmware.md tells; nothing but ACK and nothing but a glitch may do it, and not for
+ * more reads than FIGHT_READS_MAX of both sides, each time. */
 static int contention(void)
 {
     if (!strcmp(disturbance, "flip"))
         pins.contention &= ~ACK_WIRE;
-    return pins.contention != 0;
+    return pins.contention != 0 || pins.fought > FIGHT_READS_MAX;
 }
 
 static void run(void)

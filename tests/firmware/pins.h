@@ -11,6 +11,7 @@ struct pins {
     uint32_t latch[2]; /* by board, as ten wire bits: D0..D7, CLK, ACK */
     uint32_t driven[2];
     uint32_t contention; /* wires on which both outputs met with different levels, ever */
+    uint32_t fought;     /* reads while they did: how long it lasted */
 };
 
 static struct pins pins;
@@ -31,7 +32,9 @@ static void check_contention(void)
 
 uint32_t port_level(void)
 {
-    uint32_t high = (pins.driven[0] & pins.latch[0]) | (pins.driven[1] & pins.latch[1]);
+    uint32_t fight = pins.driven[0] & pins.driven[1] & (pins.latch[0] ^ pins.latch[1]); /* reads low */
+    uint32_t high = ((pins.driven[0] & pins.latch[0]) | (pins.driven[1] & pins.latch[1])) & ~fight;
+    pins.fought += fight != 0;
     uint32_t level = (high ^ pins_flip) << pins_bank[pins_board].shift;
     pins_flip = 0;
     return level;

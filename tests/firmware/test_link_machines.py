@@ -13,7 +13,11 @@ HANDSHAKE = "link/handshake.c"
 LINK_SOURCES = (HANDSHAKE, "link/link.c", "link/pattern.c", "bsp/crc32.c")
 
 MUTATIONS = {
-    "receiver lowers ACK at the end by driving": ("port_inputs(bank->ack);", "port_clear(bank->ack);", "contention"),
+    "receiver lowers ACK at the end by driving": (
+        "port_inputs(bank->ack);\n        return RX_DONE;",
+        "port_clear(bank->ack);\n        return RX_DONE;",
+        "contention",
+    ),
     "sender lowers CLK at the end by driving": ("port_inputs(bank->clk);", "port_clear(bank->clk);", "contention"),
     "sender keeps D after the burst": ("port_inputs(bank->data);", "(void)0;", "contention|stuck"),
     "sender drives before the grant": (
@@ -92,3 +96,9 @@ def test_wrong_content_is_caught_when_the_checksum_is_ignored(tmp_path: Path) ->
     edit = ("link/link.c", "link->payload_crc != crc32_update(CRC32_START, link->buffer, header->length)", "0")
     program = build_host(tmp_path / "x", "link_host", LINK_SOURCES, edit=edit)
     assert any("wrong content" in line for line in sweep(program, "flip", 1, 7))
+
+
+def test_fight_over_ack_is_noticed_when_nobody_lets_go(tmp_path: Path) -> None:
+    edit = (HANDSHAKE, "if (rx->low == CONTEST_READS)", "if (0)")
+    program = build_host(tmp_path / "x", "link_host", LINK_SOURCES, edit=edit)
+    assert any("contention" in line for line in sweep(program, "flip", 1, 7))

@@ -71,6 +71,13 @@ def test_line_that_was_not_idle_but_now_is():
     assert "board 2 found a line that was not idle, and now it is: restart the job" in text
 
 
+def test_grant_that_is_held_low_is_said():
+    fights = receiver(0, Phase.CONTESTED)
+    text = explain([sender(0, Phase.WAIT_GRANT), fights], LINKS, LOGS)
+    assert "board 2: drives ACK high as grant, reads it low" in text
+    assert "board 2 drives ACK high and reads it low: a short to ground, or board 1 holds it: link 1->2 ACK" in text
+
+
 def test_one_report_names_the_silent_board():
     assert "board 2 said nothing" in explain([sender(SENDER_CLK)], LINKS, LOGS)
 
