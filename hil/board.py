@@ -2,11 +2,13 @@
 
 A Board never waits by itself: bytes arrive through `on_data`, called by the loop, and everything that
 waits goes through `Loop.run_until`. So four boards boot, and answer, at the same time.
-Owns: the boot upload, the command in flight, the events, the crash of one board.
+Owns: the boot upload, the command in flight, the events, the crash of one board. Images that are not ours
+talk plain text instead of frames: `boot`, `expect`.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +41,8 @@ from hil.protocol.messages import (
 from hil.rig.config import BoardSpec
 from hil.rig.log import BoardLog, printable
 from hil.rig.loop import Loop, Port
+from hil.rig.power import Power
+from hil.text import BoardText
 from hil.toolchain import Image, symbolize
 
 M = TypeVar("M", bound=Message)
@@ -46,6 +50,7 @@ M = TypeVar("M", bound=Message)
 RETRY_S = 0.4
 """A command is repeated when no answer came for this long beyond the time its bytes take on the line."""
 TRIES_MAX = 8
+BOOT_TIMEOUT_S = 60.0
 GET_PROG_INFO_BYTES = BootWord.GET_PROG_INFO.to_bytes(4, "little")
 NAMED_FIELDS: dict[str, type[IntEnum]] = {
     "command": Command,
@@ -75,6 +80,7 @@ class Mode(Enum):
 
     BOOT = "boot"
     FRAMES = "frames"
+    TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,10 @@ class Board:
         self.on_event: Callable[[Board, BoardEvent], None] | None = None
         self.junk_bytes = 0
         self.image: Image | None = None
+        self.power: Power | None = None
+        self.on_text: Callable[[Board, bytes], None] | None = None
+        self.announced_s: float | None = None
+        self.announced_gap_s = 0.0
         self.boot_started_s = 0.0
         self.boot_done_s: float | None = None
         self._loop = loop
@@ -144,6 +154,8 @@ class Board:
         self._boot: BootSession | None = None
         self._decoder = FrameDecoder()
         self._pending: Pending | None = None
+        self._text: BoardText | None = None
+        self._word_start = b""
         self._received_bytes = 0
         self.port: Port = loop.open_port(spec.port, baud, self.on_data)
 
@@ -154,11 +166,19 @@ class Board:
 
     def begin_boot(self, image: Image) -> None:
         """Expect the bootloader and give it the image. Raises BootError if the image cannot fit."""
-        self._boot = BootSession(image.path.read_bytes(), image.load_address)
+        session = BootSession(image.path.read_bytes(), image.load_address)
+        self.stand_by()
+        self.image = image
+        self._boot = session
+
+    def stand_by(self) -> None:
+        """Forget what ran on the board; what it says is only logged until it is booted."""
+        self.finish_text()
+        self._boot = self._text = None
         self._mode = Mode.BOOT
         self._decoder = FrameDecoder()
         self._fail_pending("the board was booted anew")
-        self.image = image
+        self.image = None
         self.identity = self.crash = self.failure = None
         self.events.clear()  # job numbers start again at 1
         self.boot_done_s = None
@@ -189,6 +209,94 @@ class Board:
         if self.boot_state is BootState.DONE:
             return f"{head}took the image but did not answer within {timeout_s:.0f} s{tail}"
         return f"{head}stopped while {self.boot_state.value} ({timeout_s:.0f} s){tail}"
+
+    # --- images of any make --------------------------------------------------------------------
+
+    def begin_program(self, path: Path) -> None:
+        """Expect the bootloader and give it any image for 0x8000, which then prints text.
+
+        Raises: BoardError if the file cannot be read or cannot fit.
+        """
+        try:
+            session = BootSession(path.read_bytes())
+        except OSError as error:
+            raise BoardError(f"{path}: cannot read the image: {error.strerror}; check the path") from None
+        except BootError as error:
+            raise BoardError(f"{path}: {error}") from None
+        self.stand_by()
+        self._boot = session
+        self._text = BoardText(self._text_line)
+
+    def boot(self, path: Path | str, *, timeout_s: float = BOOT_TIMEOUT_S) -> None:
+        """Reset the board and boot an image of any make; then `expect` what it prints.
+
+        Raises: BoardError if the image cannot be used or the board does not take it in time.
+        """
+        __tracebackhide__ = True
+        self.begin_program(Path(path))
+        if self.power is not None:
+            self.power.reset(self)
+        if not self.wait_until(lambda: self.boot_state is BootState.DONE, timeout_s):
+            how = f"; to start it anew: {self.power.describe()}" if self.power is not None else ""
+            raise BoardError(f"{self.dead or self.boot_problem(timeout_s)}{how}")
+
+    def expect(self, pattern: str | re.Pattern[str], timeout_s: float = 10.0) -> re.Match[str]:
+        """Wait until the text that the board prints matches; what precedes the match's end is used up.
+
+        Args:
+            pattern: a regular expression, searched in the text (MULTILINE).
+            timeout_s: on the rig's clock.
+        Raises: BoardError with the pattern, the end of the text, and the log's path.
+        """
+        __tracebackhide__ = True
+        text = self._text
+        if text is None:
+            raise BoardError(f"{self}: expect() reads the text of an image that was booted with board.boot(path)")
+        wanted = re.compile(pattern, re.MULTILINE) if isinstance(pattern, str) else pattern
+        found: list[re.Match[str]] = []
+
+        def seen() -> bool:
+            match = None if found else text.search(wanted)
+            found.extend([match] if match else [])
+            return bool(found)
+
+        self.wait_until(seen, timeout_s)
+        if found:
+            return found[0]
+        why = f"\n  {self.dead}" if self.dead else ""
+        raise BoardError(
+            f"{self}: nothing matches {wanted.pattern!r} within {timeout_s:g} s{why}\n"
+            f"  the text ends: {printable(text.tail()) or '(nothing was printed)'}\n  log: {self.log.path}"
+        )
+
+    def find(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """A match in the text so far, without waiting; None for an image that prints no text."""
+        return self._text.search(pattern) if self._text is not None else None
+
+    def finish_text(self) -> None:
+        """Put an unfinished line of text into the log."""
+        if self._text is not None:
+            self._text.finish()
+
+    def _text_line(self, line: bytes, size_bytes: int) -> None:
+        self.log.line(self._loop.now_s(), f"text     {printable(line)}", size_bytes=size_bytes)
+        if self.on_text is not None:
+            self.on_text(self, line)
+
+    # --- waiting -------------------------------------------------------------------------------
+
+    def now_s(self) -> float:
+        """The rig's clock."""
+        return self._loop.now_s()
+
+    def wait_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Serve the rig until done() or the time is over or the board is dead; whether done() holds."""
+        self._loop.run_until(lambda: done() or self.dead is not None, timeout_s)
+        return done()
+
+    def call_later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Call action once, in so many seconds, when somebody waits."""
+        self._loop.call_at(self._loop.now_s() + delay_s, action)
 
     # --- commands ------------------------------------------------------------------------------
 
@@ -283,10 +391,25 @@ class Board:
         """Take bytes as they arrive."""
         self.log.received(data)
         self._received_bytes += len(data)
+        self._note_announcement(data)
         if self._mode is Mode.BOOT:
             data = self._boot_data(data)
         if self._mode is Mode.FRAMES:
             self._frame_data(data)
+        elif self._mode is Mode.TEXT and self._text is not None:
+            self._text.feed(data)
+            if GET_PROG_INFO_BYTES in self._text.recent and self.failure is None:
+                self.failure = f"{self}: restarted and waits in its bootloader; log: {self.log.path}"
+
+    def _note_announcement(self, data: bytes) -> None:
+        """Remember when a bootloader asked for an image last, and how long it was quiet before."""
+        window = self._word_start + data
+        self._word_start = window[-3:]
+        if GET_PROG_INFO_BYTES not in window:
+            return
+        now_s = self._loop.now_s()
+        self.announced_gap_s = now_s - (self.announced_s if self.announced_s is not None else now_s)
+        self.announced_s = now_s
 
     def _boot_data(self, data: bytes) -> bytes:
         now_s = self._loop.now_s()
@@ -311,7 +434,7 @@ class Board:
         if self._boot.state is not before:
             self.log.line(now_s, f"boot     {self._boot.state.value}", size_bytes=4)
         if self._boot.state is BootState.DONE:
-            self._mode = Mode.FRAMES
+            self._mode = Mode.FRAMES if self._text is None else Mode.TEXT
             self._sequence = 0
             return self._boot.leftover
         return b""

@@ -154,7 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
     sim.add_argument("--pty", type=Path, required=True, metavar="DIR", help="folder for the links pi0, pi1, ...")
     sim.add_argument("--fast", action="store_true", help="as fast as possible instead of real time")
     sim.set_defaults(run=_sim)
-    add_verbs(verbs)
+    add_verbs(verbs, _add_rig_options, _settings)
     return parser
 
 

@@ -6,15 +6,14 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hil.commands import ports, rig, sd, shard
+from hil.commands import ports, rig, run, sd, shard
+from hil.session import Session, Settings
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+    Declare = Callable[[argparse.ArgumentParser], None]
 
-_VERBS: tuple[
-    tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]],
-    ...,
-] = (
+_VERBS: tuple[tuple[str, str, Declare, Callable[[argparse.Namespace], int]], ...] = (
     ("shard", "cut a checkpoint into one file per board", shard.add_shard_options, shard.shard),
     ("synth", "write a checkpoint with random weights", shard.add_synth_options, shard.synth),
     ("sd", "write a board's SD card, or the image of one", sd.add_options, sd.write),
@@ -22,10 +21,26 @@ _VERBS: tuple[
     ("rig", "write a rig file for the boards that are plugged in", rig.add_options, rig.init),
 )
 
+_RIG_VERBS: tuple[tuple[str, str, Declare, Callable[[Session, argparse.Namespace], int]], ...] = (
+    ("run", "boot any image and stream the text that it prints", run.add_options, run.run),
+    ("reset", "reset boards and see each go away and come back", run.add_reset_options, run.reset),
+)
+"""Verbs that work on an open rig."""
 
-def add_verbs(verbs: Verbs) -> None:
-    """Declare every verb of the desk."""
-    for name, text, declare, run in _VERBS:
+
+def add_verbs(verbs: Verbs, add_rig_options: Declare, settings: Callable[[argparse.Namespace], Settings]) -> None:
+    """Declare every verb of the desk.
+
+    Args:
+        add_rig_options: declares `--rig` and its companions.
+        settings: what these say.
+    """
+    for name, text, declare, action in _VERBS:
         parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         declare(parser)
-        parser.set_defaults(run=run)
+        parser.set_defaults(run=action)
+    for name, text, declare, on_rig in _RIG_VERBS:
+        parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        declare(parser)
+        add_rig_options(parser)
+        parser.set_defaults(run=lambda options, on_rig=on_rig: on_rig(Session(settings(options)), options))

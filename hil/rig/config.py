@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import RigError
+from hil.rig.power_spec import PowerSpec, parse_power
 
 WORLD_SIZE_MAX = 16
 BAUD_DEFAULT = 115200
@@ -58,6 +59,7 @@ class RigConfig:
     baud: int = BAUD_DEFAULT
     sim: SimSpec | None = None
     source: Path | None = None
+    power: PowerSpec | None = None
 
     @property
     def world_size(self) -> int:
@@ -117,14 +119,17 @@ def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
 def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
     _refuse_unknown(data, {"rig", "board", "link", "sim"}, f"rig {path}")
     head = data.get("rig", {})
-    _refuse_unknown(head, {"name", "baud"}, f"rig {path}: [rig]")
+    _refuse_unknown(head, {"name", "baud", "power"}, f"rig {path}: [rig]")
     sim = _parse_sim(data["sim"], path) if "sim" in data else None
     boards = _parse_boards(data, path, sim_boards=data.get("sim", {}).get("boards"))
     links = _parse_links(data["link"], len(boards), path) if "link" in data else ring_links(len(boards))
     baud = head.get("baud", BAUD_DEFAULT)
     if not isinstance(baud, int) or not BAUD_MIN <= baud <= BAUD_MAX:
         raise RigError(f"rig {path}: baud = {baud!r}: give a whole number from {BAUD_MIN} to {BAUD_MAX}")
-    return RigConfig(str(head.get("name", path.stem)), boards, links, baud, sim)
+    if sim is not None and "power" in head:
+        raise RigError(f"rig {path}: power is for real boards; the simulator resets its boards itself")
+    power = parse_power(head["power"], len(boards), f"rig {path}") if "power" in head else None
+    return RigConfig(str(head.get("name", path.stem)), boards, links, baud, sim, power=power)
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,9 +16,11 @@ from hil.board import Board
 from hil.errors import RigError
 from hil.rig.config import RigConfig
 from hil.rig.faults import Fault, WireRef, apply_faults, parse_fault
+from hil.rig.lock import RigLock
 from hil.rig.log import BoardLog
 from hil.rig.loop import Loop, SimWaiter, WallWaiter
-from hil.rig.power import FirmwareReset, Power, SimPower
+from hil.rig.ports import resolve_port
+from hil.rig.power import Power, SimPower, make_power
 from hil.toolchain import Image
 
 if TYPE_CHECKING:
@@ -33,16 +36,26 @@ class Desk:
         logs: folder for pi{n}.log and pi{n}.raw.
         seed: of everything random; printed in reports.
         simulation: set for a simulated rig; see `simulate`.
+        lock: of a real rig's ports; released by `close`.
     Raises: PortError if a port cannot be opened; then every port is closed again.
     """
 
-    def __init__(self, config: RigConfig, logs: Path, *, seed: int, simulation: Simulation | None = None) -> None:
+    def __init__(
+        self,
+        config: RigConfig,
+        logs: Path,
+        *,
+        seed: int,
+        simulation: Simulation | None = None,
+        lock: RigLock | None = None,
+    ) -> None:
         self.config = config
         self.logs = logs
         self.seed = seed
         self.simulation = simulation
+        self._lock = lock
         self.loop = Loop(SimWaiter(simulation) if simulation is not None else WallWaiter())
-        self.power: Power = SimPower(simulation) if simulation is not None else FirmwareReset()
+        self.power: Power = SimPower(simulation) if simulation is not None else make_power(config.power)
         self.boards: list[Board] = []
         self._trace: WireTrace | None = None
         session = random.Random(seed).getrandbits(32)
@@ -50,6 +63,7 @@ class Desk:
             for spec in config.boards:
                 log = BoardLog(logs, spec.rank)
                 self.boards.append(Board(spec, self.loop, log, config.baud, session=session))
+                self.boards[-1].power = self.power
         except BaseException:
             self.close()
             raise
@@ -101,7 +115,10 @@ class Desk:
         self.end_trace()
         self.loop.close()
         for board in self.boards:
+            board.finish_text()
             board.log.close()
+        if self._lock is not None:
+            self._lock.release()
         if self.simulation is not None:
             from hil.sim import registry
 
@@ -141,7 +158,7 @@ def open_desk(
             raise RigError(
                 f"fault {fault}: rig {config.name} has real boards; faults can be set on simulated rigs only"
             )
-        return Desk(config, logs, seed=seed)
+        return _open_real(config, logs, seed)
     if kernel is None:
         raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
     from hil.rig.simulated import sim_ports, simulate
@@ -156,4 +173,15 @@ def open_desk(
     except BaseException:
         registry.unregister(config.name)
         simulation.close()
+        raise
+
+
+def _open_real(config: RigConfig, logs: Path, seed: int) -> Desk:
+    """Find the ports, lock them, open them."""
+    boards = tuple(replace(spec, port=resolve_port(spec.port)) for spec in config.boards)
+    lock = RigLock([spec.port for spec in boards], rig=config.name)
+    try:
+        return Desk(replace(config, boards=boards), logs, seed=seed, lock=lock)
+    except BaseException:
+        lock.release()
         raise

@@ -1,0 +1,75 @@
+"""What a rig file says about power: `power = {...}` in `[rig]`. Format: docs/rigs.md. Back ends: hil/rig/power.py."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hil.errors import RigError
+
+PowerKind = Literal["reset", "uhubctl", "cbus", "person"]
+FIELDS = {"rank", "port", "serial"}
+"""What a reset command may name in braces."""
+CBUS_PINS = range(4)
+_KEYS: dict[str, set[str]] = {"reset": set(), "uhubctl": {"ports"}, "cbus": {"pin"}, "person": set()}
+
+
+@dataclass(frozen=True, slots=True)
+class PowerSpec:
+    """How boards are reset. Only what belongs to the kind is set.
+
+    command: with {rank}, {port}, {serial}. hub, ports: uhubctl's location and one port number per rank.
+    urls, pin: one pyftdi URL per rank, and the CBUS pin that pulls RUN low when it is high.
+    """
+
+    kind: PowerKind
+    command: str = ""
+    hub: str = ""
+    ports: tuple[int, ...] = ()
+    urls: tuple[str, ...] = ()
+    pin: int = 0
+
+
+def parse_power(table: Any, world_size: int, where: str) -> PowerSpec:
+    """The spec of a `power` table. Raises RigError naming the key that is wrong."""
+    where = f"{where}: power"
+    kinds = [kind for kind in _KEYS if isinstance(table, Mapping) and kind in table]
+    if len(kinds) != 1:
+        raise RigError(f"{where} = {table!r}: give one of {', '.join(f'{{{kind} = ...}}' for kind in _KEYS)}")
+    kind: PowerKind = kinds[0]  # type: ignore[assignment]
+    for key in table:
+        if key != kind and key not in _KEYS[kind]:
+            raise RigError(f"{where}: unknown key `{key}` beside `{kind}`")
+    value = table[kind]
+    if kind == "reset":
+        return PowerSpec(kind, command=_command(value, where))
+    if kind == "uhubctl":
+        ports = tuple(table.get("ports", ()))
+        if not isinstance(value, str) or len(ports) != world_size or not all(isinstance(port, int) for port in ports):
+            raise RigError(f'{where}: write uhubctl = "HUB", ports = [one port number for each of {world_size} boards]')
+        return PowerSpec(kind, hub=value, ports=ports)
+    if kind == "cbus":
+        urls, pin = tuple(value) if isinstance(value, list) else (), table.get("pin", 0)
+        if len(urls) != world_size or not all(str(url).startswith("ftdi://") for url in urls) or pin not in CBUS_PINS:
+            raise RigError(f"{where}: write cbus = [one ftdi:// URL for each of {world_size} boards], pin = 0 to 3")
+        return PowerSpec(kind, urls=urls, pin=pin)
+    if value is not True:
+        raise RigError(f"{where}: write person = true")
+    return PowerSpec(kind)
+
+
+def _command(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise RigError(f'{where}: reset = {value!r}: give a shell command, such as reset = "pull-run {{rank}}"')
+    try:
+        names = {name for _, name, _, _ in string.Formatter().parse(value) if name is not None}
+    except ValueError as error:
+        raise RigError(f"{where}: reset = {value!r}: {error}; write a brace of the shell's twice") from None
+    if names - FIELDS:
+        raise RigError(
+            f"{where}: reset = {value!r} names {', '.join(sorted(names - FIELDS))}; known are "
+            f"{', '.join(sorted(FIELDS))}, and a brace of the shell's is written twice"
+        )
+    return value
