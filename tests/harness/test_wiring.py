@@ -12,7 +12,7 @@ from hil.checks.pins import WIRE_NAMES
 from hil.checks.wiring import analyse, known_ranks
 from hil.checks.wiring.coverage import canonical, double_faults
 from hil.checks.wiring.model import nets_of
-from hil.checks.wiring.pads import Held
+from hil.checks.wiring.pads import Held, Observation
 from hil.checks.wiring.scan import CODES, observe, wrong_codes
 from hil.errors import RigError
 from hil.report.wiring_svg import BAD, wiring_svg
@@ -172,6 +172,18 @@ def test_double_fault_is_explained_with_no_more_faults_than_there_are(pair):
     assert not report.good
     assert report.explained
     assert len(report.codes) <= 2
+
+
+def test_random_threefold_faults_are_all_explained_with_no_more_faults_than_there_are():
+    rng, faults = random.Random(SEED), [str(fault) for fault in single_faults(RING)]
+    kinds = sorted({fault.partition(":")[0] for fault in faults})
+    by_kind = {kind: [fault for fault in faults if fault.startswith(f"{kind}:")] for kind in kinds}
+    for _ in range(150):
+        codes = [rng.choice(by_kind[rng.choice(kinds)]) for _ in range(3)]
+        nets = nets_of(RING.links, codes, 4)
+        report = analyse(Observation(4, nets.held, nets.groups), RING)
+        assert report.explained, codes
+        assert len(report.codes) <= 3, codes
 
 
 def test_break_beside_a_short_is_told_with_its_end():

@@ -134,14 +134,19 @@ def find_wires(observation: Observation, wires: Sequence[Wire], banks: Mapping[L
     turned = frozenset(link for link in banks if _is_turned(net, link, banks[link]))
     expected = {w: bank_pad(banks[w.link], WIRES - 1 - w.number if w.link in turned else w.number) for w in wires}
     far = {w: pad for w, pad in expected.items() if together(w.near, pad)}
-    loose = [pad for pad in expected.values() if pad not in far.values()]
+    alive = {wire.link for wire in far}
+    loose = {pad: wire.link for wire, pad in expected.items() if pad not in far.values()}
     for wire in wires:
         if wire in far:
             continue
-        reached = [pad for pad in loose if together(wire.near, pad)]
+        # A wire that ends in another cable is thought of only where both cables carry something.
+        reached = [
+            pad for pad, link in loose.items()
+            if together(wire.near, pad) and (link == wire.link or {link, wire.link} <= alive)
+        ]  # fmt: skip
         if reached:
-            far[wire] = min(reached, key=lambda pad: (pad[0] != banks[wire.link][0], pad))
-            loose.remove(far[wire])
+            far[wire] = min(reached, key=lambda pad: (loose[pad] != wire.link, pad))
+            del loose[far[wire]]
     return Tracks(expected, complete_pads(far, wires, expected), turned)
 
 
