@@ -10,8 +10,8 @@ from hil.toolchain import build_image, firmware_folder
 
 ERRORS = {
     "swiglu forgets its last element in layer 2": (
-        "swiglu(b->gate, b->up, c->hidden_dim);",
-        "swiglu(b->gate, b->up, c->hidden_dim - (at->number == 2));",
+        "swiglu(b->hidden, b->up, c->hidden_dim);",
+        "swiglu(b->hidden, b->up, c->hidden_dim - (at->number == 2));",
         "SWIGLU of layer 2 on rank 1, position 0",
     ),
     "layer 4 reads the norm weights of its neighbour": (
