@@ -47,6 +47,8 @@ class SimSpec:
     start_delay_ms: tuple[float, ...] = ()
     faults: tuple[str, ...] = ()
     """As hil/rig/faults.py reads them."""
+    cards: tuple[Path, ...] = ()
+    """A folder or an image for each board; empty: cards are written for the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +141,18 @@ def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> No
 
 
 def _parse_sim(table: Mapping[str, Any], path: Path) -> SimSpec:
-    _refuse_unknown(table, {"boards", "drift_ppm", "start_delay_ms", "faults"}, f"rig {path}: [sim]")
+    _refuse_unknown(table, {"boards", "drift_ppm", "start_delay_ms", "faults", "cards"}, f"rig {path}: [sim]")
     faults = table.get("faults", [])
     if not isinstance(faults, list) or not all(isinstance(fault, str) for fault in faults):
         raise RigError(f'rig {path}: [sim] faults = {faults!r}: give a list of texts, like ["open:1-2.D3"]')
-    return SimSpec(tuple(table.get("drift_ppm", ())), tuple(table.get("start_delay_ms", ())), tuple(faults))
+    cards = table.get("cards", [])
+    if cards and (not isinstance(cards, list) or len(cards) != table.get("boards")):
+        raise RigError(f"rig {path}: [sim] cards = {cards!r}: give a list with one folder or image for each board")
+    found = tuple(path.parent / str(card) for card in cards)
+    for card in found:
+        if not card.exists():
+            raise RigError(f"rig {path}: [sim] cards: {card} does not exist; `hil sd write` makes one")
+    return SimSpec(tuple(table.get("drift_ppm", ())), tuple(table.get("start_delay_ms", ())), tuple(faults), found)
 
 
 def _parse_boards(data: Mapping[str, Any], path: Path, *, sim_boards: int | None) -> tuple[BoardSpec, ...]:

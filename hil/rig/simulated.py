@@ -23,14 +23,17 @@ SERIAL_BASE = 0xB0A2_D000
 def simulate(
     config: RigConfig, *, seed: int, kernel: Image, shards: Sequence[Path | None] | None, work: Path
 ) -> Simulation:
-    """The simulation of a rig, powered off, with one card folder per board under work."""
+    """The simulation of a rig, powered off, with the rig file's cards or one card folder per board under work."""
     if config.sim is None:
         raise RigError(f"rig {config.name} has real ports; there is nothing to simulate")
     boards = []
     for spec in config.boards:
-        card = work / "cards" / config.name / f"board{spec.rank}"
-        shard = shards[spec.rank] if shards is not None else None
-        write_card(card, kernel=kernel.path, shard=shard, rank=spec.rank)
+        if config.sim.cards:
+            card = config.sim.cards[spec.rank]
+        else:
+            card = work / "cards" / config.name / f"board{spec.rank}"
+            shard = shards[spec.rank] if shards is not None else None
+            write_card(card, kernel=kernel.path, shard=shard, rank=spec.rank)
         boards.append(
             BoardConfig(
                 card=card,

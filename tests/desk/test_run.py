@@ -188,3 +188,27 @@ def test_text_is_cut_into_lines_and_searched_across_them():
     assert match is not None
     assert text.tail() == b"\xff\xfe"
     assert text.search(re.compile("one")) is None
+
+
+def test_board_fixture_boots_their_image_and_the_next_test_has_a_ring_again(pytester, tmp_path):
+    program = tmp_path / "hello.img"
+    program.write_bytes(assemble(HELLO))
+    pytester.makepyfile(f"""
+        import pytest
+
+        def test_theirs(boards):
+            boards[1].boot({str(program)!r})
+            assert boards[1].expect("hello from a (.*)")[1].strip() == "board"
+
+        def test_theirs_fails(boards):
+            boards[0].boot({str(program)!r})
+            boards[0].expect("never said", timeout_s=1)
+
+        def test_ours(ring, boards):
+            assert all(board.identify().rank == board.rank for board in boards)
+    """)
+    result = pytester.runpytest("--hil-world", "2")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*nothing matches 'never said' within 1 s*", "*the text ends:*", "*log: logs/pi0.log*"]
+    )
