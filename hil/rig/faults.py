@@ -213,7 +213,7 @@ def _rate_text(rate: float) -> str:
 
 
 def _time_text(time_ns: int) -> str:
-    return f"{time_ns / 1e9:.12g}s"
+    return f"{time_ns / 1e9:.9f}".rstrip("0").rstrip(".") + "s"
 
 
 # --- reading ------------------------------------------------------------------------------------------
