@@ -276,7 +276,7 @@ static enum link_status header_in(struct link *link)
     const struct link_header *header = &link->header;
     if (!header_good(link)) {
         link->counts.bad_headers++;
-        record_fault(link, PHASE_WAIT_CLK_HIGH, 0);
+        record_fault(link, PHASE_DAMAGED, 0);
         return try_again(link);
     }
     link->is_new = header->sequence != link->delivered_sequence;
@@ -316,6 +316,7 @@ static enum link_status frame_in(struct link *link)
     } else if (header->length &&
                link->payload_crc != crc32_update(CRC32_START, link->buffer, header->length)) {
         link->counts.bad_payloads++;
+        record_fault(link, PHASE_DAMAGED, 0);
         if (header->type != LINK_RAW)
             link->verdict = ANSWER_BAD;
     }
@@ -360,7 +361,7 @@ static enum link_status answer_in(struct link *link)
         link->counts.bytes_sent += link->header.length;
         return finish(link, LINK_OK);
     }
-    record_fault(link, PHASE_WAIT_CLK_HIGH, 0);
+    record_fault(link, PHASE_DAMAGED, 0);
     link->patient = !sound;
     if (link->attempt == link->attempts_max)
         return finish(link, LINK_ERROR_FAULT);

@@ -21,6 +21,7 @@ PHASE_TEXT = {
     Phase.WAIT_CLK_HIGH: "waiting for CLK",
     Phase.WAIT_CLK_LOW: "ACK raised, waiting for CLK low",
     Phase.WAIT_QUIET: "waiting for idle lines",
+    Phase.DAMAGED: "every byte moved, but not as it was sent",
     Phase.CONTESTED: "drives ACK high as grant, reads it low",
     Phase.HELD_UP: "did nothing: its own program was away",
 }
@@ -93,6 +94,11 @@ def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
         return (
             f"board {fights.rank} drives ACK high and reads it low: a short to ground, "
             f"or board {far} holds it: {wire_name(link, ACK)}"
+        )
+    if any(r.fault.phase == Phase.DAMAGED for r in pair):
+        return (
+            f"the handshake works and the bytes are wrong, again and again: noise on D0..D7 of link {link}, or a bad "
+            "ground; `pytest -m link` counts the errors of each wire"
         )
     for wire in (CLK, ACK, *range(8)):
         levels = {Bank(r.fault.bank): (r.fault.gplev0 >> gpio(Bank(r.fault.bank), wire)) & 1 for r in pair}

@@ -138,6 +138,7 @@ class Phase(IntEnum):
     WAIT_QUIET = 7  # either: waits for the lines to be low before opening
     HELD_UP = 8  # either: its own program did not touch the link for longer than the phase limit
     CONTESTED = 9  # receiver: grants (drives ACK high), but reads it low
+    DAMAGED = 10  # the last attempt went through, but its bytes were wrong (a sender: so says the answer)
 
 
 class Pattern(IntEnum):

@@ -78,6 +78,12 @@ def test_grant_that_is_held_low_is_said():
     assert "board 2 drives ACK high and reads it low: a short to ground, or board 1 holds it: link 1->2 ACK" in text
 
 
+def test_bytes_that_arrive_wrong_point_to_the_data_wires():
+    text = explain([sender(0, Phase.DAMAGED), receiver(0, Phase.DAMAGED)], LINKS, LOGS)
+    assert "board 1: every byte moved, but not as it was sent" in text
+    assert "noise on D0..D7 of link 1->2, or a bad ground; `pytest -m link` counts the errors of each wire" in text
+
+
 def test_one_report_names_the_silent_board():
     assert "board 2 said nothing" in explain([sender(SENDER_CLK)], LINKS, LOGS)
 
