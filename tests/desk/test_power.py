@@ -14,6 +14,7 @@ from hil.rig.config import load_rig
 from hil.rig.desk import open_desk
 from hil.rig.power import CbusReset, CommandReset, FirmwareReset, Person, check_reset, make_power
 from hil.rig.power_spec import PowerSpec
+from hil.session import Session, Settings
 from tests.desk.boards import Bootloader
 
 
@@ -197,3 +198,22 @@ def test_power_of_a_simulated_rig_is_refused(tmp_path):
     path.write_text("[rig]\npower = {person = true}\n[sim]\nboards = 2\n")
     with pytest.raises(RigError, match="power is for real boards"):
         load_rig(str(path))
+
+
+def test_simulated_boards_go_away_and_firmware_that_runs_reboots_when_asked(tmp_path, capsys):
+    settings = Settings(world_size=2, logs=tmp_path / "logs", work=tmp_path / "work")
+    session = Session(settings)
+    ring = session.open_ring()
+    try:
+        session.boot(ring)
+        board = ring.boards[1]
+        assert 0.5 < check_reset(board, FirmwareReset(), timeout_s=20) < 5
+        with pytest.raises(BoardError, match="it did not go away: its bootloader went on asking; short RUN to ground"):
+            check_reset(board, FirmwareReset(), timeout_s=2)
+        assert check_reset(board, ring.desk.power, timeout_s=20) > 0.5
+        session.boot(ring)
+        assert board.booted
+    finally:
+        ring.desk.close()
+    assert main(["reset", "--world", "2", "--board", "1", "--logs", str(tmp_path / "logs")]) == 0
+    assert capsys.readouterr().out.startswith("board 1 (sim://sim/1): went away and asked for an image after")
