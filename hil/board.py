@@ -50,6 +50,7 @@ M = TypeVar("M", bound=Message)
 RETRY_S = 0.4
 """A command is repeated when no answer came for this long beyond the time its bytes take on the line."""
 TRIES_MAX = 8
+"""Unanswered tries after which a board counts as dead; those in which damaged bytes came are noise, not silence."""
 BOOT_TIMEOUT_S = 60.0
 GET_PROG_INFO_BYTES = BootWord.GET_PROG_INFO.to_bytes(4, "little")
 NAMED_FIELDS: dict[str, type[IntEnum]] = {
@@ -100,6 +101,8 @@ class Pending:
     data: bytes
     sequence: int
     tries: int = 0
+    silent_tries: int = 0
+    junk_seen: int = 0
     response: Message | None = None
     error: str | None = None
     on_done: Callable[[Pending], None] | None = None
@@ -321,7 +324,7 @@ class Board:
             raise TypeError(f"{command.name} takes {request_class.__name__}, not {type(request).__name__}")
         self._sequence = (self._sequence + 1) & 0xFFFF
         frame = Frame(Kind.COMMAND, command, self._sequence, request.pack())
-        pending = Pending(command, encode_frame(frame), self._sequence, on_done=on_done)
+        pending = Pending(command, encode_frame(frame), self._sequence, junk_seen=self.junk_bytes, on_done=on_done)
         self._pending = pending
         self._transmit(pending)
         return pending
@@ -354,7 +357,9 @@ class Board:
     def _transmit(self, pending: Pending) -> None:
         if pending.done or pending is not self._pending:
             return
-        if pending.tries >= TRIES_MAX:
+        pending.silent_tries = pending.silent_tries + 1 if self.junk_bytes == pending.junk_seen else 0
+        pending.junk_seen = self.junk_bytes
+        if pending.silent_tries > TRIES_MAX:
             pending.finish(error=f"no answer to {pending.command.name} after {pending.tries} tries")
             self.failure = f"{self}: {pending.error}{self._garbage_hint()}; log: {self.log.path}"
             return

@@ -49,8 +49,10 @@ SILENCE_S = 5.0
 """A job that says nothing for this long is asked how it is."""
 RECORD_TAPS = 1
 _TAP_RECORD = struct.Struct("<IIIffII")
-DIGESTS_PER_PART = 1000
-RECORDS_PER_PART = 140
+TAPS_PART_BYTES = 4000
+TAPS_PART_BYTES_MIN = 250
+"""Taps are read in parts of so many bytes; in smaller ones where noise on the line lets no long answer through."""
+DIGEST_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Ring:
         self.boards: Sequence[Board] = desk.boards
         self.image: Image | None = None
         self._loop = desk.loop
+        self._taps_part_bytes = TAPS_PART_BYTES
 
     def __repr__(self) -> str:
         return f"<Ring of {self.world_size} boards, rig {self.desk.config.name}>"
@@ -387,13 +390,14 @@ class Ring:
         Returns None if the board's taps are not the expected ones (then read `tap_records`).
         """
         digests: list[int] = []
-        for first in range(0, len(expected_keys), DIGESTS_PER_PART):
-            keys = expected_keys[first : first + DIGESTS_PER_PART]
-            part = self._taps_part(rank, first, len(keys), full=False)
+        while len(digests) < len(expected_keys):
+            part = self._taps_part(rank, len(digests), len(expected_keys) - len(digests), full=False)
+            count = len(part.data) // DIGEST_BYTES
+            keys = expected_keys[len(digests) : len(digests) + count]
             packed = b"".join(struct.pack("<I", key.pack()) for key in keys)
-            if len(part.data) != 4 * len(keys) or part.keys_crc32 != zlib.crc32(packed):
+            if not count or part.keys_crc32 != zlib.crc32(packed):
                 return None
-            digests += struct.unpack(f"<{len(keys)}I", part.data)
+            digests += struct.unpack(f"<{count}I", part.data)
         return digests
 
     def tap_records(self, rank: int, first: int = 0, count: int | None = None) -> list[TapRecord]:
@@ -402,7 +406,7 @@ class Ring:
         end = total if count is None else min(total, first + count)
         records: list[TapRecord] = []
         while first < end:
-            part = self._taps_part(rank, first, min(RECORDS_PER_PART, end - first), full=True)
+            part = self._taps_part(rank, first, end - first, full=True)
             records += [TapRecord(*row) for row in _TAP_RECORD.iter_unpack(part.data)]
             first += len(part.data) // _TAP_RECORD.size
             if not part.data:
@@ -410,8 +414,17 @@ class Ring:
         return records
 
     def _taps_part(self, rank: int, first: int, count: int, *, full: bool) -> TapsPart:
+        """Up to `count` taps from `first`, as many as one answer may hold; less where the line is noisy."""
         board, shard = self.place(rank)
-        return board.command(Command.TAPS_READ, TapsRead(first, count, int(full), shard), TapsPart)
+        each = _TAP_RECORD.size if full else DIGEST_BYTES
+        while True:
+            fitting = min(count, self._taps_part_bytes // each)
+            try:
+                return board.command(Command.TAPS_READ, TapsRead(first, fitting, int(full), shard), TapsPart)
+            except BoardError:
+                if board.dead is not None or not fitting or self._taps_part_bytes <= TAPS_PART_BYTES_MIN:
+                    raise
+                self._taps_part_bytes //= 2
 
     def _read_tokens(self) -> tuple[int, ...]:
         tokens: list[int] = []

@@ -114,6 +114,20 @@ def test_every_command_is_done_exactly_once_on_a_noisy_line(open_ring, kind):
     assert board.junk_bytes > junk_before, "the noise did not strike"
 
 
+def test_taps_are_read_over_a_noisy_line(open_ring):
+    """Long answers would hardly ever come through: they are asked for in smaller parts."""
+    session, ring = open_ring(world_size=2, seed=SEED)
+    tokens = session.model.encode_prompt("", 8)
+    result = ring.generate(tokens, 8)
+    ring.desk.set_faults([f"uart-corrupt:{rank}={SERIAL_RATE:g}" for rank in range(2)])
+    expected = golden_run(session.model.weights, tokens, 8, 0.0, 0.9, 1, ring.world_size)
+    comparison = compare_taps(ring, expected)
+    assert comparison.first is None, comparison.first.describe()
+    assert comparison.good
+    assert result.tokens == expected.tokens
+    assert all(board.dead is None for board in ring.boards)
+
+
 def start_and_end_job(ring, board):
     """A job that nobody answers: it gives up after a millisecond. Returns its number."""
     from hil.protocol.messages import Bank, JobStarted, LinkTest
