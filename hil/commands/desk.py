@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hil.commands import ports, rig, run, sd, shard
+from hil.commands import console, ports, rig, run, sd, shard
 from hil.session import Session, Settings
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ _VERBS: tuple[tuple[str, str, Declare, Callable[[argparse.Namespace], int]], ...
     ("sd", "write a board's SD card, or the image of one", sd.add_options, sd.write),
     ("ports", "list the serial ports of this computer", ports.add_options, ports.ports),
     ("rig", "write a rig file for the boards that are plugged in", rig.add_options, rig.init),
+    ("console", "talk to one board; Ctrl-] ends", console.add_options, console.console),
 )
 
 _RIG_VERBS: tuple[tuple[str, str, Declare, Callable[[Session, argparse.Namespace], int]], ...] = (

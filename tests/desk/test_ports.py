@@ -166,3 +166,13 @@ def test_rig_init_refuses_in_one_sentence(tmp_path, monkeypatch, capsys, argumen
     assert sentence in error
     assert error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["old.toml"]
+
+
+def test_rig_init_asks_the_ports_of_a_devices_conf_at_another_baud(tmp_path, plug):
+    loader = plug(Bootloader())
+    conf = tmp_path / "devices.conf"
+    conf.write_text(f'0 {loader.path} PIE0 "by its path"\n')
+    out = tmp_path / "desk.toml"
+    assert main(["rig", "init", str(out), "--from", str(conf), "--baud", "460800"]) == 0
+    config = load_rig(str(out))
+    assert (config.baud, config.boards[0].port) == (460800, loader.path)
