@@ -44,14 +44,15 @@ Settings = Sgd | AdamW
 def gradient_norm(gradients: Iterable[F32Array]) -> np.float32:
     """Root of the sum of squares: dot8 of every row with itself, added up row by row, tensor by tensor.
 
+    Sums of squares only grow, so none can be subnormal; accumulate adds one after the other.
     Args: gradients: in the order of golden.backward.pieces; (n,) counts as one row.
     """
-    total = np.zeros(1, np.float32)
-    for gradient in gradients:
-        rows = gradient.reshape(-1, gradient.shape[-1]).T
-        for square in dot8(rows, rows):
-            total = add(total, np.asarray([square]))
-    return np.float32(np.sqrt(total)[0])
+    total = np.float32(0)
+    with np.errstate(all="ignore"):
+        for gradient in gradients:
+            rows = gradient.reshape(-1, gradient.shape[-1]).T
+            total = np.add.accumulate(np.concatenate([[total], dot8(rows, rows)]), dtype=np.float32)[-1]
+        return np.float32(np.sqrt(total))
 
 
 def clip_factor(norm: np.float32, limit: float) -> np.float32:

@@ -13,6 +13,7 @@ import numpy as np
 from golden.backward import Backward, Piece, parameters, piece_key
 from golden.backward_ops import mean_of
 from golden.optimizer import Optimizer, Settings, clip_factor, gradient_norm
+from golden.plan import RankPlan, shard_plan
 from golden.taps import NO_LAYER, Op, TapKey, digest
 from golden.weights import Config, F32Array, Weights
 
@@ -101,6 +102,19 @@ def accumulate(backward: Backward, batch: Sequences) -> tuple[list[F32Array], li
     for tokens, dx in zip(batch, entering, strict=True):
         backward.embed_backward(tokens[:-1], dx)
     return losses, taps
+
+
+def training_taps(step: Step, n_layers: int, world_size: int) -> list[list[TapDigest]]:
+    """What each rank records in a step, in its order when microbatches follow one another; without hops."""
+    plans = shard_plan(n_layers, world_size)
+    everything = [tap for taps in (*step.taps, step.parameter_taps) for tap in taps]
+
+    def holds(plan: RankPlan, key: TapKey) -> bool:
+        if key.layer == NO_LAYER:
+            return plan.has_head or key.op is Op.GRAD_NORM
+        return plan.layer_start <= key.layer < plan.layer_end
+
+    return [[tap for tap in everything if holds(plan, tap[0])] for plan in plans]
 
 
 def with_parameters(weights: Weights, values: dict[Piece, F32Array]) -> Weights:

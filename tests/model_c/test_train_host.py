@@ -10,6 +10,7 @@ import pytest
 from model_build import ZIG, host_compiler
 from train_build import Task, build_train, random_task, run_train, train_difference
 
+from golden.backward import Backward
 from golden.optimizer import AdamW, Settings, Sgd
 from golden.weights import Config, Weights
 from hil.model.shard import write_shards
@@ -106,6 +107,19 @@ def test_flushing_in_training_equals_golden(program: Path, tmp_path: Path) -> No
     weights.wo[2] *= np.float32(2.0**-110)
     task = random_task(weights, AdamW(1e-3), steps=2, microbatches=1, positions=20)
     assert check_train(program, tmp_path, weights, 1, task) == ""
+
+
+@pytest.mark.parametrize("special", [np.inf, np.nan])
+def test_numbers_that_are_not_finite_stay_where_they_are(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, special: float
+) -> None:
+    """The last token's embedding is spoilt: gradients of positions before it see nothing through the mask."""
+    weights = random_weights(SHAPES["untied"], seed=9)
+    tokens = np.array([[[1, 2, 3, 4, 49, 5]]])
+    weights.tok_emb[49, 2] = special
+    assert check_train(program, tmp_path, weights, 2, Task(tokens, Sgd(1e-2))) == ""
+    monkeypatch.setattr(Backward, "_column_valid", lambda self, left: np.ones(left.shape, np.bool_))
+    assert "position" in check_train(program, tmp_path, weights, 2, Task(tokens, Sgd(1e-2)))
 
 
 def test_second_compiler_gives_the_same_bits(tmp_path: Path) -> None:

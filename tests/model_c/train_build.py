@@ -12,9 +12,7 @@ import numpy as np
 from model_build import FLAGS, Tap, compile_with, copy_sources, host_compiler, parse_tap
 
 from golden.optimizer import AdamW, Settings
-from golden.plan import shard_plan
-from golden.taps import NO_LAYER, Op, TapKey
-from golden.train import Training, train
+from golden.train import Training, train, training_taps
 from golden.weights import Weights
 
 
@@ -113,21 +111,6 @@ def run_train(
     return TrainRun(losses, taps, error, service_calls)
 
 
-def expected_by_rank(training: Training, n_layers: int, world_size: int) -> list[list[tuple[TapKey, int]]]:
-    """What every rank records, in order, when it works on one microbatch after the other."""
-    plans = shard_plan(n_layers, world_size)
-    everything = [tap for step in training.steps for part in (*step.taps, step.parameter_taps) for tap in part]
-
-    def holds(rank: int, key: TapKey) -> bool:
-        if key.op is Op.GRAD_NORM:
-            return True
-        if key.layer == NO_LAYER:
-            return plans[rank].has_head
-        return plans[rank].layer_start <= key.layer < plans[rank].layer_end
-
-    return [[tap for tap in everything if holds(rank, tap[0])] for rank in range(world_size)]
-
-
 def train_difference(run: TrainRun, training: Training, n_layers: int, world_size: int, *, ordered: bool = True) -> str:
     """Rank and key of the first tap in which a run differs from the golden, else a loss; empty when none does.
 
@@ -135,7 +118,9 @@ def train_difference(run: TrainRun, training: Training, n_layers: int, world_siz
     """
     if run.error:
         return run.error
-    for rank, taps in enumerate(expected_by_rank(training, n_layers, world_size)):
+    steps = [training_taps(step, n_layers, world_size) for step in training.steps]
+    for rank in range(world_size):
+        taps = [tap for step in steps for tap in step[rank]]
         found = [(tap.key, tap.crc32) for tap in run.taps.get(rank, [])]
         if ordered:
             for mine, theirs in zip(taps, found, strict=False):
