@@ -81,7 +81,7 @@ def test_grant_that_is_held_low_is_said():
 def test_bytes_that_arrive_wrong_point_to_the_data_wires():
     text = explain([sender(0, Phase.DAMAGED), receiver(0, Phase.DAMAGED)], LINKS, LOGS)
     assert "board 1: every byte moved, but not as it was sent" in text
-    assert "noise on D0..D7 of link 1->2, or a bad ground; `pytest -m link` counts the errors of each wire" in text
+    assert "a broken or noisy wire among D0..D7 of link 1->2, or a bad ground; `hil wiring` finds a broken one" in text
 
 
 def test_one_report_names_the_silent_board():

