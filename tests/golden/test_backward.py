@@ -26,7 +26,7 @@ SHAPES = {
 }
 LENGTHS = (1, 2, 32)
 TOLERANCE = 2e-5
-"""On |float32 - float64| / |float64| of a whole tensor; seen: at most 2e-6. A dropped term makes it 0.01 or more."""
+"""On |float32 - float64| / |float64| of a whole tensor. A dropped term makes it 0.01 or more."""
 
 
 def tokens_of(config: Config, positions: int) -> list[int]:
