@@ -9,7 +9,7 @@ from hil.board import Board
 from hil.checks.forward import GoldenRun, TapComparison, compare_taps, golden_run
 from hil.model.bundle import Model
 from hil.model.tokenizer import TextStream
-from hil.protocol.messages import Bank, Token
+from hil.protocol.messages import Bank, Identity, Token
 from hil.ring import BootTimes, Ring, RingGeneration
 from hil.session import Session
 
@@ -57,9 +57,15 @@ def show_board(board: Board, seconds: float) -> None:
     parts += ["embedding + head"] if identity.has_head else []
     print(
         f"board {board.rank}  booted in {seconds:6.3f} s  serial {identity.board_serial:016x}  "
-        f"rank {identity.rank} of {identity.world_size}: {', '.join(parts) or 'no shard'}",
+        f"{_place(identity)}: {', '.join(parts) or 'no shard'}",
         flush=True,
     )
+
+
+def _place(identity: Identity) -> str:
+    if identity.shards > 1:
+        return f"all {identity.shards} ranks, every hop through the jumpers"
+    return f"rank {identity.rank} of {identity.world_size}"
 
 
 def generate(session: Session, request: Request) -> int:
@@ -104,7 +110,7 @@ def _table(
 ) -> None:
     image = session.image("ring")
     rows = [
-        ("boards", f"{ring.world_size} booted, {max(times.seconds):.3f} s, skew {times.skew_s * 1000:.1f} ms"),
+        ("boards", f"{len(ring.boards)} booted, {max(times.seconds):.3f} s, skew {times.skew_s * 1000:.1f} ms"),
         ("firmware", f"{image.sha256[:12]}, git {image.git_revision}, {image.compiler}"),
         ("tokens", f"{len(result.tokens)}{_tokens_verdict(result, golden)}"),
         ("taps", _taps_verdict(comparison)),
@@ -119,7 +125,7 @@ def _table(
     rows.append(("time", f"{result.rig_s:.3f} s {clock}, {result.wall_s:.2f} s wall for the generation"))
     if ring.desk.simulation is not None:
         rows.append(("contention", f"{len(ring.desk.contentions())} (outputs that met on a wire)"))
-    last = f" .. pi{ring.world_size - 1}.log" if ring.world_size > 1 else ""
+    last = f" .. pi{len(ring.boards) - 1}.log" if len(ring.boards) > 1 else ""
     rows.append(("logs", f"{ring.desk.logs}/pi0.log{last}"))
     for name, value in rows:
         print(f"  {name:11} {value}")

@@ -201,9 +201,9 @@ void faults_attach(sim_t *sim)
 uint32_t net_state(sim_t *sim, uint32_t number, uint32_t without_line)
 {
     const net_t *net = &sim->nets[number];
-    uint32_t driven, pulls, tied = net->tie & (TIE_LOW | TIE_HIGH);
-    drivers_of(sim, net, &driven, &pulls);
-    uint32_t state = (tied ? tied : driven) | pulls << 2;
+    uint32_t tied = net->tie & (TIE_LOW | TIE_HIGH);
+    uint32_t state = net_hands(sim, net);
+    state = tied ? (state & ~3u) | tied : state;
     for (uint32_t i = 0; net->lined && i < sim->line_count; i++) {
         const line_t *line = &sim->lines[i];
         for (int end = 0; end < 2; end++) {
@@ -233,8 +233,7 @@ static bool segment_fights(const sim_t *sim, const net_t *net)
 uint8_t faulty_resolve(sim_t *sim, uint32_t number, uint8_t *conflict)
 {
     const net_t *net = &sim->nets[number];
-    uint32_t local, pulls, tied = net->tie & (TIE_LOW | TIE_HIGH);
-    drivers_of(sim, net, &local, &pulls);
+    uint32_t local = net_hands(sim, net) & 3u, tied = net->tie & (TIE_LOW | TIE_HIGH);
     uint32_t state = net_state(sim, number, UINT32_MAX);
     uint32_t driven = (state & 3u) | local;
     *conflict = SIM_CONFLICT_NONE;

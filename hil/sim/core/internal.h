@@ -356,7 +356,8 @@ void poll_resampled(board_t *b, uint32_t kind, uint32_t value);
 
 /* nets.c */
 extern const uint8_t LEVEL_DRIVEN[4], LEVEL_PULLED[4]; /* by bit 0: low, bit 1: high */
-void drivers_of(const struct sim *sim, const net_t *net, uint32_t *drives_out, uint32_t *pulls_out);
+/* What drives a net (bit 0: low, bit 1: high) and what pulls it (bits 2 and 3). */
+uint32_t net_hands(const struct sim *sim, const net_t *net);
 void net_update(struct sim *sim, uint32_t number, uint64_t now_ps, uint32_t writer);
 void trace_mark(struct sim *sim, uint32_t mark, uint32_t board); /* SIM_MARK_, where a trace runs */
 static inline bool pad_drives(const pad_t *pad)

@@ -229,11 +229,12 @@ void sim_contentions_forget(sim_t *sim)
 
 /* ---- levels ------------------------------------------------------------------------------------------- */
 
-void drivers_of(const sim_t *sim, const net_t *net, uint32_t *drives_out, uint32_t *pulls_out)
+/* What drives a net (bit 0: low, bit 1: high) and what pulls it (bits 2 and 3). */
+static inline uint32_t hands_on(const sim_t *sim, const net_t *net)
 {
-    uint32_t driven = 0, pulls = 0; /* bit 0: low, bit 1: high */
-    for (uint32_t i = 0; i < net->count; i++) {
-        const pad_t *pad = &sim->pad_of_net[net->first + i];
+    uint32_t driven = 0, pulls = 0;
+    const pad_t *end = &sim->pad_of_net[net->first + net->count];
+    for (const pad_t *pad = &sim->pad_of_net[net->first]; pad < end; pad++) {
         const board_t *b = pad->b;
         uint64_t bit = pad->bit;
         driven |= b->driven_high & bit ? 2u : 0u;
@@ -243,26 +244,26 @@ void drivers_of(const sim_t *sim, const net_t *net, uint32_t *drives_out, uint32
         driven |= b->out_mask & bit ? (b->latch & bit ? 2u : 1u) : 0u;
         pulls |= (b->pull_up & bit ? 2u : 0u) | (b->pull_down & bit ? 1u : 0u);
     }
-    *drives_out = driven;
-    *pulls_out = pulls;
+    return driven | pulls << 2;
 }
+
+uint32_t net_hands(const sim_t *sim, const net_t *net) { return hands_on(sim, net); }
 
 const uint8_t LEVEL_DRIVEN[4] = {LEVEL_UNDEFINED, LEVEL_LOW, LEVEL_HIGH, LEVEL_CONTENTION};
 const uint8_t LEVEL_PULLED[4] = {LEVEL_UNDEFINED, LEVEL_LOW, LEVEL_HIGH, LEVEL_UNDEFINED};
 
-static uint8_t net_resolve(sim_t *sim, uint32_t number, uint8_t *conflict)
+static inline uint8_t net_resolve(sim_t *sim, uint32_t number, uint8_t *conflict)
 {
-    uint32_t driven, pulls;
     const net_t *net = &sim->nets[number];
-    if (net->faulty) {
+    if (__builtin_expect(net->faulty, 0)) {
         return faulty_resolve(sim, number, conflict);
     }
-    drivers_of(sim, net, &driven, &pulls);
+    uint32_t hands = hands_on(sim, net), driven = hands & 3u;
     *conflict = driven == 3u ? SIM_CONFLICT_OUTPUTS : SIM_CONFLICT_NONE;
-    return driven ? LEVEL_DRIVEN[driven] : LEVEL_PULLED[pulls];
+    return driven ? LEVEL_DRIVEN[driven] : LEVEL_PULLED[hands >> 2];
 }
 
-static void pad_level(board_t *b, uint64_t bit, uint8_t level, uint64_t now_ps, uint32_t writer)
+static inline void pad_level(board_t *b, uint64_t bit, uint8_t level, uint64_t now_ps, uint32_t writer)
 {
     if (b->level_ps != now_ps || b->level_writer != writer) {
         b->level_before = b->level;
@@ -295,12 +296,25 @@ static void trace_add(sim_t *sim, uint32_t pad, uint8_t level, uint64_t now_ps)
     sim->trace[sim->trace_count++] = (sim_trace_t){now_ps, pad, level};
 }
 
-static void net_show(sim_t *sim, const net_t *net, uint8_t level, uint64_t now_ps, uint32_t writer)
+static inline void net_change(sim_t *sim, uint32_t number, uint64_t now_ps, uint32_t writer)
 {
-    for (uint32_t i = 0; i < net->count; i++) {
-        const pad_t *pad = &sim->pad_of_net[net->first + i];
+    net_t *net = &sim->nets[number];
+    uint8_t conflict;
+    uint8_t level = net_resolve(sim, number, &conflict);
+    if (__builtin_expect(conflict != net->conflict, 0)) {
+        conflict_set(sim, net, conflict, now_ps);
+    }
+    if (__builtin_expect(net->faulty, 0)) {
+        level = faulty_level(sim, number, level, now_ps);
+    }
+    if (level == net->level) {
+        return;
+    }
+    net->level = level;
+    const pad_t *end = &sim->pad_of_net[net->first + net->count];
+    for (const pad_t *pad = &sim->pad_of_net[net->first]; pad < end; pad++) {
         pad_level(pad->b, pad->bit, level, now_ps, writer);
-        if (pad->b->traced & pad->bit) {
+        if (__builtin_expect((pad->b->traced & pad->bit) != 0, 0)) {
             trace_add(sim, pad->board * SIM_PINS + pad->pin, level, now_ps);
         }
     }
@@ -308,19 +322,7 @@ static void net_show(sim_t *sim, const net_t *net, uint8_t level, uint64_t now_p
 
 void net_update(sim_t *sim, uint32_t number, uint64_t now_ps, uint32_t writer)
 {
-    net_t *net = &sim->nets[number];
-    uint8_t conflict;
-    uint8_t level = net_resolve(sim, number, &conflict);
-    if (conflict != net->conflict) {
-        conflict_set(sim, net, conflict, now_ps);
-    }
-    if (net->faulty) {
-        level = faulty_level(sim, number, level, now_ps);
-    }
-    if (level != net->level) {
-        net->level = level;
-        net_show(sim, net, level, now_ps, writer);
-    }
+    net_change(sim, number, now_ps, writer);
 }
 
 void pins_update(board_t *b, uint64_t mask, uint64_t now_ps)
@@ -328,7 +330,7 @@ void pins_update(board_t *b, uint64_t mask, uint64_t now_ps)
     while (mask != 0) {
         uint32_t pin = (uint32_t)__builtin_ctzll(mask);
         mask &= mask - 1;
-        net_update(b->sim, b->sim->net_of[b->index][pin], now_ps, b->index);
+        net_change(b->sim, b->sim->net_of[b->index][pin], now_ps, b->index);
     }
 }
 
