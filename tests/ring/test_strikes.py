@@ -8,6 +8,8 @@ import pytest
 from hil.errors import HilError
 from hil.protocol.messages import Bank
 from hil.rig.config import SimSpec, sim_rig
+from hil.rig.desk import open_desk
+from hil.ring import Ring
 from hil.session import Session, Settings
 
 SEEDS = [1, 2, 3, 4, 5]
@@ -16,16 +18,22 @@ DRIFT_PPM, SKEW_MS, PHASE_NS = 100, 50, 2_000_000
 FRAMES = 3
 
 
-def run_frames_both_ways(folder, seed: int, faults: tuple[str, ...] = ()) -> list[str]:
+@pytest.fixture
+def session(tmp_path):
+    """Two boards' session: its images are built once."""
+    return Session(Settings(logs=tmp_path / "logs", work=tmp_path / "work", world_size=2))
+
+
+def run_frames_both_ways(session: Session, seed: int, faults: tuple[str, ...] = ()) -> list[str]:
     """Boot two boards that differ at random, send frames to and fro at random moments; what went wrong."""
     rng = random.Random(seed)
     drift = tuple(rng.uniform(-DRIFT_PPM, DRIFT_PPM) for _ in range(2))
     skew = tuple(rng.uniform(0, SKEW_MS) for _ in range(2))
     print(f"seed {seed}: drift {drift} ppm, start {skew} ms")
     config = replace(sim_rig(2), sim=SimSpec(drift, skew))
-    session = Session(Settings(logs=folder / "logs", work=folder / "work", seed=seed, world_size=2))
-    ring = session.open_ring(config, shards=False)
-    with ring.desk as desk:
+    settings = session.settings
+    with open_desk(config, settings.logs, seed=seed, kernel=session.image("kernel"), work=settings.work) as desk:
+        ring = Ring(desk)
         ring.boot(session.image("ring"))
         desk.set_faults(faults)
         wrong = []
@@ -48,19 +56,19 @@ def run_frames_both_ways(folder, seed: int, faults: tuple[str, ...] = ()) -> lis
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_boards_of_random_drift_and_start_exchange_frames(tmp_path, seed):
-    assert run_frames_both_ways(tmp_path, seed) == []
+def test_boards_of_random_drift_and_start_exchange_frames(session, seed):
+    assert run_frames_both_ways(session, seed) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_boards_of_a_thousand_random_drifts_and_starts_exchange_frames(tmp_path):
-    failed = {seed: wrong for seed in SEEDS_SLOW if (wrong := run_frames_both_ways(tmp_path, seed))}
+def test_boards_of_a_thousand_random_drifts_and_starts_exchange_frames(session):
+    failed = {seed: wrong for seed in SEEDS_SLOW if (wrong := run_frames_both_ways(session, seed))}
     assert failed == {}
 
 
-def test_wire_that_pulses_at_every_byte_is_noticed(tmp_path):
-    assert run_frames_both_ways(tmp_path, 1, faults=("glitch:0-1.ACK=1",)) != []
+def test_wire_that_pulses_at_every_byte_is_noticed(session):
+    assert run_frames_both_ways(session, 1, faults=("glitch:0-1.ACK=1",)) != []
 
 
 def strike_in_mid_story(session, ring, seed: int) -> None:
