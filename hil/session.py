@@ -109,8 +109,8 @@ class Session:
         image = self.image("ring")
         kind = "simulated" if self.config.sim is not None else "real ports"
         return [
-            f"rig {self.config.name} ({kind}, {_count(self.config.world_size, 'board')}), seed {self.settings.seed:#x}, "
-            f"model {self.model.name}",
+            f"rig {self.config.name} ({kind}, {_count(self.config.world_size, 'board')}), "
+            f"seed {self.settings.seed:#x}, model {self.model.name}",
             f"firmware {image.sha256[:12]} (build {image.build_id.hex()[:12]}, git {image.git_revision}, "
             f"{image.compiler}), host {platform.machine()} {platform.system()}",
         ]
