@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from hil.session import Session
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
+FAILED: pytest.StashKey[bool] = pytest.StashKey()
+TRACE_CHANGES = 200_000
+"""How much of a failed test's trace is written: the end of it."""
+TRACED = ("link", "wiring")
+"""Markers of tests whose wires are recorded on a simulated rig."""
 RINGS: pytest.StashKey[list[Ring]] = pytest.StashKey()
 
 
@@ -112,7 +117,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     if report.failed and used and RINGS in item.config.stash:
         from hil.report import attach
 
+        item.stash[FAILED] = True
         for ring in item.config.stash[RINGS]:
+            trace = ring.desk.flush_trace(TRACE_CHANGES)
+            if trace is not None:
+                report.sections.append(("wires", f"{trace} (VCD: open with GTKWave)"))
+                attach.file(trace, "wires, VCD")
             for board in ring.boards:
                 report.sections.append((f"board {board.rank}: end of {board.log.path}", board.log.tail()))
                 attach.file(board.log.path, f"board {board.rank} log")
@@ -175,24 +185,38 @@ def _loopback_session(hil: Session, pytestconfig: pytest.Config) -> Iterator[Rin
         yield ring
 
 
-def _guard(ring: Ring) -> Iterator[Ring]:
+def _guard(ring: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
     """Hand out a ring that works, and fail the test that lets two outputs meet on a wire."""
     if any(board.dead is not None or not board.booted for board in ring.boards) and ring.image is not None:
         ring.boot(ring.image)
     before = len(ring.desk.contentions())
+    _begin_trace(ring, request)
     yield ring
     met = ring.desk.contentions()[before:]
+    if met or request.node.stash.get(FAILED, False):
+        ring.desk.flush_trace(TRACE_CHANGES)
+        ring.desk.end_trace()
+    else:
+        ring.desk.discard_trace()
     if met:
         pytest.fail("outputs met on a wire:\n" + "\n".join(f"  {contention}" for contention in met), pytrace=False)
 
 
+def _begin_trace(ring: Ring, request: pytest.FixtureRequest) -> None:
+    """Record the wires of a simulated rig for tests of wires and links; the file of a test that passes is removed."""
+    if ring.desk.simulation is None or not any(request.node.get_closest_marker(name) for name in TRACED):
+        return
+    name = "".join(letter if letter.isalnum() else "_" for letter in request.node.name)
+    ring.desk.trace(ring.desk.logs / f"{name}.vcd")
+
+
 @pytest.fixture
-def ring(_ring_session: Ring) -> Iterator[Ring]:
+def ring(_ring_session: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
     """The rig's boards, booted, as a ring. Skips on a rig that is no ring."""
     config = _ring_session.desk.config
     if not config.is_ring:
         pytest.skip(f"rig {config.name} has {config.world_size} board(s) and no closed ring; give --hil-rig a ring")
-    yield from _guard(_ring_session)
+    yield from _guard(_ring_session, request)
 
 
 @pytest.fixture
@@ -202,9 +226,9 @@ def boards(ring: Ring) -> list[Board]:
 
 
 @pytest.fixture
-def loopback_ring(_loopback_session: Ring) -> Iterator[Ring]:
+def loopback_ring(_loopback_session: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
     """One booted board with loopback jumpers, as a ring of one."""
-    yield from _guard(_loopback_session)
+    yield from _guard(_loopback_session, request)
 
 
 @pytest.fixture

@@ -104,6 +104,23 @@ class Desk:
         self.end_trace()
         self._trace = WireTrace(self.simulation, self.config, path, wires)
 
+    def flush_trace(self, latest: int | None = None) -> Path | None:
+        """Make the running trace's file readable as it is now; its path, or None when nothing is traced.
+
+        Args:
+            latest: write at most this many changes, the latest ones.
+        """
+        if self._trace is None:
+            return None
+        self._trace.flush(latest)
+        return self._trace.path
+
+    def discard_trace(self) -> None:
+        """Stop recording and remove the trace's file; harmless when there is none."""
+        if self._trace is not None:
+            self._trace.discard()
+            self._trace = None
+
     def end_trace(self) -> None:
         """Complete the trace's file; harmless when there is none."""
         if self._trace is not None:

@@ -25,14 +25,23 @@ class WireTrace:
             name = f"link_{ref.link.source}_{ref.link.target}.{WIRE_NAMES[ref.wire]}"
             pads[name] = (known[ref].board_a, known[ref].pin_a)
             pads[f"{name}_far"] = (known[ref].board_b, known[ref].pin_b)
+        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", encoding="ascii")
         self._writer = VcdWriter(simulation, self._file, pads)
 
-    def flush(self) -> None:
-        """Write what has happened so far, so that the file can be read."""
+    def flush(self, latest: int | None = None) -> None:
+        """Write what has happened so far (only the latest changes, if asked), so that the file can be read."""
+        if latest is not None:
+            self._writer.forget(keep=latest)
         self._writer.flush()
         self._file.flush()
+
+    def discard(self) -> None:
+        """Forget what has happened, close and remove the file."""
+        self._writer.forget()
+        self.close()
+        self.path.unlink()
 
     def close(self) -> None:
         """Write the rest and close the file."""

@@ -141,6 +141,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sim_level": (u32, (_SIM, u32, u32)),
     "sim_net_of": (u32, (_SIM, u32, u32)),
     "sim_trace_pad": (None, (_SIM, u32, u32, c.c_int)),
+    "sim_trace_keep": (None, (_SIM, u32)),
     "sim_trace_take": (u32, (_SIM, c.POINTER(TraceRecord), u32)),
     "sim_error": (c.c_char_p, (_SIM,)),
     "sim_switch_selftest": (u64, (u32,)),

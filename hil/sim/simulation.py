@@ -494,6 +494,10 @@ class Simulation:
         if self._marks is not None:
             self._marks.append(Mark(self.time_ps, text))
 
+    def keep_trace(self, latest: int) -> None:
+        """Forget recorded changes but for the latest; after some millions the older ones are forgotten anyway."""
+        self._core.sim_trace_keep(self._sim, latest)
+
     def take_trace(self) -> list[Change | Mark]:
         """Take the recorded changes and marks, in order of time. Boards' starts and stops are marks."""
         trace: list[Change | Mark] = list(self._marks or ())

@@ -73,6 +73,10 @@ class VcdWriter:
             elif (entry.board, entry.pin) in self._names:
                 self._out.write(f"{VALUES[entry.level]}{self._names[entry.board, entry.pin]}\n")
 
+    def forget(self, keep: int = 0) -> None:
+        """Drop what is not written yet but for the latest `keep` changes."""
+        self._sim.keep_trace(keep)
+
     def close(self) -> None:
         """Stop recording and write the rest, with the present time as the end."""
         self.flush()

@@ -131,3 +131,24 @@ def test_plugin_does_not_import_the_simulator_until_it_is_used(pytester):
         """
     )
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_failing_link_test_keeps_the_wires_as_vcd_and_a_passing_one_does_not(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.link
+        @pytest.mark.parametrize("wrong", [False, True])
+        def test_frames(ring, wrong):
+            ring.link_frames(ring.desk.config.links[0], frames=1, length_bytes=8, seed=1)
+            assert not wrong
+        """
+    )
+    result = pytester.runpytest_subprocess("--hil-world", "2", "--alluredir", "allure")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["logs/test_frames_True_.vcd (VCD: open with GTKWave)"])
+    assert [path.name for path in (pytester.path / "logs").glob("*.vcd")] == ["test_frames_True_.vcd"]
+    dump = (pytester.path / "logs" / "test_frames_True_.vcd").read_text()
+    assert "$scope module link_0_1 $end" in dump
+    assert dump.count("#") > 100, "no changes in the dump"

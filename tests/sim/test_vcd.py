@@ -71,3 +71,15 @@ def test_identifiers_are_distinct() -> None:
     names = [identifier(i) for i in range(1000)]
     assert len(set(names)) == 1000
     assert names[0] == "!"
+
+
+def test_only_the_latest_changes_are_kept_when_asked(tmp_path: Path) -> None:
+    with simulate(tmp_path, PULSE) as sim:
+        sim.trace_pad(0, 16, on=True)
+        sim.run(BOOTED_NS)
+        sim.keep_trace(2)
+        last = sim.take_trace()
+        assert len(last) == 2
+        assert last[1].time_ps > last[0].time_ps
+        sim.keep_trace(0)
+        assert sim.take_trace() == []

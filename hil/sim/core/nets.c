@@ -282,8 +282,23 @@ static inline void pad_level(board_t *b, uint64_t bit, uint8_t level, uint64_t n
     }
 }
 
+enum {
+    TRACE_RECORDS_MAX = 1 << 22
+}; /* 64 MiB; beyond it the older half is forgotten */
+
+void sim_trace_keep(sim_t *sim, uint32_t latest)
+{
+    if (sim->trace_count > latest) {
+        memmove(sim->trace, sim->trace + (sim->trace_count - latest), latest * sizeof *sim->trace);
+        sim->trace_count = latest;
+    }
+}
+
 static void trace_add(sim_t *sim, uint32_t pad, uint8_t level, uint64_t now_ps)
 {
+    if (sim->trace_count == TRACE_RECORDS_MAX) {
+        sim_trace_keep(sim, TRACE_RECORDS_MAX / 2u);
+    }
     if (sim->trace_count == sim->trace_capacity) {
         size_t capacity = sim->trace_capacity ? sim->trace_capacity * 2 : 4096;
         sim_trace_t *grown = realloc(sim->trace, capacity * sizeof *grown);

@@ -196,6 +196,8 @@ SIM_API uint32_t sim_lints(sim_t *sim, uint32_t board, const sim_lint_t **out);
 SIM_API uint32_t sim_level(sim_t *sim, uint32_t board, uint32_t pin);
 SIM_API uint32_t sim_net_of(sim_t *sim, uint32_t board, uint32_t pin);
 SIM_API void sim_trace_pad(sim_t *sim, uint32_t board, uint32_t pin, int on);
+/* Forgets all records but the latest. */
+SIM_API void sim_trace_keep(sim_t *sim, uint32_t latest);
 SIM_API uint32_t sim_trace_take(sim_t *sim, sim_trace_t *out, uint32_t limit);
 SIM_API const char *sim_error(sim_t *sim);
 /* Runs two coroutines through `rounds` switches; returns a checksum of callee-saved state, 0 if any was lost. */
