@@ -45,6 +45,8 @@ class Op(IntEnum):
     PROBS = 0x32  # (vocab_size,) softmax(logits / temperature); only when temperature > 0
     HOP_SEND = 0x40  # (dim,) as handed to the link
     HOP_RECEIVE = 0x41  # (dim,) as taken from the link
+    D_HOP_SEND = 0x42  # (dim,) a gradient as handed to the link, towards the rank before
+    D_HOP_RECEIVE = 0x43  # (dim,) a gradient as taken from the link
     LOSS = 0x80  # (1,) cross-entropy of this position
     D_LOGITS = 0x81  # (vocab_size,)
     D_FINAL_NORM = 0x82  # (dim,) wcls transposed

@@ -21,6 +21,13 @@ def _number(text: str) -> int:
     return int(text, 0)
 
 
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
+    return number
+
+
 def _count(text: str) -> int | None:
     """A whole number from 0; None for `all`."""
     if text == "all":
@@ -70,6 +77,33 @@ def _generate(options: argparse.Namespace) -> int:
         verify=not options.no_verify,
     )
     return generate(Session(_settings(options)), request)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from hil.commands.train import Request, optimizer, train
+    from hil.training import Plan
+
+    slots = options.slots if options.slots is not None else min(options.microbatches, 64)
+    rule = optimizer(options.optimizer, options.rate, options.momentum, options.decay)
+    plan = Plan(rule, options.positions, options.microbatches, slots, options.clip)
+    return train(Session(_settings(options)), Request(plan, options.steps, options.text, not options.no_verify))
+
+
+def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = verbs.add_parser("train", help="train the ring on a text, compare every gradient with the golden")
+    _add_rig_options(train)
+    train.add_argument("--steps", type=_at_least_one, default=3, metavar="N", help="default: 3")
+    train.add_argument("--positions", type=int, default=16, metavar="T", help="of a microbatch (default: 16)")
+    train.add_argument("--microbatches", type=int, default=1, metavar="M", help="of a step (default: 1)")
+    train.add_argument("--slots", type=int, metavar="S", help="microbatches under way at a time (default: all)")
+    train.add_argument("--optimizer", choices=("adamw", "sgd"), default="adamw", help="default: adamw")
+    train.add_argument("--rate", type=float, default=3e-4, help="learning rate (default: 0.0003)")
+    train.add_argument("--momentum", type=float, default=0.0, help="of sgd (default: 0)")
+    train.add_argument("--decay", type=float, default=0.0, help="weight decay, decoupled (default: 0)")
+    train.add_argument("--clip", type=float, default=0.0, help="largest norm of all gradients (default: 0, no limit)")
+    train.add_argument("--text", type=Path, metavar="FILE", help="default: the first line of the shipped corpus")
+    train.add_argument("--no-verify", action="store_true", help="do not record and compare")
+    train.set_defaults(run=_train)
 
 
 def _firmware(options: argparse.Namespace) -> int:
@@ -125,6 +159,8 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument("--rng-seed", type=_number, default=1, help="seed of the sampler (default: 1)")
     generate.add_argument("--no-verify", action="store_true", help="do not record and compare activations")
     generate.set_defaults(run=_generate)
+
+    _add_train(verbs)
 
     firmware = verbs.add_parser("firmware", help="build kernel.img and ring.img")
     firmware.add_argument("--compiler", choices=(*get_args(Compiler), "all"), default="all")

@@ -186,8 +186,9 @@ def _loopback_session(hil: Session, pytestconfig: pytest.Config) -> Iterator[Rin
 
 
 def _guard(ring: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
-    """Hand out a ring that works, and fail the test that lets two outputs meet on a wire."""
-    if any(board.dead is not None or not board.booted for board in ring.boards) and ring.image is not None:
+    """Hand out a ring that works and has the model's weights; fail the test that lets outputs meet on a wire."""
+    lost = ring.trained or any(board.dead is not None or not board.booted for board in ring.boards)
+    if lost and ring.image is not None:
         ring.boot(ring.image)
     before = len(ring.desk.contentions())
     _begin_trace(ring, request)

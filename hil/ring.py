@@ -86,6 +86,7 @@ class Ring:
         self.desk = desk
         self.boards: Sequence[Board] = desk.boards
         self.image: Image | None = None
+        self.trained = False  # the boards hold other weights than their cards; booting mends it
         self._loop = desk.loop
         self._taps_part_bytes = TAPS_PART_BYTES
 
@@ -125,6 +126,7 @@ class Ring:
         Raises: BoardError naming every board that did not boot; the others stay booted.
         """
         self.image = image
+        self.trained = False
         for board in self.boards:
             board.begin_boot(image)
             self.desk.power.reset(board)

@@ -24,8 +24,9 @@ enum link_frame_type {
     LINK_PATTERN = 1,
     LINK_ACTIVATION = 2,
     LINK_END = 3,
-    LINK_GRADIENT = 4, /* reserved */
-    LINK_RAW = 5,      /* a damaged payload is counted and delivered: whoever takes it looks at the bits */
+    LINK_GRADIENT = 4,
+    LINK_RAW = 5,     /* a damaged payload is counted and delivered: whoever takes it looks at the bits */
+    LINK_SQUARES = 6, /* the sum of squares of all gradients so far */
 };
 
 enum link_status {

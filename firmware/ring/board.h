@@ -8,6 +8,7 @@
 #include "messages.h"
 #include "model.h"
 #include "pattern.h"
+#include "train.h"
 
 #define SHARD_ADDRESS 0x02000000u
 
@@ -38,6 +39,7 @@ struct job {
         struct msg_link_run link_run;
         struct msg_serve serve;
         struct generate_request generate;
+        struct msg_train_step train;
     } request;
 };
 
@@ -53,6 +55,24 @@ struct link_end {
     uint64_t payload_bytes, payload_us;
 };
 
+enum training_state {
+    TRAINING_NONE,
+    TRAINING_READY,
+    TRAINING_BROKEN, /* a step broke off: ranks may hold weights of different steps */
+};
+
+/* A training that has been set up; its memory lies behind the arenas of the models. */
+struct training {
+    uint8_t state; /* enum training_state */
+    uint32_t positions, microbatches, slots;
+    uint32_t steps;
+    uint32_t token_count;
+    uint16_t *tokens; /* (microbatches, positions + 1); on the rank with the head, as are losses */
+    float *losses;    /* (microbatches,) */
+    float *x;         /* (microbatches, positions, dim) on the rank with the head, else (positions, dim) */
+    float loss;
+};
+
 struct board {
     uint32_t session;
     uint64_t serial;
@@ -65,6 +85,10 @@ struct board {
     uint32_t shard_bytes, shard_crc32;
     uint8_t shard_crc32_known;
     char model_text[MODEL_ERROR_TEXT_BYTES]; /* why there is no model */
+
+    struct model_train trains[MODEL_WORLD_MAX];
+    struct training training;
+    uint32_t free_address; /* first byte behind the models' arenas */
 
     struct link links[BANK_COUNT];
     struct link_end ends[BANK_COUNT];

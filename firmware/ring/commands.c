@@ -5,35 +5,23 @@
 
 #include "crc32.h"
 #include "gpio.h"
+#include "handlers.h"
 #include "jobs.h"
 #include "link_jobs.h"
 #include "mailbox.h"
 #include "runtime.h"
 #include "text.h"
 #include "timer.h"
+#include "train_jobs.h"
 #include "uart.h"
 
 enum {
     SENTENCE_BYTES = 240,
     BENCH_LENGTH_MAX = 4096,
     BENCH_MULTIPLY_ADDS_MAX = 1 << 28, /* about three seconds on a Zero */
-    REPLY_BYTES_MAX = PAYLOAD_BYTES_MAX - 1,
     DRIVE_MA_MIN = 2,
     DRIVE_MA_MAX = 16,
 };
-
-struct reply {
-    uint8_t *payload;
-    uint32_t size;
-    enum status_code status;
-};
-
-struct request {
-    const uint8_t *payload;
-    uint32_t size;
-};
-
-typedef void handler(struct board *board, const struct request *request, struct reply *reply);
 
 struct command_row {
     uint8_t code;
@@ -43,7 +31,7 @@ struct command_row {
     handler *run;
 };
 
-static void refuse(struct reply *reply, enum status_code status, const char *format, ...)
+void refuse(struct reply *reply, enum status_code status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -52,7 +40,7 @@ static void refuse(struct reply *reply, enum status_code status, const char *for
     va_end(arguments);
 }
 
-static void give(struct reply *reply, const void *message, uint32_t size)
+void give(struct reply *reply, const void *message, uint32_t size)
 {
     memcpy(reply->payload + reply->size, message, size);
     reply->size += size;
@@ -175,8 +163,7 @@ static void handle_job_abort(struct board *board, const struct request *request,
     handle_job_status(board, request, reply);
 }
 
-/* Accepts a job whose request has been checked and copied. */
-static void accept_job(struct board *board, enum command_code command, struct reply *reply)
+void accept_job(struct board *board, enum command_code command, struct reply *reply)
 {
     struct job *job = &board->job;
     job->number++;
@@ -273,8 +260,7 @@ static void handle_link_result(struct board *board, const struct request *reques
     give(reply, &result, sizeof result);
 }
 
-/* 1 if the board has a model; refuses otherwise. */
-static int check_model(const struct board *board, struct reply *reply)
+int check_model(const struct board *board, struct reply *reply)
 {
     if (board->shard_count)
         return 1;
@@ -561,6 +547,10 @@ static const struct command_row rows[] = {
     {COMMAND_MODEL_INFO, 0, 0, 0, handle_model_info},
     {COMMAND_SERVE, 0, 0, sizeof(struct msg_serve), handle_serve},
     {COMMAND_GENERATE, 0, 1, sizeof(struct msg_generate), handle_generate},
+    {COMMAND_TRAIN_SETUP, 0, 0, sizeof(struct msg_train_setup), handle_train_setup},
+    {COMMAND_TRAIN_TOKENS, 0, 1, sizeof(struct msg_train_tokens), handle_train_tokens},
+    {COMMAND_TRAIN_STEP, 0, 0, sizeof(struct msg_train_step), handle_train_step},
+    {COMMAND_TRAIN_RESULT, 0, 0, 0, handle_train_result},
     {COMMAND_TAPS_READ, 0, 0, sizeof(struct msg_taps_read), handle_taps_read},
     {COMMAND_TAPS_CLEAR, 0, 0, 0, handle_taps_clear},
     {COMMAND_TOKENS_READ, 0, 0, sizeof(struct msg_tokens_read), handle_tokens_read},

@@ -1,4 +1,4 @@
-/* jobs.c: SERVE, GENERATE and the link tests. Contract: jobs.h. Meaning: docs/protocol.md, sections 2 and 3.
+/* jobs.c: SERVE and GENERATE; starts the other jobs. Contract: jobs.h. Meaning: docs/protocol.md, sections 2 and 3.
  * The order of taps on a board is checked against golden/generate.py. */
 #include "jobs.h"
 
@@ -7,21 +7,13 @@
 #include "link_jobs.h"
 #include "runtime.h"
 #include "timer.h"
+#include "train_jobs.h"
 
 enum {
-    FLAG_RECORD_TAPS = 1,
     TOKEN_BOS = 1,            /* ends a generation when it is sampled */
     TIMEOUT_MS_MAX = 4000000, /* microseconds fit 32 bits */
     HOP_ACCESSES = 16,        /* of each side in turn, when a hop goes through the board's own jumpers */
 };
-
-/* ACTIVATION payload. */
-struct hop {
-    uint32_t position;
-    uint32_t count;
-    float x[]; /* (dim,) */
-};
-_Static_assert(sizeof(struct hop) + MODEL_DIM_MAX * sizeof(float) <= WORK_BYTES, "the longest hop fits");
 
 uint32_t job_limit_us(uint32_t timeout_ms)
 {
@@ -130,16 +122,15 @@ static enum job_step receive_hop(struct board *board, uint32_t timeout_ms)
     return step == STEP_OK ? take_hop(board, &board->models[0], type, length) : step;
 }
 
-/* Through the jumpers: both banks of this board, polled in turn. */
-static enum job_step jump_hop(struct board *board, struct model *from, struct model *to, uint32_t position)
+enum job_step job_jump(struct board *board, uint32_t out, uint8_t type, uint32_t bytes)
 {
-    struct link *sender = &board->links[BANK_DOWNSTREAM], *receiver = &board->links[BANK_UPSTREAM];
+    uint32_t in = BANK_COUNT - 1 - out;
+    struct link *sender = &board->links[out], *receiver = &board->links[in];
     enum link_status sent = LINK_PENDING, got = LINK_PENDING;
-    uint32_t bytes = prepare_hop(board, from, position);
     uint32_t limit_us = 10u * LINK_PHASE_LIMIT_US;
     sender->accesses_per_poll = receiver->accesses_per_poll = HOP_ACCESSES;
-    link_receive_start(receiver, hop_in(board), WORK_BYTES, limit_us);
-    link_send_start(sender, LINK_ACTIVATION, hop_out(board), bytes, limit_us);
+    link_receive_start(receiver, board->work[in], WORK_BYTES, limit_us);
+    link_send_start(sender, type, board->work[out], bytes, limit_us);
     while ((sent == LINK_PENDING || got == LINK_PENDING) && sent >= 0 && got >= 0) {
         if (sent == LINK_PENDING)
             sent = link_poll(sender);
@@ -152,9 +143,19 @@ static enum job_step jump_hop(struct board *board, struct model *from, struct mo
     if (sent < 0 || got < 0) {
         link_abort(sender);
         link_abort(receiver);
-        return sent < 0 ? job_report(board, BANK_DOWNSTREAM, sent) : job_report(board, BANK_UPSTREAM, got);
+        return sent < 0 ? job_report(board, out, sent) : job_report(board, in, got);
     }
-    enum job_step step = take_hop(board, to, receiver->received_type, receiver->received_length);
+    return STEP_OK;
+}
+
+static enum job_step jump_hop(struct board *board, struct model *from, struct model *to, uint32_t position)
+{
+    const struct link *receiver = &board->links[BANK_UPSTREAM];
+    uint32_t bytes = prepare_hop(board, from, position);
+    enum job_step step = job_jump(board, BANK_DOWNSTREAM, LINK_ACTIVATION, bytes);
+    if (step != STEP_OK)
+        return step;
+    step = take_hop(board, to, receiver->received_type, receiver->received_length);
     memcpy(hop_out(board), hop_in(board), bytes);
     return step;
 }
@@ -298,6 +299,8 @@ static enum job_step run(struct board *board)
         return link_job_run(board);
     case COMMAND_SERVE:
         return run_serve(board);
+    case COMMAND_TRAIN_STEP:
+        return train_job_run(board);
     default:
         return run_generate(board);
     }

@@ -35,6 +35,7 @@ class TapDifference:
     golden: TapDigest | None
     record: TapRecord | None
     source_rank: int | None = None
+    microbatch: int | None = None
 
     @property
     def key(self) -> TapKey:
@@ -50,13 +51,19 @@ class TapDifference:
         """`op`, `link`, or `missing` when the board has no such tap."""
         if self.record is None or self.golden is None or self.record.key != self.golden[0].pack():
             return "missing"
-        return "link" if self.key.op is Op.HOP_RECEIVE else "op"
+        return "link" if self.key.op in (Op.HOP_RECEIVE, Op.D_HOP_RECEIVE) else "op"
+
+    def _place(self, key: TapKey) -> str:
+        """Where in a step of training; gradients and parameters belong to the step as a whole."""
+        whole = key.op >= Op.GRAD_TOK_EMB
+        return "after all microbatches" if whole else f"microbatch {self.microbatch}, position {key.position}"
 
     def describe(self) -> str:
         """Op, layer, rank, position, digests, and what the board saw of the tensor."""
         key = self.key
         layer = "" if key.layer == NO_LAYER else f" of layer {key.layer}"
-        head = f"first difference: {key.op.name}{layer} on rank {self.rank}, position {key.position} (tap {self.index})"
+        place = f"position {key.position}" if self.microbatch is None else self._place(key)
+        head = f"first difference: {key.op.name}{layer} on rank {self.rank}, {place} (tap {self.index})"
         if self.kind == "missing":
             found = "nothing" if self.record is None else str(TapKey.unpack(self.record.key))
             return f"{head}\n  golden: {key}\n  board:  {found}; the board runs other ops than the golden"

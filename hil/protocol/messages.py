@@ -84,6 +84,10 @@ class Command(IntEnum):
     MODEL_INFO = 0x30
     SERVE = 0x31
     GENERATE = 0x32
+    TRAIN_SETUP = 0x33
+    TRAIN_TOKENS = 0x34
+    TRAIN_STEP = 0x35
+    TRAIN_RESULT = 0x36
     TAPS_READ = 0x38
     TAPS_CLEAR = 0x39
     TOKENS_READ = 0x3A
@@ -172,6 +176,13 @@ class Edge(IntEnum):
     ACK_RAISE = 2  # receiver: the byte is read
     CLK_LOWER = 3  # sender
     ACK_LOWER = 4  # receiver
+
+
+class Optimizer(IntEnum):
+    """Optimiser of a TRAIN_SETUP; numbers of enum train_optimizer in firmware/model/train.h."""
+
+    SGD = 0
+    ADAMW = 1
 
 
 @dataclass(frozen=True)
@@ -426,6 +437,61 @@ class Generate(Message):
 
 
 @dataclass(frozen=True)
+class TrainSetup(Message):
+    """Prepares a training on every rank: memory, gradients and the optimiser's state of zero."""
+
+    optimizer: U8  # Optimizer
+    positions: U16  # of a microbatch
+    microbatches: U16  # of a step
+    slots: U16  # microbatches whose activations are kept at a time
+    learning_rate: F32
+    momentum: F32
+    beta1: F32
+    beta2: F32
+    epsilon: F32
+    weight_decay: F32
+    clip: F32  # largest norm of all gradients; 0: none
+
+
+@dataclass(frozen=True)
+class TrainMemory(Message):
+    """What a training takes, and the memory that there was for it."""
+
+    needed_bytes: U32
+    there_bytes: U32
+
+
+@dataclass(frozen=True)
+class TrainTokens(Message):
+    """The rank with the head: tokens of the next step, uint16 each, microbatch after microbatch.
+
+    Each microbatch has positions + 1 of them. first 0 begins anew; every further part begins where the last ended.
+    """
+
+    first: U32
+    tokens: Tail
+
+
+@dataclass(frozen=True)
+class TrainStep(Message):
+    """One step, on every rank at once."""
+
+    flags: U8  # bit 0: record taps
+    timeout_ms: U32  # between frames
+
+
+@dataclass(frozen=True)
+class TrainResult(Message):
+    """Of the last step; losses only on the rank with the head."""
+
+    steps: U32  # since TRAIN_SETUP
+    loss: F32  # mean over the microbatches
+    norm: F32  # of all gradients
+    factor: F32  # by clipping
+    losses: Tail  # float32 per microbatch
+
+
+@dataclass(frozen=True)
 class JobStarted(Message):
     """A job was accepted."""
 
@@ -557,6 +623,10 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.MODEL_INFO: (Empty, ModelInfo),
     Command.SERVE: (Serve, JobStarted),
     Command.GENERATE: (Generate, JobStarted),
+    Command.TRAIN_SETUP: (TrainSetup, TrainMemory),
+    Command.TRAIN_TOKENS: (TrainTokens, Empty),
+    Command.TRAIN_STEP: (TrainStep, JobStarted),
+    Command.TRAIN_RESULT: (Empty, TrainResult),
     Command.TAPS_READ: (TapsRead, TapsPart),
     Command.TAPS_CLEAR: (Empty, Empty),
     Command.TOKENS_READ: (TokensRead, TokensPart),

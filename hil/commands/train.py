@@ -1,0 +1,134 @@
+"""`hil train`: boot the ring, train it on a text, prove every step, print what was seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from golden.optimizer import AdamW, Sgd
+from golden.train import Step
+from hil.checks.forward import TapComparison
+from hil.checks.training import compare_step, expected_step, golden_training, same_losses, windows
+from hil.commands.generate import show_board
+from hil.data import data_path
+from hil.errors import ModelError
+from hil.protocol.messages import Bank
+from hil.ring import BootTimes, Ring
+from hil.session import Session
+from hil.training import Plan, RingStep, RingTraining
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One training: what, on which text (None: the first line of the shipped corpus), and whether to compare."""
+
+    plan: Plan
+    steps: int
+    text: Path | None = None
+    verify: bool = True
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was seen over all steps."""
+
+    compared: int = 0
+    equal: int = 0
+    line_bytes: int = 0
+    good_losses: int = 0
+    rig_s: float = 0.0
+    wall_s: float = 0.0
+    first: str | None = None
+
+    def add(self, result: RingStep) -> None:
+        self.rig_s += result.rig_s
+        self.wall_s += result.wall_s
+
+    def judge(self, result: RingStep, step: Step, comparison: TapComparison) -> None:
+        self.compared += comparison.compared
+        self.equal += comparison.equal
+        self.line_bytes += comparison.line_bytes
+        self.good_losses += same_losses(result, step)
+        if comparison.first is not None and self.first is None:
+            self.first = f"step {result.number}: {comparison.first.describe()}"
+
+
+def optimizer(name: str, rate: float, momentum: float, decay: float) -> Sgd | AdamW:
+    """The optimiser by its name: sgd or adamw."""
+    return AdamW(rate, weight_decay=decay) if name == "adamw" else Sgd(rate, momentum, decay)
+
+
+def train(session: Session, request: Request) -> int:
+    """Run it; returns the exit code: 1 if a loss or a tap differs from the golden's."""
+    batches = windows(_tokens(session, request.text), request.plan, request.steps)
+    ring = session.open_ring()
+    try:
+        for line in session.describe():
+            print(line)
+        times = session.boot(ring, on_board=show_board)
+        training = RingTraining(ring, session.model.weights.config, request.plan)
+        tally = _Tally()
+        _run(session, request, training, batches, tally)
+        _table(ring, times, request, training, tally)
+        good = not request.verify or (
+            tally.compared == tally.equal > 0 and tally.first is None and tally.good_losses == request.steps
+        )
+        return 0 if good and not ring.desk.contentions() else 1
+    finally:
+        ring.desk.close()
+
+
+def _tokens(session: Session, text: Path | None) -> list[int]:
+    try:
+        written = (text or data_path("fixtures/corpus.txt")).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"cannot read the text {text}: {error}; give a text file in UTF-8") from None
+    return session.model.tokenizer.encode(written if text is not None else written.splitlines()[0])
+
+
+def _run(
+    session: Session, request: Request, training: RingTraining, batches: list[list[list[int]]], tally: _Tally
+) -> None:
+    weights = session.model.weights
+    golden = golden_training(weights, batches, request.plan).steps if request.verify else []
+    print("\n  step        loss       norm    factor")
+    for number, batch in enumerate(batches):
+        result = training.step(batch, taps=request.verify)
+        tally.add(result)
+        verdict = ""
+        if request.verify:
+            step = golden[number]
+            expected = expected_step(step, training.ring, weights.config.n_layers, request.plan)
+            comparison = compare_step(training.ring, expected)
+            tally.judge(result, step, comparison)
+            verdict = "  equal" if same_losses(result, step) else f"  DIFFERENT: the golden's is {step.loss:.7f}"
+            verdict += "" if comparison.good else f", {comparison.compared - comparison.equal} taps DIFFERENT"
+        print(f"  {result.number:4}  {result.loss:10.7f} {result.norm:10.5g} {result.factor:9.4g}{verdict}", flush=True)
+    print()
+
+
+def _table(ring: Ring, times: BootTimes, request: Request, training: RingTraining, tally: _Tally) -> None:
+    plan = request.plan
+    needed = max(memory.needed_bytes for memory in training.memory)
+    losses = f", {tally.good_losses} losses equal to the golden's" if request.verify else ""
+    taps = f"{tally.compared:,} compared, {tally.equal:,} equal, {tally.line_bytes:,} bytes over the serial lines"
+    rows = [
+        ("boards", f"{len(ring.boards)} booted, {max(times.seconds):.3f} s, skew {times.skew_s * 1000:.1f} ms"),
+        ("steps", f"{request.steps} of {plan.microbatches} x {plan.positions} positions{losses}"),
+        ("taps", taps if request.verify else "not recorded"),
+        ("memory", f"{needed:,} bytes for training on the fullest board"),
+    ]
+    for link in ring.desk.config.links:
+        there = ring.link_counters(link.source, Bank.DOWNSTREAM)
+        back = ring.link_counters(link.target, Bank.UPSTREAM)
+        resends = there.resends + back.resends
+        rows.append((f"link {link}", f"{there.bytes_sent:,} bytes out, {back.bytes_sent:,} back, {resends} resends"))
+    clock = "virtual" if ring.desk.simulation is not None else "on the boards"
+    rows.append(("time", f"{tally.rig_s:.3f} s {clock}, {tally.wall_s:.2f} s wall for the steps"))
+    if ring.desk.simulation is not None:
+        rows.append(("contention", f"{len(ring.desk.contentions())} (outputs that met on a wire)"))
+    rows.append(("logs", f"{ring.desk.logs}/pi0.log"))
+    for name, value in rows:
+        print(f"  {name:11} {value}")
+    if tally.first is not None:
+        print(f"\n{tally.first}")
