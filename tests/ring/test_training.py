@@ -7,18 +7,21 @@ import pytest
 
 from golden.optimizer import AdamW, Sgd
 from hil.checks.training import compare_step, expected_step, golden_training, same_losses, windows
+from hil.cli import main
 from hil.errors import BoardError, LinkError, ModelError
-from hil.protocol.messages import Command, Empty, JobStarted, TrainResult, TrainStep, TrainTokens
+from hil.protocol.messages import Bank, Command, Empty, JobStarted, TrainResult, TrainStep, TrainTokens
 from hil.toolchain import build_image, firmware_folder
 from hil.training import Plan, RingTraining
 
-LINE = Path("fixtures/corpus.txt").read_text().splitlines()[0]
+TEXT = Path("fixtures/corpus.txt").read_text()
+LINE = TEXT.splitlines()[0]
 
 
 def run(session, ring, plan, steps):
     """(result, golden step, comparison) of each step."""
     config = session.model.weights.config
-    batches = windows(session.model.tokenizer.encode(LINE), plan, steps)
+    text = LINE if plan.positions < 64 else TEXT[:8000]
+    batches = windows(session.model.tokenizer.encode(text), plan, steps)
     golden = golden_training(session.model.weights, batches, plan)
     training = RingTraining(ring, config, plan)
     for batch, step in zip(batches, golden.steps, strict=True):
@@ -57,6 +60,26 @@ def test_sgd_equals_the_goldens(open_ring, optimizer):
 def test_the_number_of_microbatches_under_way_changes_no_bit(open_ring, microbatches, slots):
     session, ring = open_ring()
     check(session, ring, Plan(AdamW(1e-3), 6, microbatches, slots), 2)
+
+
+def test_hop_longer_than_a_frame_travels_in_two(open_ring):
+    session, ring = open_ring(world_size=2)
+    dim = session.model.weights.config.dim
+    positions = 65536 // (4 * dim)
+    check(session, ring, Plan(Sgd(1e-3), positions), 1)
+    assert ring.link_counters(0, Bank.UPSTREAM).frames_sent == 2
+
+
+def test_command_shows_every_step_and_fails_on_a_difference(capsys, tmp_path, monkeypatch):
+    arguments = ["train", "--world", "2", "--steps", "2", "--positions", "4", "--logs", str(tmp_path)]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "steps       2 of 1 x 4 positions, 2 losses equal to the golden's" in shown
+    monkeypatch.setattr("hil.commands.train.golden_training", lambda w, b, p: golden_training(w, b[::-1], p))
+    assert main(arguments) == 1
+    shown = capsys.readouterr().out
+    assert "DIFFERENT: the golden's is" in shown
+    assert "step 1: first difference: EMBED on rank 1, microbatch 0, position 0 (tap 0)" in shown
 
 
 def test_one_board_trains_through_its_jumpers(open_ring):
