@@ -125,12 +125,17 @@ def _table(
     rows.append(("time", f"{result.rig_s:.3f} s {clock}, {result.wall_s:.2f} s wall for the generation"))
     if ring.desk.simulation is not None:
         rows.append(("contention", f"{len(ring.desk.contentions())} (outputs that met on a wire)"))
-    last = f" .. pi{len(ring.boards) - 1}.log" if len(ring.boards) > 1 else ""
-    rows.append(("logs", f"{ring.desk.logs}/pi0.log{last}"))
+    rows.append(("logs", logs_of(ring)))
     for name, value in rows:
         print(f"  {name:11} {value}")
     if comparison is not None and comparison.first is not None:
         print(f"\n{comparison.first.describe()}")
+
+
+def logs_of(ring: Ring) -> str:
+    """Where the boards' logs are: `logs/pi0.log .. pi3.log`."""
+    last = f" .. pi{len(ring.boards) - 1}.log" if len(ring.boards) > 1 else ""
+    return f"{ring.desk.logs}/pi0.log{last}"
 
 
 def _tokens_verdict(result: RingGeneration, golden: GoldenRun | None) -> str:

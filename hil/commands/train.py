@@ -9,7 +9,7 @@ from golden.optimizer import AdamW, Sgd
 from golden.train import Step
 from hil.checks.forward import TapComparison
 from hil.checks.training import compare_step, expected_step, golden_training, same_losses, windows
-from hil.commands.generate import show_board
+from hil.commands.generate import logs_of, show_board
 from hil.data import data_path
 from hil.errors import ModelError
 from hil.protocol.messages import Bank
@@ -127,7 +127,7 @@ def _table(ring: Ring, times: BootTimes, request: Request, training: RingTrainin
     rows.append(("time", f"{tally.rig_s:.3f} s {clock}, {tally.wall_s:.2f} s wall for the steps"))
     if ring.desk.simulation is not None:
         rows.append(("contention", f"{len(ring.desk.contentions())} (outputs that met on a wire)"))
-    rows.append(("logs", f"{ring.desk.logs}/pi0.log"))
+    rows.append(("logs", logs_of(ring)))
     for name, value in rows:
         print(f"  {name:11} {value}")
     if tally.first is not None:
