@@ -174,7 +174,6 @@ def passive(pins: Pins) -> dict[Pad, Held]:
 def _drive_each(pins: Pins, drivable: Sequence[Pad]) -> dict[tuple[Pad, int], set[Pad]]:
     """Step 2: for each driver and level, the pads that read that level."""
     followers = {}
-    [pad for rank in range(pins.world_size) for pad in pads_of(rank)]
     for level, pull in ((1, PULL_DOWN), (0, PULL_UP)):
         pins.pull(pull)
         for pad in drivable:
