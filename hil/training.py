@@ -21,13 +21,8 @@ from hil.protocol.messages import (
     Command,
     Empty,
     JobStarted,
-    Optimizer,
-    TrainMemory,
-    TrainResult,
-    TrainSetup,
-    TrainStep,
-    TrainTokens,
 )
+from hil.protocol.training_messages import Optimizer, TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
 from hil.ring import RECORD_TAPS, Ring
 
 COMMAND_TIMEOUT_S = 60.0

@@ -33,4 +33,19 @@ void accept_job(struct board *board, enum command_code command, struct reply *re
 /* 1 if the board has a model; refuses otherwise. */
 int check_model(const struct board *board, struct reply *reply);
 
+/* board_commands.c */
+handler handle_identify, handle_ping, handle_health, handle_reboot, handle_memory_read, handle_crash,
+    handle_bench;
+
+/* link_commands.c */
+handler handle_link_run, handle_link_send, handle_link_receive, handle_link_result, handle_link_counters,
+    handle_link_reset, handle_pin_mode, handle_pin_drive, handle_pin_read;
+
+/* model_commands.c */
+handler handle_serve, handle_generate, handle_model_info, handle_taps_read, handle_taps_clear,
+    handle_tokens_read;
+
+/* train_commands.c */
+handler handle_train_setup, handle_train_tokens, handle_train_step, handle_train_result;
+
 #endif

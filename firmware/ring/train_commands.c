@@ -1,5 +1,6 @@
-/* train_commands.c: commands of training: memory, tokens, results. Contract: train_jobs.h.
+/* train_commands.c: commands of training: memory, tokens, results. Contract: handlers.h.
  * Owns the memory behind the models' arenas. */
+#include "handlers.h"
 #include "runtime.h"
 #include "train_jobs.h"
 

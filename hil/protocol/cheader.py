@@ -1,4 +1,4 @@
-"""The C half of the messages: writes `messages.h` from messages.py and golden/taps.py.
+"""The C half of the messages: writes `messages.h` from messages.py (with what it imports) and golden/taps.py.
 
 Called by the firmware build; `python -m hil.protocol.cheader FILE` writes it by hand.
 """

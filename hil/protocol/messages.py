@@ -24,6 +24,7 @@ from hil.protocol.fields import (
     Words32,
     Words48,
 )
+from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
 
 PROTOCOL_VERSION = 1
 PAYLOAD_BYTES_MAX = 4096
@@ -176,13 +177,6 @@ class Edge(IntEnum):
     ACK_RAISE = 2  # receiver: the byte is read
     CLK_LOWER = 3  # sender
     ACK_LOWER = 4  # receiver
-
-
-class Optimizer(IntEnum):
-    """Optimiser of a TRAIN_SETUP; numbers of enum train_optimizer in firmware/model/train.h."""
-
-    SGD = 0
-    ADAMW = 1
 
 
 @dataclass(frozen=True)
@@ -434,61 +428,6 @@ class Generate(Message):
     rng_seed: U64
     timeout_ms: U32
     prompt: Tail
-
-
-@dataclass(frozen=True)
-class TrainSetup(Message):
-    """Prepares a training on every rank: memory, gradients and the optimiser's state of zero."""
-
-    optimizer: U8  # Optimizer
-    positions: U16  # of a microbatch
-    microbatches: U16  # of a step
-    slots: U16  # microbatches whose activations are kept at a time
-    learning_rate: F32
-    momentum: F32
-    beta1: F32
-    beta2: F32
-    epsilon: F32
-    weight_decay: F32
-    clip: F32  # largest norm of all gradients; 0: none
-
-
-@dataclass(frozen=True)
-class TrainMemory(Message):
-    """What a training takes, and the memory that there was for it."""
-
-    needed_bytes: U32
-    there_bytes: U32
-
-
-@dataclass(frozen=True)
-class TrainTokens(Message):
-    """The rank with the head: tokens of the next step, uint16 each, microbatch after microbatch.
-
-    Each microbatch has positions + 1 of them. first 0 begins anew; every further part begins where the last ended.
-    """
-
-    first: U32
-    tokens: Tail
-
-
-@dataclass(frozen=True)
-class TrainStep(Message):
-    """One step, on every rank at once."""
-
-    flags: U8  # bit 0: record taps
-    timeout_ms: U32  # between frames
-
-
-@dataclass(frozen=True)
-class TrainResult(Message):
-    """Of the last step; losses only on the rank with the head."""
-
-    steps: U32  # since TRAIN_SETUP
-    loss: F32  # mean over the microbatches
-    norm: F32  # of all gradients
-    factor: F32  # by clipping
-    losses: Tail  # float32 per microbatch
 
 
 @dataclass(frozen=True)
