@@ -1,0 +1,244 @@
+"""What a night leaves behind: the record that the runner fills, the history stores and the page shows.
+
+Plain data without behaviour. `to_json` and `from_json` are exact inverses; the JSON of a night is its `night.json`.
+Times are UTC, ISO 8601, whole milliseconds; durations are seconds. Source of every figure: docs/nightly.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+RECORD_VERSION = 1
+"""Version of night.json; a reader refuses a newer one."""
+
+
+class Kind(StrEnum):
+    """What a check is about. Order of a round."""
+
+    BOOT = "boot"
+    WIRING = "wiring"
+    LINK = "link"
+    LAYERS = "layers"
+    GRADIENTS = "gradients"
+    GENERATION = "generation"
+    TRAINING = "training"
+
+
+class Outcome(StrEnum):
+    """How a check ended. FLAKY is never a plain pass: it failed first and passed when tried again."""
+
+    PASSED = "passed"
+    FLAKY = "flaky"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # could not be tried; `sentence` says why
+
+
+class Cause(StrEnum):
+    """What triage puts a failure down to."""
+
+    WIRING = "wiring"
+    BOARD = "board"
+    FIRMWARE = "firmware"
+    HARNESS = "harness"
+    NOT_REPRODUCED = "not reproduced"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a check. where: `rig`, or `simulator` for the same seed and image on the simulated ring."""
+
+    where: str
+    passed: bool
+    seconds: float
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WireFigures:
+    """Errors of one wire in one check. link: `1->2`; wire: `D3`."""
+
+    link: str
+    wire: str
+    bits: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFigures:
+    """One link in one check. phases_us: wait of a handshake phase, its 50, 90 and 99 % points, in microseconds."""
+
+    link: str
+    bytes: int
+    frames: int
+    resends: int
+    timeouts: int
+    throughput_kb_s: float
+    phases_us: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BoardFigures:
+    """One board over the night. boot_s: of its last boot; resets: that nobody asked for or that recovered it."""
+
+    rank: int
+    serial: str
+    boot_s: float
+    temperature_c: float | None = None
+    throttled: int = 0
+    resets: int = 0
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of a board's log. time_s: on the rig's clock, the same for all boards of the rig."""
+
+    rank: int
+    time_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MapRow:
+    """A row of a mismatch map: one op of one layer, one cell for each position. cells: `=`, `x`, `?` (missing)."""
+
+    label: str
+    cells: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What there is to say of a check that did not pass at the first try.
+
+    sentence: who waits for whom, or op, layer, rank and index. waveform: WaveJSON of the handshake.
+    replay: the command that does it again.
+    """
+
+    sentence: str
+    cause: Cause
+    replay: str
+    logs: list[LogLine] = field(default_factory=list)
+    waveform: dict[str, Any] | None = None
+    mismatch_map: list[MapRow] = field(default_factory=list)
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of the night. figures: named numbers, as tokens_s, step_s, taps, taps_equal, skew_s.
+
+    losses and golden_losses: of a training, step by step.
+    """
+
+    number: int
+    round: int
+    name: str
+    kind: Kind
+    outcome: Outcome
+    seed: int
+    started: str
+    seconds: float
+    sentence: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+    links: list[LinkFigures] = field(default_factory=list)
+    wires: list[WireFigures] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    golden_losses: list[float] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a board's time in one step.
+
+    what: compute, send, receive, wait or host. Times are on a common clock.
+    """
+
+    rank: int
+    what: str
+    label: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The pipeline of one step. error_s: bound of the clocks' alignment."""
+
+    title: str
+    spans: list[Span]
+    error_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """One night of one rig.
+
+    ended is None while it runs or when the process was killed; stopped says why a night is partial.
+    """
+
+    id: str
+    rig: str
+    simulated: bool
+    world_size: int
+    profile: str
+    seed: int
+    started: str
+    ended: str | None
+    stopped: str | None
+    harness: str
+    firmware_sha256: str
+    firmware_git: str
+    compiler: str
+    model: str
+    boards: list[BoardFigures] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    timeline: Timeline | None = None
+    version: int = RECORD_VERSION
+
+    @property
+    def good(self) -> bool:
+        """Complete, nothing failed and nothing flaky."""
+        return self.ended is not None and self.stopped is None and all(c.outcome is Outcome.PASSED for c in self.checks)
+
+
+def to_json(record: Any) -> Any:
+    """A record as JSON values (dicts, lists, numbers, strings, None)."""
+    return dataclasses.asdict(record)
+
+
+def from_json(cls: type[_T], value: Any) -> _T:
+    """The record back. Raises: KeyError, TypeError or ValueError where the value does not fit the class."""
+    return typing.cast(_T, _read(cls, value))
+
+
+def _read(wanted: Any, value: Any) -> Any:
+    origin = typing.get_origin(wanted)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _read(next(a for a in typing.get_args(wanted) if a is not type(None)), value)
+    if origin is list:
+        return [_read(typing.get_args(wanted)[0], item) for item in value]
+    if origin is dict:
+        return {key: _read(typing.get_args(wanted)[1], item) for key, item in value.items()}
+    if wanted is Any:
+        return value
+    if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
+        hints = typing.get_type_hints(wanted)
+        return wanted(**{key: _read(hints[key], item) for key, item in value.items()})
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(wanted, type) and issubclass(wanted, StrEnum):
+        return wanted(value)
+    if not isinstance(value, wanted):
+        raise TypeError(f"{value!r} is no {wanted.__name__}")
+    return value
