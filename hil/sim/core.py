@@ -122,6 +122,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sim_power_off": (None, (_SIM, u32)),
     "sim_reset": (c.c_int, (_SIM, u32)),
     "sim_state": (c.c_int, (_SIM, u32)),
+    "sim_start_ps": (u64, (_SIM, u32)),
     "sim_time_ps": (u64, (_SIM,)),
     "sim_run": (c.c_int, (_SIM, u64, u32)),
     "sim_uart_write": (c.c_int, (_SIM, u32, c.c_char_p, u32)),

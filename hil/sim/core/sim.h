@@ -172,6 +172,7 @@ SIM_API int sim_power_on(sim_t *sim, uint32_t board);
 SIM_API void sim_power_off(sim_t *sim, uint32_t board);
 SIM_API int sim_reset(sim_t *sim, uint32_t board);
 SIM_API int sim_state(sim_t *sim, uint32_t board);
+SIM_API uint64_t sim_start_ps(sim_t *sim, uint32_t board); /* of the board's first instruction */
 
 SIM_API uint64_t sim_time_ps(sim_t *sim);
 /* 1: a board of stop_mask has bytes for the host or has hung up. 0: until_ps reached. */
