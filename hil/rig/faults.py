@@ -16,7 +16,8 @@ from hil import sim
 from hil.checks.pins import CLK, WIRE_NAMES, gpio
 from hil.errors import RigError
 from hil.protocol.messages import Bank
-from hil.rig.config import LinkSpec, RigConfig
+from hil.probe.pins import WIRE_PINS
+from hil.rig.config import LinkSpec, ProbeSpec, RigConfig, end_text
 
 WIRES_PER_LINK = len(WIRE_NAMES)
 GLITCH_WIDTH_NS = 100.0
@@ -202,7 +203,7 @@ Fault = WiringFault | Delay | Glitch | Strike | Drift | UartNoise | UartHangUp
 
 
 def _link_text(link: LinkSpec) -> str:
-    return f"{link.source}-{link.target}"
+    return f"{end_text(link.source)}-{end_text(link.target)}"
 
 
 def _rate_text(rate: float) -> str:
@@ -253,10 +254,11 @@ class _Reader:
         return parts[0], parts[1]
 
     def link(self, text: str) -> LinkSpec:
-        for link in self.config.links:
+        links = [*self.config.links, *([self.config.probe.link] if self.config.probe else [])]
+        for link in links:
             if _link_text(link) == text:
                 return link
-        known = ", ".join(_link_text(link) for link in self.config.links) or "none"
+        known = ", ".join(_link_text(link) for link in links) or "none"
         self.wrong(f"rig {self.config.name} has no link `{text}`; its links are {known}")
 
     def links(self, text: str) -> tuple[LinkSpec, LinkSpec]:
@@ -383,11 +385,24 @@ KINDS: dict[str, tuple[str, Callable[[_Reader, str], Fault]]] = {
 
 def rig_wires(config: RigConfig) -> dict[WireRef, sim.Wire]:
     """Every wire of a rig as it should be, from the source's high bank to the target's low bank."""
-    return {
+    wires = {
         WireRef(link, k): sim.Wire(link.source, gpio(Bank.DOWNSTREAM, k), link.target, gpio(Bank.UPSTREAM, k))
         for link in config.links
         for k in range(WIRES_PER_LINK)
     }
+    if config.probe is not None:
+        wires |= _probe_wires(config.probe, config.world_size)
+    return wires
+
+
+def _probe_wires(probe: ProbeSpec, member: int) -> dict[WireRef, sim.Wire]:
+    """The probe's wires; member: its number in the simulation."""
+    wires = {}
+    for k, pin in enumerate(WIRE_PINS):
+        pads = (probe.board, gpio(probe.bank, k)), (member, pin)
+        source, target = pads if probe.bank == Bank.DOWNSTREAM else pads[::-1]
+        wires[WireRef(probe.link, k)] = sim.Wire(*source, *target)
+    return wires
 
 
 def faulty_wires(config: RigConfig, faults: Iterable[Fault]) -> dict[WireRef, sim.Wire]:
