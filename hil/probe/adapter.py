@@ -45,7 +45,9 @@ class Ft232hAdapter:
         if self._ftdi.ic_name != "ft232h":
             name = self._ftdi.ic_name
             self._ftdi.close()
-            raise ProbeError(f"adapter {url}: is an {name}; a probe needs an FT232H, which has eight pins beside AD0..AD7")
+            raise ProbeError(
+                f"adapter {url}: is an {name}; a probe needs an FT232H, which has eight pins beside AD0..AD7"
+            )
 
     def transact(self, commands: bytes, answers: int, patience_s: float) -> bytes:
         """Have commands executed and give their answers.

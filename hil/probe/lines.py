@@ -40,9 +40,8 @@ class ProbeFault(LinkError):
     """The probe's side of a burst gave up; every pin of it is an input."""
 
     def __init__(self, role: Role, phase: Phase, byte_index: int, waited_s: float) -> None:
-        super().__init__(
-            f"probe: {role.name.lower()} gave up at byte {byte_index} in phase {phase.name} after {waited_s * 1e3:.1f} ms"
-        )
+        where = f"byte {byte_index} in phase {phase.name}"
+        super().__init__(f"probe: {role.name.lower()} gave up at {where} after {waited_s * 1e3:.1f} ms")
         self.role, self.phase, self.byte_index = role, phase, byte_index
 
 

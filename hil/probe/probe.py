@@ -104,7 +104,9 @@ class Probe:
                     return attempt
             self.resends += attempt < attempts
             limit_s = REOPEN_FACTOR * self.lines.phase_limit_s
-        raise LinkError(f"{self}: frame {self._sent} was not taken in {attempts} attempts; its last answer was not good")
+        raise LinkError(
+            f"{self}: frame {self._sent} was not taken in {attempts} attempts; its last answer was not good"
+        )
 
     def receive_frame(
         self,

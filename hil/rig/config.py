@@ -68,7 +68,7 @@ class SimSpec:
     drift_ppm: tuple[float, ...] = ()
     start_delay_ms: tuple[float, ...] = ()
     faults: tuple[str, ...] = ()
-    """As hil/rig/faults.py reads them."""
+    """As hil/rig/fault_reader.py reads them."""
     cards: tuple[Path, ...] = ()
     """A folder or an image for each board; empty: cards are written for the run."""
 
@@ -90,6 +90,11 @@ class RigConfig:
     def world_size(self) -> int:
         """Number of boards."""
         return len(self.boards)
+
+    @property
+    def all_links(self) -> tuple[LinkSpec, ...]:
+        """The links between boards, and the one to the probe."""
+        return self.links if self.probe is None else (*self.links, self.probe.link)
 
     @property
     def is_loopback(self) -> bool:
@@ -119,8 +124,10 @@ def sim_rig(world_size: int = 4, *, name: str = "sim", loopback: bool = False) -
 
 
 def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
-    """The rig that `--hil-rig TEXT` means: `sim`, `sim-loopback`, `sim-probe`, or the path of a TOML rig file or devices.conf.
+    """The rig that `--hil-rig TEXT` means.
 
+    Args:
+        text: `sim`, `sim-loopback`, `sim-probe`, or the path of a TOML rig file or devices.conf.
     Raises RigError with one sentence if there is no such rig or the file is wrong.
     """
     if text == "sim":
@@ -156,7 +163,9 @@ def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
     if sim is not None and "power" in head:
         raise RigError(f"rig {path}: power is for real boards; the simulator resets its boards itself")
     power = parse_power(head["power"], len(boards), f"rig {path}") if "power" in head else None
-    probe = _parse_probe(data["probe"], len(boards), links, path, simulated=sim is not None) if "probe" in data else None
+    probe = (
+        _parse_probe(data["probe"], len(boards), links, path, simulated=sim is not None) if "probe" in data else None
+    )
     return RigConfig(str(head.get("name", path.stem)), boards, links, baud, sim, power=power, probe=probe)
 
 

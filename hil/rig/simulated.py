@@ -1,10 +1,11 @@
 """Simulated rigs: from a rig's description to a simulation with written cards.
 
-Owns: the cards' folders, serial numbers of simulated boards. Wires and faults: hil/rig/faults.py.
+Owns: the cards' folders, serial numbers of simulated boards. Wires and faults: hil/rig/faulty.py.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,15 @@ from hil.errors import RigError
 from hil.model.card import write_card
 from hil.probe.pins import WIRE_MASK
 from hil.rig.config import RigConfig
-from hil.rig.faults import rig_wires
+from hil.rig.faulty import rig_wires
 from hil.sim import BoardConfig, Netlist, Simulation
 from hil.toolchain import Image
 
 if TYPE_CHECKING:
     from hil.sim.ft232h import Ft232h
 
+_NUMBERS = itertools.count(1)
+"""So that each virtual adapter of this process has a serial number of its own."""
 SERIAL_BASE = 0xB0A2_D000
 """Serial number of simulated board 0, unless the rig file gives one."""
 
@@ -47,7 +50,11 @@ def simulate(
                 start_delay_ns=int(_entry(config.sim.start_delay_ms, spec.rank) * 1e6),
             )
         )
-    outside = {"FT232H": ADAPTER_PINS} if config.probe is not None else {}
+    outside = {}
+    if config.probe is not None:
+        from hil.sim.ft232h import PINS
+
+        outside = {"FT232H": PINS}
     return Simulation(boards, Netlist(rig_wires(config).values()), seed=seed, outside=outside)
 
 
@@ -61,7 +68,7 @@ def plug_probe(config: RigConfig, simulation: Simulation) -> tuple[RigConfig, Ft
     from hil.sim.ft232h import Ft232h
     from hil.sim.ftdi_usb import NetPads, plug
 
-    adapter = Ft232h(NetPads(simulation.outside[0], pulled_down=WIRE_MASK), serial=f"HIL{id(simulation):X}")
+    adapter = Ft232h(NetPads(simulation.outside[0], pulled_down=WIRE_MASK), serial=f"SIM{next(_NUMBERS)}")
     return replace(config, probe=replace(config.probe, url=plug(adapter))), adapter
 
 

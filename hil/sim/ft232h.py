@@ -2,7 +2,7 @@
 
 Sources: FTDI AN_108 (commands), AN_135 (modes), DS_FT232H (pins, FIFOs of 1 KiB, pull-ups of 75 kilohm on inputs).
 Assumed: the MPSSE takes 100 ns for each byte of a command. Stricter than the chip: see `complaints`.
-In UART mode, which is what it is in until a program chooses another, TXD, RTS# and DTR# (AD0, AD2, AD4) are driven high.
+In UART mode, which it is in until a program chooses another, TXD, RTS# and DTR# (AD0, AD2, AD4) are driven high.
 """
 
 from __future__ import annotations

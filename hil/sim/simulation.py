@@ -175,7 +175,8 @@ class Simulation:
         self.seed = seed
         self._check(boards)
         self.outside = tuple(
-            Outside(self, len(boards) + number, name, pins) for number, (name, pins) in enumerate((outside or {}).items())
+            Outside(self, len(boards) + number, name, pins)
+            for number, (name, pins) in enumerate((outside or {}).items())
         )
         self._core = core.load()
         self._notes: list[list[str]] = [[] for _ in boards]
@@ -395,7 +396,9 @@ class Simulation:
         """
         mask = sum(1 << self._board(i) for i in set(stop_on_rx))
         while True:
-            step = min(until_ns, self.time_ns + SLICE_NS, *(p.act_at_ns for p in self.outside if p.act_at_ns is not None))
+            step = min(
+                until_ns, self.time_ns + SLICE_NS, *(p.act_at_ns for p in self.outside if p.act_at_ns is not None)
+            )
             result = self._core.sim_run(self._sim, step * 1000, mask)
             self._after()
             if result < 0:
@@ -483,7 +486,9 @@ class Simulation:
             Contention(
                 r.start_ps // 1000,
                 None if r.end_ps == core.NEVER else r.end_ps // 1000,
-                tuple(Output(d.board, d.pin, d.level, d.pc, self._pad_name(d.board, d.pin)) for d in r.driver[: r.count]),
+                tuple(
+                    Output(d.board, d.pin, d.level, d.pc, self._pad_name(d.board, d.pin)) for d in r.driver[: r.count]
+                ),
                 CONFLICTS[r.kind - 1],
             )
             for r in records[:count]
