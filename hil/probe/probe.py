@@ -43,9 +43,9 @@ class Received:
 class Probe:
     """An open probe. Sequence numbers count from 1 after `reset`, as the board's do after LINK_RESET."""
 
-    def __init__(self, lines: Lines, board: Board, bank: Bank) -> None:
+    def __init__(self, lines: Lines, ring: Ring, board: Board, bank: Bank) -> None:
         self.lines = lines
-        self.board, self.bank = board, bank
+        self.ring, self.board, self.bank = ring, board, bank
         self.resends = 0
         self._sent = self._delivered = 0
 
@@ -114,11 +114,15 @@ class Probe:
         open_limit_s: float = 2.0,
         attempts: int = ATTEMPTS_MAX,
         before_edge: BeforeEdge = lambda byte, rising: None,
+        answer: Callable[[bytes], bytes] = lambda answer: answer,
+        fresh: bool = True,
     ) -> Received:
         """Take a frame and answer it. A frame that came already is answered and not given again.
 
         Args:
             before_edge: as in Lines.receive, of the frame's burst.
+            answer: may change the answer, for tests.
+            fresh: False gives a frame that came already, too.
         Raises: ProbeFault of the last attempt; LinkError if no good frame came.
         """
         limit_s = open_limit_s
@@ -130,21 +134,20 @@ class Probe:
                 payload, good = link.payload_of(data)
                 new = header.sequence != self._delivered
                 taken = good or not new or header.type == link.FrameType.RAW
-                self._answer(header, link.GOOD if taken else link.BAD)
+                self._answer(answer(link.pack_answer(link.GOOD if taken else link.BAD, header)))
             except ProbeFault:
                 if attempt == attempts:
                     raise
                 self._stay_quiet()
             else:
-                if taken and new:
+                if taken and (new or not fresh):
                     self._delivered = header.sequence
                     return Received(header.type, header.source, payload, good)
             limit_s = REOPEN_FACTOR * self.lines.phase_limit_s
         raise LinkError(f"{self}: no new frame came undamaged in {attempts} attempts")
 
-    def _answer(self, header: link.Header, verdict: int) -> None:
-        steps = burst_steps(link.pack_answer(verdict, header))
-        self.lines.send(steps, open_limit_s=self.lines.phase_limit_s)
+    def _answer(self, answer: bytes) -> None:
+        self.lines.send(burst_steps(answer), open_limit_s=self.lines.phase_limit_s)
 
     def _stay_quiet(self) -> None:
         """Until the board has given up too."""
@@ -183,4 +186,4 @@ def open_probe(ring: Ring, *, phase_limit_s: float = PHASE_LIMIT_S) -> Probe:
         loop.run_until(lambda: False, seconds)
 
     lines = Lines(adapter, loop.now_s, wait_s, phase_limit_s)
-    return Probe(lines, ring.boards[spec.board], spec.bank)
+    return Probe(lines, ring, ring.boards[spec.board], spec.bank)
