@@ -9,6 +9,7 @@ Time: a transfer takes one microframe (125 us, high speed) or one frame (1 ms, f
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -296,6 +297,8 @@ class Adapter:
 # ---- the bus ----
 
 _bus: list[Adapter] = []
+_addresses = itertools.count(1)
+"""A device that comes back has a new address, as on a real bus; programs keep what they know by address."""
 
 
 def plug(adapter: Adapter) -> str:
@@ -304,7 +307,7 @@ def plug(adapter: Adapter) -> str:
         raise ChipError(f"{adapter}: is plugged in already")
     if _MODULE not in UsbTools.BACKENDS:
         UsbTools.BACKENDS = (_MODULE, *UsbTools.BACKENDS)
-    adapter.address = max((other.address for other in _bus), default=0) + 1
+    adapter.address = next(_addresses)
     adapter.plugged = True
     _bus.append(adapter)
     UsbTools.flush_cache()

@@ -408,7 +408,7 @@ class Simulation:
             acted = self._let_act(changed=result == 2)
             if acted and stop_on_act:
                 return True
-            if step >= until_ns and not acted:
+            if step >= until_ns and not acted and result == 0:
                 return False
 
     def _let_act(self, *, changed: bool) -> bool:

@@ -276,7 +276,7 @@ struct sim {
     uint64_t event_ps;              /* the earliest of `events` */
     uint64_t due_min;               /* of `due` and event_ps */
     uint64_t now_ps, until_ps;
-    bool stopped;      /* a watched pad has changed since sim_run began */
+    bool stopped;      /* a watched pad has changed, and sim_run has not said so yet */
     uint64_t limit_ps; /* the running board may touch shared state while its time is below this */
     board_t *running;
     coroutine_t main;

@@ -422,8 +422,7 @@ static void watchdog_bite(board_t *b)
 
 int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
 {
-    sim->until_ps = until_ps;
-    sim->stopped = false;
+    sim->until_ps = sim->stopped ? sim->now_ps : until_ps;
     for (;;) {
         for (uint32_t i = 0; i < sim->board_count; i++) {
             const uart_t *uart = &sim->boards[i].uart;
@@ -439,7 +438,9 @@ int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
             if (sim->until_ps > sim->now_ps) {
                 sim->now_ps = sim->until_ps;
             }
-            return sim->stopped ? 2 : 0;
+            bool stopped = sim->stopped;
+            sim->stopped = false;
+            return stopped ? 2 : 0;
         }
         if (sim->event_ps <= key && sim->event_ps <= sim->due_min) {
             if (sim->event_ps > sim->now_ps) {
