@@ -60,7 +60,14 @@ class Session:
             self._images[name, chosen] = build_image(name, compiler=chosen, baud=self.config.baud)
         return self._images[name, chosen]
 
-    def open_ring(self, config: RigConfig | None = None, *, logs: Path | None = None, shards: bool = True) -> Ring:
+    def open_ring(
+        self,
+        config: RigConfig | None = None,
+        *,
+        logs: Path | None = None,
+        shards: bool = True,
+        work: Path | None = None,
+    ) -> Ring:
         """Open the rig (or another one) with its boards not booted yet. Close with `ring.desk.close()`.
 
         Args:
@@ -68,6 +75,7 @@ class Session:
             logs: folder of the logs instead of the session's.
             shards: whether simulated boards get the model's shards on their cards; a board with loopback jumpers
                 gets all of them.
+            work: folder of simulated boards' cards instead of the session's.
         Raises: RigError, PortError.
         """
         config = config or self.config
@@ -82,7 +90,7 @@ class Session:
             seed=self.settings.seed,
             kernel=self.image("kernel") if simulated else None,
             shards=files or None,
-            work=self.settings.work,
+            work=work or self.settings.work,
             faults=self.settings.faults if config.name == self.config.name else (),
         )
         return Ring(desk)
