@@ -38,7 +38,7 @@ class Settings:
     compiler: Compiler = "zig"
     work: Path = Path("build/hil")
     faults: tuple[str, ...] = ()
-    """Of a simulated rig, as hil/rig/faults.py reads them."""
+    """Of a simulated rig, as hil/rig/fault_reader.py reads them."""
 
 
 class Session:

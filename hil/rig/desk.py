@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Self
 from hil.board import Board
 from hil.errors import RigError
 from hil.rig.config import RigConfig
-from hil.rig.faults import Fault, WireRef, apply_faults, parse_fault
+from hil.rig.fault_reader import parse_fault
+from hil.rig.faults import Fault, WireRef
+from hil.rig.faulty import apply_faults
 from hil.rig.lock import RigLock
 from hil.rig.log import BoardLog
 from hil.rig.loop import Loop, SimWaiter, WallWaiter

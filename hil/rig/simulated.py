@@ -1,6 +1,6 @@
 """Simulated rigs: from a rig's description to a simulation with written cards.
 
-Owns: the cards' folders, serial numbers of simulated boards. Wires and faults: hil/rig/faults.py.
+Owns: the cards' folders, serial numbers of simulated boards. Wires and faults: hil/rig/faulty.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from hil.errors import RigError
 from hil.model.card import write_card
 from hil.rig.config import RigConfig
-from hil.rig.faults import rig_wires
+from hil.rig.faulty import rig_wires
 from hil.sim import BoardConfig, Netlist, Simulation
 from hil.toolchain import Image
 
