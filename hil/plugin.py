@@ -169,6 +169,7 @@ def _booted(
 ) -> Iterator[Ring]:
     from hil.report import attach
 
+    hil.check_memory(config=config)
     ring = hil.open_ring(config, logs=logs, shards=shards)
     pytestconfig.stash[RINGS].append(ring)
     try:

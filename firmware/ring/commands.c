@@ -100,6 +100,7 @@ static const struct command_row rows[] = {
     {COMMAND_TAPS_CLEAR, 0, 0, 0, handle_taps_clear},
     {COMMAND_TOKENS_READ, 0, 0, sizeof(struct msg_tokens_read), handle_tokens_read},
     {COMMAND_BENCH, 0, 0, sizeof(struct msg_bench), handle_bench},
+    {COMMAND_MEMORY_MAP, 0, 0, 0, handle_memory_map},
 };
 
 static const struct command_row *find_row(uint8_t code)

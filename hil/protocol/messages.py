@@ -24,6 +24,7 @@ from hil.protocol.fields import (
     Words32,
     Words48,
 )
+from hil.protocol.memory_messages import MemoryMap
 from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
 
 PROTOCOL_VERSION = 1
@@ -93,6 +94,7 @@ class Command(IntEnum):
     TAPS_CLEAR = 0x39
     TOKENS_READ = 0x3A
     BENCH = 0x40
+    MEMORY_MAP = 0x58
 
 
 class Event(IntEnum):
@@ -570,6 +572,7 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.TAPS_CLEAR: (Empty, Empty),
     Command.TOKENS_READ: (TokensRead, TokensPart),
     Command.BENCH: (Bench, BenchResult),
+    Command.MEMORY_MAP: (Empty, MemoryMap),
 }
 """Request and response payload of every command."""
 
