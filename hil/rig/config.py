@@ -100,7 +100,8 @@ def sim_rig(world_size: int = 4, *, name: str = "sim", loopback: bool = False) -
 
 
 def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
-    """The rig that `--hil-rig TEXT` means: `sim`, `sim-loopback`, or the path of a TOML rig file or devices.conf.
+    """The rig that `--hil-rig TEXT` means: `sim`, `sim-loopback`, or a path: of a TOML rig file, a devices.conf,
+    or a labgrid environment (.yaml).
 
     Raises RigError with one sentence if there is no such rig or the file is wrong.
     """
@@ -115,6 +116,10 @@ def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
         from hil.rig.devices_conf import devices_rig
 
         return devices_rig(path)
+    if path.suffix in (".yaml", ".yml"):
+        from hil.rig.labgrid_rig import labgrid_config
+
+        return labgrid_config(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
