@@ -30,6 +30,7 @@ from hil.toolchain import Image
 if TYPE_CHECKING:
     from hil.rig.trace import WireTrace
     from hil.sim import Contention, Simulation
+    from hil.sim.ft232h import Ft232h
 
 
 class Desk:
@@ -42,6 +43,7 @@ class Desk:
         simulation: set for a simulated rig; see `simulate`.
         held: what a real rig holds (locks, places); let go by `close`.
         power: resets the boards; default what the rig file says.
+        virtual_probe: the plugged-in adapter of a simulated rig's probe; unplugged by `close`.
     Raises: PortError if a port cannot be opened; then every port is closed again.
     """
 
@@ -54,12 +56,14 @@ class Desk:
         simulation: Simulation | None = None,
         held: ExitStack | None = None,
         power: Power | None = None,
+        virtual_probe: Ft232h | None = None,
     ) -> None:
         self.config = config
         self.logs = logs
         self.seed = seed
         self.simulation = simulation
         self._held = held or ExitStack()
+        self.virtual_probe = virtual_probe
         self.loop = Loop(SimWaiter(simulation) if simulation is not None else WallWaiter())
         own_power = SimPower(simulation) if simulation is not None else make_power(config.power)
         self.power: Power = power or own_power
@@ -148,6 +152,10 @@ class Desk:
             board.finish_text()
             board.log.close()
         self._held.close()
+        if self.virtual_probe is not None:
+            from hil.sim.ftdi_usb import unplug
+
+            unplug(self.virtual_probe)
         if self.simulation is not None:
             from hil.sim import registry
 
@@ -190,19 +198,25 @@ def open_desk(
         return _open_real(config, logs, seed)
     if kernel is None:
         raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
-    from hil.rig.simulated import sim_ports, simulate
+    from hil.rig.simulated import plug_probe, sim_ports, simulate
     from hil.sim import registry
 
     simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
     registry.register(config.name, simulation)
+    own_faults = config.sim.faults
     try:
-        desk = Desk(sim_ports(config), logs, seed=seed, simulation=simulation)
-        desk.set_faults((*config.sim.faults, *faults))
-        return desk
+        config, probe = plug_probe(config, simulation)
+        desk = Desk(sim_ports(config), logs, seed=seed, simulation=simulation, virtual_probe=probe)
     except BaseException:
         registry.unregister(config.name)
         simulation.close()
         raise
+    try:
+        desk.set_faults((*own_faults, *faults))
+    except BaseException:
+        desk.close()
+        raise
+    return desk
 
 
 def _open_real(config: RigConfig, logs: Path, seed: int) -> Desk:
