@@ -114,6 +114,7 @@ def test_allure_never_shows_a_flaky_check_as_a_plain_pass(tmp_path):
     flaky = [r for r in results if any(label == {"name": "tag", "value": "flaky"} for label in r["labels"])]
     assert len(flaky) == 2
     for result in flaky:
+        assert result["name"].endswith("[passed only when tried again]")
         assert result["statusDetails"]["flaky"] is True
         assert "passed only when tried again" in result["statusDetails"]["message"]
     plain = [r for r in results if r["status"] == "passed" and r not in flaky]

@@ -76,7 +76,7 @@ def _result(
     start = _milliseconds(check.started)
     result = TestResult(
         uuid=uuid4(),
-        name=name,
+        name=f"{name} [passed only when tried again]" if check.outcome is Outcome.FLAKY else name,
         fullName=f"hil.nightly.{check.kind.value}#{name}",
         historyId=md5(visible(night.rig), name, str(check.round)),
         testCaseId=md5(visible(night.rig), name),
