@@ -101,6 +101,7 @@ static const struct command_row rows[] = {
     {COMMAND_TOKENS_READ, 0, 0, sizeof(struct msg_tokens_read), handle_tokens_read},
     {COMMAND_BENCH, 0, 0, sizeof(struct msg_bench), handle_bench},
     {COMMAND_MEMORY_MAP, 0, 0, 0, handle_memory_map},
+    {COMMAND_MEMORY_CRC, 0, 0, sizeof(struct msg_memory_range), handle_memory_crc},
 };
 
 static const struct command_row *find_row(uint8_t code)

@@ -24,7 +24,7 @@ from hil.protocol.fields import (
     Words32,
     Words48,
 )
-from hil.protocol.memory_messages import MemoryMap
+from hil.protocol.memory_messages import MemoryCrc, MemoryMap, MemoryRange
 from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
 
 PROTOCOL_VERSION = 1
@@ -95,6 +95,7 @@ class Command(IntEnum):
     TOKENS_READ = 0x3A
     BENCH = 0x40
     MEMORY_MAP = 0x58
+    MEMORY_CRC = 0x59
 
 
 class Event(IntEnum):
@@ -573,6 +574,7 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.TOKENS_READ: (TokensRead, TokensPart),
     Command.BENCH: (Bench, BenchResult),
     Command.MEMORY_MAP: (Empty, MemoryMap),
+    Command.MEMORY_CRC: (MemoryRange, MemoryCrc),
 }
 """Request and response payload of every command."""
 
