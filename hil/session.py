@@ -126,6 +126,17 @@ class Session:
             f"rig {self.config.name} has no loopback link; use a rig file with one board and [[link]] from = 0, to = 0"
         )
 
+    def probe_config(self) -> RigConfig:
+        """The rig for checks with a probe: the session's own if it has one, the simulated one for `sim`.
+
+        Raises RigError for a rig without a probe.
+        """
+        if self.config.probe is not None:
+            return self.config
+        if self.settings.rig == "sim":
+            return load_rig("sim-probe")
+        raise RigError(f"rig {self.config.name} has no probe; add a [probe] table to the rig file (docs/probe.md)")
+
     def describe(self) -> list[str]:
         """Header lines for a report: rig, seed, firmware."""
         image = self.image("ring")

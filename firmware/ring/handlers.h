@@ -51,4 +51,7 @@ handler handle_serve, handle_generate, handle_model_info, handle_taps_read, hand
 /* train_commands.c */
 handler handle_train_setup, handle_train_tokens, handle_train_step, handle_train_result;
 
+/* trace_commands.c */
+handler handle_trace_start, handle_trace_stop, handle_trace_clear, handle_trace_read;
+
 #endif
