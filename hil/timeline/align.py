@@ -310,15 +310,15 @@ class _Aligner:
         clocks: dict[int, BoardClock] = {}
         for rank in self._spans:
             ways = [way for way in self._ways(reference, rank) if all(step.bounded for step in way.maps)]
-            clock = self._clock(rank, ways)
+            clock = self._clock(rank, ways) if ways else None
             if clock is not None:
                 clocks[rank] = clock
+            if not ways:
+                self._problems.append(
+                    f"board {rank}: nothing that it exchanged with others bounds its clock; it cannot be placed"
+                )
         zero_us = clocks[reference].y0_us if reference in clocks else Fraction(0)
         placed = {rank: _shift(clock, zero_us) for rank, clock in clocks.items()}
-        for rank in self._spans.keys() - placed.keys():
-            self._problems.append(
-                f"board {rank}: nothing that it exchanged with others bounds its clock; it cannot be placed"
-            )
         return Alignment(reference, placed, links, tuple(self._problems))
 
     def _link(self, link: LinkSpec, orders: Sequence[Order]) -> LinkClocks:
@@ -360,8 +360,6 @@ class _Aligner:
                         waiting.append(_Way((*way.boards, other), (*way.maps, step)))
 
     def _clock(self, rank: int, ways: Sequence[_Way]) -> BoardClock | None:
-        if not ways:
-            return None
         span_us = self._spans[rank]
         ends = []
         for x_us in span_us:
@@ -369,9 +367,8 @@ class _Aligner:
             low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
             if low > high:
                 round_ = " and ".join("-".join(map(str, way.boards)) for way in ways)
-                self._problems.append(
-                    f"board {rank}: the ways {round_} contradict each other by {float(low - high):.1f} us"
-                )
+                apart = f"contradict each other by {float(low - high):.1f} us"
+                self._problems.append(f"board {rank}: the ways {round_} {apart}; it cannot be placed")
                 return None
             ends.append((low, high))
         (low0, high0), (low1, high1) = ends
