@@ -38,7 +38,7 @@ handler handle_identify, handle_ping, handle_health, handle_reboot, handle_memor
     handle_bench;
 
 /* memory_commands.c */
-handler handle_memory_map;
+handler handle_memory_map, handle_memory_crc;
 
 /* link_commands.c */
 handler handle_link_run, handle_link_send, handle_link_receive, handle_link_result, handle_link_counters,

@@ -48,7 +48,7 @@ def test_allure_loads_every_result_with_its_outcome(folder):
 def test_the_report_opens_in_a_browser(folder, open_page):
     allure("awesome", "results", "-o", "single", "--single-file", cwd=folder)
     opened = open_page(folder / "single" / "index.html")
-    opened.page.get_by_text("round 2").first.wait_for(timeout=60_000)
+    opened.page.get_by_text("round 2").first.wait_for()
     # Allure's report asks for its own analytics; that these are not to be had here is no error of ours.
     assert not [line for line in opened.console if line.startswith("error") and "Failed to load resource" not in line]
     assert "30" in opened.page.inner_text("body")
