@@ -29,7 +29,7 @@ def test_failures_are_counted_with_cause_and_place():
     ("night", "state", "words"),
     [
         (nights.partial_night(), State.UNFINISHED, "Stopped early (interrupted by Ctrl-C) after 6 checks: none"),
-        (nights.killed_night(), State.UNFINISHED, "The night has no end (killed, or still running) after 4 checks:"),
+        (nights.killed_night(), State.UNFINISHED, "No end is recorded (killed, or still running) after 4 checks:"),
         (dataclasses.replace(GOOD, checks=[]), State.UNFINISHED, "Nothing was tested."),
         (nights.broken(GOOD, 4, nights.failure(Cause.NOT_REPRODUCED), Outcome.FLAKY), State.WATCH,
          "Nothing failed in 20 checks, but 1 passed only when tried again."),
