@@ -67,7 +67,7 @@ def describe(node: Any, facts: Mapping[str, str]) -> None:
     if kind is not None:
         allure.dynamic.severity(SEVERITY[kind])
         allure.dynamic.feature(kind)
-    allure.dynamic.label("host", facts.get("rig", ""))
+    allure.dynamic.label("rig", facts.get("rig", ""))
     for name in facts.keys() - known:
         allure.dynamic.parameter(name, facts[name], excluded=True)
 

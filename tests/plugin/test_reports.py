@@ -31,7 +31,7 @@ def test_a_broken_wire_is_in_allure_with_its_handshake_and_in_junit_with_its_ima
     assert attached["handshake of link 0->1"].read_text().startswith("<svg")
     assert attached["again"].read_text().startswith("pytest ")
     labels = {entry["name"]: entry["value"] for entry in failed["labels"]}
-    assert (labels["severity"], labels["feature"], labels["host"]) == ("critical", "link", "sim")
+    assert (labels["severity"], labels["feature"], labels["rig"]) == ("critical", "link", "sim")
     parameters = {entry["name"]: entry["value"] for entry in failed["parameters"]}
     assert parameters["seed"] == "'0x5eed'"
 
