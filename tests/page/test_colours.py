@@ -20,7 +20,8 @@ def palettes() -> dict[str, dict[str, str]]:
     blocks = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
     assert len(blocks) == 2, "one palette for light, one for dark"
     return {
-        name: dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)) for name, block in zip(("light", "dark"), blocks, strict=True)
+        name: dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+        for name, block in zip(("light", "dark"), blocks, strict=True)
     }
 
 

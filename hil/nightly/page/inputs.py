@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from hil.checks.link_suite import CONFIDENCE, ber_limit
-from hil.nightly.trends import DISTANCE, FIGURES_MIN, REFERENCE_NIGHTS, usual_and_spread
 from hil.nightly.record import Check, Kind, Night, Subject
+from hil.nightly.trends import DISTANCE, FIGURES_MIN, REFERENCE_NIGHTS, usual_and_spread
 
 EXACT_ERRORS_MAX = 400
 """Up to this count the limit is exact; beyond it the approximation of Wilson and Hilferty is right to 5 digits."""
@@ -180,7 +180,9 @@ def gather(nights: Sequence[Night]) -> Trends:
     figures = []
     for subject, name, what, title, unit, read in _figures(links):
         points = [
-            FigurePoint(night.id, read(night) if alike(night, nights[-1]) else None, mark=_mark(night, subject, name, what))
+            FigurePoint(
+                night.id, read(night) if alike(night, nights[-1]) else None, mark=_mark(night, subject, name, what)
+            )
             for night in nights
         ]
         if (subject, what) != (Subject.LINK, "resends"):  # a count; its test is another one
@@ -217,8 +219,12 @@ def _figures(links: Sequence[str]) -> list[tuple[Subject, str, str, str, str, Ca
 
 
 def _mark(night: Night, subject: Subject, name: str, what: str) -> str:
-    found = [mark for mark in night.marks if mark.subject is subject and mark.name == name and what in mark.what]
-    return found[0].sentence if found else ""
+    """The sentence of a night's mark; a figure is known by `what`, a wire or link by its name too."""
+    for mark in night.marks:
+        named = mark.what == name if subject is Subject.FIGURE else (mark.name == name and what in mark.what)
+        if mark.subject is subject and named:
+            return mark.sentence
+    return ""
 
 
 def _reader(read: Callable[[Night, str], float | None], what: str) -> Callable[[Night], float | None]:
