@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from hil.commands import nightly
+from hil.commands import nightly, report
 from hil.commands.desk import add_verbs
 from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError
@@ -196,6 +196,7 @@ def build_parser() -> argparse.ArgumentParser:
     sim.set_defaults(run=_sim)
     add_verbs(verbs, _add_rig_options, _settings)
     nightly.add_verb(verbs, _add_rig_options, _settings)
+    report.add_verb(verbs)
     return parser
 
 
