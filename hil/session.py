@@ -17,7 +17,8 @@ from hil.errors import RigError
 from hil.model.bundle import Model, load_model
 from hil.rig.config import RigConfig, load_rig
 from hil.rig.desk import Desk, open_desk
-from hil.ring import BootTimes, Ring
+from hil.ring import Ring
+from hil.ring_boot import BootTimes
 from hil.toolchain import Image, build_image
 
 Compiler = Literal["zig", "gcc"]
@@ -57,7 +58,7 @@ class Session:
         """A firmware image, built when it is first asked for."""
         chosen = compiler or self.settings.compiler
         if (name, chosen) not in self._images:
-            self._images[name, chosen] = build_image(name, compiler=chosen, baud=self.config.baud)
+            self._images[name, chosen] = build_image(name, compiler=chosen, baud=self.config.baud_at_boot)
         return self._images[name, chosen]
 
     def open_ring(self, config: RigConfig | None = None, *, logs: Path | None = None, shards: bool = True) -> Ring:

@@ -99,6 +99,9 @@ static const struct command_row rows[] = {
     {COMMAND_TAPS_READ, 0, 0, sizeof(struct msg_taps_read), handle_taps_read},
     {COMMAND_TAPS_CLEAR, 0, 0, 0, handle_taps_clear},
     {COMMAND_TOKENS_READ, 0, 0, sizeof(struct msg_tokens_read), handle_tokens_read},
+    {COMMAND_SET_BAUD, 0, 0, sizeof(struct msg_set_baud), handle_set_baud},
+    {COMMAND_KEEP_BAUD, 0, 0, 0, handle_keep_baud},
+    {COMMAND_SET_WATCHDOG, 0, 0, sizeof(struct msg_watchdog), handle_set_watchdog},
     {COMMAND_BENCH, 0, 0, sizeof(struct msg_bench), handle_bench},
 };
 

@@ -27,7 +27,7 @@ def serve_ptys(session: Session, *, folder: Path, real_time: bool) -> int:
     )
     folder.mkdir(parents=True, exist_ok=True)
     links = [folder / f"pi{spec.rank}" for spec in config.boards]
-    lines = ["[rig]", f'name = "{config.name}-pty"', f"baud = {config.baud}"]
+    lines = ["[rig]", f'name = "{config.name}-pty"', f"baud = {config.baud}", f"boot_baud = {config.baud_at_boot}"]
     for spec, link in zip(config.boards, links, strict=True):
         lines += ["", "[[board]]", f"rank = {spec.rank}", f'port = "{link.resolve().parent / link.name}"']
     for wire in config.links:

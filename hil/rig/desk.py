@@ -62,7 +62,7 @@ class Desk:
         try:
             for spec in config.boards:
                 log = BoardLog(logs, spec.rank)
-                self.boards.append(Board(spec, self.loop, log, config.baud, session=session))
+                self.boards.append(Board(spec, self.loop, log, config.baud_at_boot, session=session))
                 self.boards[-1].power = self.power
         except BaseException:
             self.close()

@@ -6,7 +6,6 @@ the way from them to the simulation's wires and faults. The models behind them: 
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -187,6 +186,17 @@ class UartNoise:
 
 
 @dataclass(frozen=True, slots=True)
+class UartLimit:
+    """A board's serial line damages bytes above a baud: `uart-limit:1=460800`."""
+
+    board: int
+    baud: int
+
+    def __str__(self) -> str:
+        return f"uart-limit:{self.board}={self.baud}"
+
+
+@dataclass(frozen=True, slots=True)
 class UartHangUp:
     """A board's serial adapter is pulled out: `uart-hangup:1@2s`."""
 
@@ -198,7 +208,7 @@ class UartHangUp:
 
 
 WiringFault = Open | Stuck | Bridge | Swap | Reversed | Crossed | Missing | NoGround
-Fault = WiringFault | Delay | Glitch | Strike | Drift | UartNoise | UartHangUp
+Fault = WiringFault | Delay | Glitch | Strike | Drift | UartNoise | UartLimit | UartHangUp
 
 
 def _link_text(link: LinkSpec) -> str:
@@ -346,6 +356,11 @@ def _read_noise(read: _Reader, rest: str) -> Fault:
     return UartNoise(NOISES[read.kind], read.board(board), read.number(value, 0, 1))
 
 
+def _read_limit(read: _Reader, rest: str) -> Fault:
+    board, value = read.pair(rest, "=")
+    return UartLimit(read.board(board), round(read.number(value, 1, 12e6)))
+
+
 def _read_hang_up(read: _Reader, rest: str) -> Fault:
     board, when = read.pair(rest, "@")
     return UartHangUp(read.board(board), round(read.time_ns(when)))
@@ -373,6 +388,7 @@ KINDS: dict[str, tuple[str, Callable[[_Reader, str], Fault]]] = {
     "uart-drop": ("uart-drop:1=1e-3", _read_noise),
     "uart-corrupt": ("uart-corrupt:1=1e-3", _read_noise),
     "uart-duplicate": ("uart-duplicate:1=1e-3", _read_noise),
+    "uart-limit": ("uart-limit:1=460800", _read_limit),
     "uart-hangup": ("uart-hangup:1@2s", _read_hang_up),
 }
 """Kind -> example, reader of what follows the colon."""
@@ -457,6 +473,8 @@ def _board_faults(fault: Fault) -> list[sim.Fault]:
             return [sim.StrikeAt(board, kind, after_ns)]
         case Drift(board, drift_ppm):
             return [sim.Drift(board, drift_ppm)]
+        case UartLimit(board, baud):
+            return [sim.UartLimit(board, baud)]
         case UartHangUp(board, after_ns):
             return [sim.UartHangUp(board, after_ns)]
         case _:
@@ -470,26 +488,3 @@ def _noise(faults: Sequence[Fault]) -> list[sim.Fault]:
         if isinstance(fault, UartNoise):
             rates.setdefault(fault.board, {})[f"{fault.kind}_rate"] = fault.rate
     return [sim.UartNoise(board, **of_board) for board, of_board in rates.items()]
-
-
-# --- every single one ---------------------------------------------------------------------------------
-
-
-def single_faults(config: RigConfig) -> list[WiringFault]:
-    """Every single wiring fault of a rig, in a fixed order: for benches.
-
-    On a ring of four: 40 wires open, stuck at 0 and at 1; 780 pairs of wires bridged, with each kind of bridge;
-    180 swaps within a link; 4 links reversed, 4 missing; 6 pairs of links crossed.
-    """
-    refs = list(rig_wires(config))
-    faults: list[WiringFault] = [Open(ref) for ref in refs]
-    faults += [Stuck(ref, level) for ref in refs for level in (0, 1)]
-    kinds: tuple[Literal["and", "or"], ...] = ("and", "or")
-    faults += [Bridge(a, b, kind) for a, b in itertools.combinations(refs, 2) for kind in kinds]
-    for link in config.links:
-        pairs = itertools.combinations(range(WIRES_PER_LINK), 2)
-        faults += [Swap(WireRef(link, a), b) for a, b in pairs]
-    faults += [Reversed(link) for link in config.links]
-    faults += [Missing(link) for link in config.links]
-    faults += [Crossed(a, b) for a, b in itertools.combinations(config.links, 2)]
-    return faults
