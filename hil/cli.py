@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from hil.commands import nightly
 from hil.commands.desk import add_verbs
 from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError
@@ -191,6 +192,7 @@ def build_parser() -> argparse.ArgumentParser:
     sim.add_argument("--fast", action="store_true", help="as fast as possible instead of real time")
     sim.set_defaults(run=_sim)
     add_verbs(verbs, _add_rig_options, _settings)
+    nightly.add_verb(verbs, _add_rig_options, _settings)
     return parser
 
 

@@ -15,6 +15,7 @@ from hil.board import Board
 from hil.defaults import SEED_DEFAULT
 from hil.errors import RigError
 from hil.model.bundle import Model, load_model
+from hil.model.plan import TrainingSize, arm_bytes, check_fits, plan_boards
 from hil.rig.config import RigConfig, load_rig
 from hil.rig.desk import Desk, open_desk
 from hil.ring import Ring
@@ -39,7 +40,7 @@ class Settings:
     compiler: Compiler = "zig"
     work: Path = Path("build/hil")
     faults: tuple[str, ...] = ()
-    """Of a simulated rig, as hil/rig/faults.py reads them."""
+    """Of a simulated rig, as hil/rig/fault_reader.py reads them."""
 
 
 class Session:
@@ -61,7 +62,27 @@ class Session:
             self._images[name, chosen] = build_image(name, compiler=chosen, baud=self.config.baud_at_boot)
         return self._images[name, chosen]
 
-    def open_ring(self, config: RigConfig | None = None, *, logs: Path | None = None, shards: bool = True) -> Ring:
+    def check_memory(self, training: TrainingSize | None = None, config: RigConfig | None = None) -> None:
+        """Refuse a generation, or a training of this size, that would not fit the boards of the rig (or another one).
+
+        Raises: ModelError with the board that is over by most, and by how much.
+        """
+        config = config or self.config
+        world_size, one_board = config.world_size, config.is_loopback
+        if config.is_loopback and config.sim is not None:
+            world_size = LOOPBACK_RANKS
+        arm = [arm_bytes(spec.memory_mb, config.gpu_mem) for spec in config.boards]
+        plans = plan_boards(self.model.weights.config, world_size, arm, training=training, one_board=one_board)
+        check_fits(plans, "the generation" if training is None else "the training")
+
+    def open_ring(
+        self,
+        config: RigConfig | None = None,
+        *,
+        logs: Path | None = None,
+        shards: bool = True,
+        work: Path | None = None,
+    ) -> Ring:
         """Open the rig (or another one) with its boards not booted yet. Close with `ring.desk.close()`.
 
         Args:
@@ -69,6 +90,7 @@ class Session:
             logs: folder of the logs instead of the session's.
             shards: whether simulated boards get the model's shards on their cards; a board with loopback jumpers
                 gets all of them.
+            work: folder of simulated boards' cards instead of the session's.
         Raises: RigError, PortError.
         """
         config = config or self.config
@@ -83,7 +105,7 @@ class Session:
             seed=self.settings.seed,
             kernel=self.image("kernel") if simulated else None,
             shards=files or None,
-            work=self.settings.work,
+            work=work or self.settings.work,
             faults=self.settings.faults if config.name == self.config.name else (),
         )
         return Ring(desk)
@@ -104,6 +126,17 @@ class Session:
         raise RigError(
             f"rig {self.config.name} has no loopback link; use a rig file with one board and [[link]] from = 0, to = 0"
         )
+
+    def probe_config(self) -> RigConfig:
+        """The rig for checks with a probe: the session's own if it has one, the simulated one for `sim`.
+
+        Raises RigError for a rig without a probe.
+        """
+        if self.config.probe is not None:
+            return self.config
+        if self.settings.rig == "sim":
+            return load_rig("sim-probe")
+        raise RigError(f"rig {self.config.name} has no probe; add a [probe] table to the rig file (docs/probe.md)")
 
     def describe(self) -> list[str]:
         """Header lines for a report: rig, seed, firmware."""

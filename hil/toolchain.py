@@ -166,6 +166,17 @@ def git_revision(folder: Path) -> str:
     return head[:12] + ("+" if git("status", "--porcelain", "--", ".") else "")
 
 
+def symbols(elf: Path, names: Sequence[str]) -> dict[str, int]:
+    """Addresses of symbols of an image, like those of layout.ld. Raises BuildError naming one that is missing."""
+    with elf.open("rb") as stream:
+        table = ELFFile(stream).get_section_by_name(".symtab")
+        found = {name: table.get_symbol_by_name(name) for name in names} if table is not None else {}
+        missing = [name for name in names if not found.get(name)]
+        if missing:
+            raise BuildError(f"{elf}: has no symbol {missing[0]}; build the image again")
+        return {name: int(entries[0]["st_value"]) for name, entries in found.items()}
+
+
 def symbolize(elf: Path, address: int) -> str:
     """`function+0x12 (file.c:123)` for a code address; the address in hex where nothing is known."""
     with elf.open("rb") as stream:

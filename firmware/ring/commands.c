@@ -103,6 +103,11 @@ static const struct command_row rows[] = {
     {COMMAND_KEEP_BAUD, 0, 0, 0, handle_keep_baud},
     {COMMAND_SET_WATCHDOG, 0, 0, sizeof(struct msg_watchdog), handle_set_watchdog},
     {COMMAND_BENCH, 0, 0, sizeof(struct msg_bench), handle_bench},
+    {COMMAND_TRACE_START, 0, 0, 0, handle_trace_start},
+    {COMMAND_TRACE_STOP, 0, 0, 0, handle_trace_stop},
+    {COMMAND_TRACE_CLEAR, 0, 0, 0, handle_trace_clear},
+    {COMMAND_TRACE_READ, 0, 0, sizeof(struct msg_trace_read), handle_trace_read},
+    {COMMAND_MEMORY_MAP, 0, 0, 0, handle_memory_map},
 };
 
 static const struct command_row *find_row(uint8_t code)
@@ -117,6 +122,8 @@ static const struct command_row *find_row(uint8_t code)
 void command_execute(struct board *board, const struct console_command *command)
 {
     const struct command_row *row = find_row(command->code);
+    int with_job = board->job.result == JOB_RUNNING;
+    uint32_t begin_us = trace_now(&board->trace);
     struct request request = {command->payload, command->size_bytes};
     struct reply reply = {.payload = console_response_payload(), .status = STATUS_OK};
     if (!row)
@@ -130,4 +137,6 @@ void command_execute(struct board *board, const struct console_command *command)
     else
         row->run(board, &request, &reply);
     console_respond(reply.status, reply.size);
+    if (with_job)
+        trace_since(&board->trace, TRACE_HOST, command->code, command->size_bytes + reply.size, begin_us);
 }

@@ -40,6 +40,9 @@ handler handle_identify, handle_ping, handle_health, handle_reboot, handle_memor
 /* line.c */
 handler handle_set_baud, handle_keep_baud, handle_set_watchdog;
 
+/* memory_commands.c */
+handler handle_memory_map;
+
 /* link_commands.c */
 handler handle_link_run, handle_link_send, handle_link_receive, handle_link_result, handle_link_counters,
     handle_link_reset, handle_pin_mode, handle_pin_drive, handle_pin_read;
@@ -50,5 +53,8 @@ handler handle_serve, handle_generate, handle_model_info, handle_taps_read, hand
 
 /* train_commands.c */
 handler handle_train_setup, handle_train_tokens, handle_train_step, handle_train_result;
+
+/* trace_commands.c */
+handler handle_trace_start, handle_trace_stop, handle_trace_clear, handle_trace_read;
 
 #endif

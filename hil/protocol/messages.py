@@ -25,6 +25,9 @@ from hil.protocol.fields import (
     Words48,
 )
 from hil.protocol.line_messages import BaudSet, SetBaud, Watchdog
+from hil.protocol.memory_messages import MemoryMap
+from hil.protocol.trace_messages import TraceEvent as TraceEvent  # for messages.h
+from hil.protocol.trace_messages import TracePart, TraceRead, TraceState
 from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
 
 PROTOCOL_VERSION = 1
@@ -97,6 +100,11 @@ class Command(IntEnum):
     SET_BAUD = 0x48
     KEEP_BAUD = 0x49
     SET_WATCHDOG = 0x4A
+    MEMORY_MAP = 0x58
+    TRACE_START = 0x60
+    TRACE_STOP = 0x61
+    TRACE_CLEAR = 0x62
+    TRACE_READ = 0x63
 
 
 class Event(IntEnum):
@@ -577,6 +585,11 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.SET_BAUD: (SetBaud, BaudSet),
     Command.KEEP_BAUD: (Empty, Empty),
     Command.SET_WATCHDOG: (Watchdog, Watchdog),
+    Command.TRACE_START: (Empty, TraceState),
+    Command.TRACE_STOP: (Empty, TraceState),
+    Command.TRACE_CLEAR: (Empty, TraceState),
+    Command.TRACE_READ: (TraceRead, TracePart),
+    Command.MEMORY_MAP: (Empty, MemoryMap),
 }
 """Request and response payload of every command."""
 

@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from hil.board import Board
-from hil.errors import RigError
-from hil.rig.config import RigConfig
-from hil.rig.faults import Fault, WireRef, apply_faults, parse_fault
+from hil.errors import PortError, RigError
+from hil.rig.config import BoardSpec, RigConfig
+from hil.rig.fault_reader import parse_fault
+from hil.rig.faults import Fault, WireRef
+from hil.rig.faulty import apply_faults
 from hil.rig.lock import RigLock
 from hil.rig.log import BoardLog
 from hil.rig.loop import Loop, SimWaiter, WallWaiter
@@ -26,6 +28,7 @@ from hil.toolchain import Image
 if TYPE_CHECKING:
     from hil.rig.trace import WireTrace
     from hil.sim import Contention, Simulation
+    from hil.sim.ft232h import Ft232h
 
 
 class Desk:
@@ -37,6 +40,7 @@ class Desk:
         seed: of everything random; printed in reports.
         simulation: set for a simulated rig; see `simulate`.
         lock: of a real rig's ports; released by `close`.
+        virtual_probe: the plugged-in adapter of a simulated rig's probe; unplugged by `close`.
     Raises: PortError if a port cannot be opened; then every port is closed again.
     """
 
@@ -48,12 +52,14 @@ class Desk:
         seed: int,
         simulation: Simulation | None = None,
         lock: RigLock | None = None,
+        virtual_probe: Ft232h | None = None,
     ) -> None:
         self.config = config
         self.logs = logs
         self.seed = seed
         self.simulation = simulation
         self._lock = lock
+        self.virtual_probe = virtual_probe
         self.loop = Loop(SimWaiter(simulation) if simulation is not None else WallWaiter())
         self.power: Power = SimPower(simulation) if simulation is not None else make_power(config.power)
         self.boards: list[Board] = []
@@ -62,11 +68,17 @@ class Desk:
         try:
             for spec in config.boards:
                 log = BoardLog(logs, spec.rank)
-                self.boards.append(Board(spec, self.loop, log, config.baud_at_boot, session=session))
+                self.boards.append(self._open_board(spec, log, session))
                 self.boards[-1].power = self.power
         except BaseException:
             self.close()
             raise
+
+    def _open_board(self, spec: BoardSpec, log: BoardLog, session: int) -> Board:
+        try:
+            return Board(spec, self.loop, log, self.config.baud_at_boot, session=session)
+        except PortError as error:
+            raise PortError(f"board {spec.rank}: {error}") from None
 
     def contentions(self) -> Sequence[Contention]:
         """Outputs that met on a wire so far; empty on a real rig, which cannot see them."""
@@ -136,6 +148,10 @@ class Desk:
             board.log.close()
         if self._lock is not None:
             self._lock.release()
+        if self.virtual_probe is not None:
+            from hil.sim.ftdi_usb import unplug
+
+            unplug(self.virtual_probe)
         if self.simulation is not None:
             from hil.sim import registry
 
@@ -178,19 +194,25 @@ def open_desk(
         return _open_real(config, logs, seed)
     if kernel is None:
         raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
-    from hil.rig.simulated import sim_ports, simulate
+    from hil.rig.simulated import plug_probe, sim_ports, simulate
     from hil.sim import registry
 
     simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
     registry.register(config.name, simulation)
+    own_faults = config.sim.faults
     try:
-        desk = Desk(sim_ports(config), logs, seed=seed, simulation=simulation)
-        desk.set_faults((*config.sim.faults, *faults))
-        return desk
+        config, probe = plug_probe(config, simulation)
+        desk = Desk(sim_ports(config), logs, seed=seed, simulation=simulation, virtual_probe=probe)
     except BaseException:
         registry.unregister(config.name)
         simulation.close()
         raise
+    try:
+        desk.set_faults((*own_faults, *faults))
+    except BaseException:
+        desk.close()
+        raise
+    return desk
 
 
 def _open_real(config: RigConfig, logs: Path, seed: int) -> Desk:

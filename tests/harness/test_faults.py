@@ -10,8 +10,9 @@ from hil.cli import build_parser, main
 from hil.errors import RigError
 from hil.rig.config import BoardSpec, LinkSpec, RigConfig, load_rig, sim_rig
 from hil.rig.desk import Desk, open_desk
-from hil.rig.faults import KINDS, Strike, WireRef, apply_faults, faulty_wires, parse_fault, rig_wires
-from hil.rig.single_faults import single_faults
+from hil.rig.fault_reader import KINDS, parse_fault
+from hil.rig.faults import Strike, WireRef
+from hil.rig.faulty import apply_faults, faulty_wires, rig_wires, single_faults
 from hil.session import Session, Settings
 from hil.sim import BoardConfig, Netlist, Simulation
 
@@ -44,7 +45,7 @@ def test_times_may_have_any_unit():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("opne:1-2.D3", r"unknown kind `opne`; known are open, stuck0, .*uart-limit, uart-hangup"),
+        ("opne:1-2.D3", r"unknown kind `opne`; known are open, stuck0, .*uart-hangup"),
         ("open", r"must be two parts with one `\.` between them; an example is open:1-2\.D3"),
         ("open:1-2", r"`1-2` must be two parts with one `\.`"),
         ("open:1-3.D3", r"rig sim has no link `1-3`; its links are 0-1, 1-2, 2-3, 3-0"),

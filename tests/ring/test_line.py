@@ -252,9 +252,7 @@ def test_slow_card_is_waited_for_with_progress_lines(line_ring):
     times = ring.boot(session.image("ring"), on_progress=lines.append)
     assert times.seconds[2] > 30
     assert len(lines) == 6
-    assert lines[0] == (
-        "waiting for board 2 (sim://sim/2): no byte for 5 s; slow cards take 30 s, the limit is 60 s"
-    )
+    assert lines[0] == ("waiting for board 2 (sim://sim/2): no byte for 5 s; slow cards take 30 s, the limit is 60 s")
 
 
 def test_boards_that_are_in_time_make_no_progress_lines(line_ring):

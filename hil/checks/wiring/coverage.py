@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from hil.checks.wiring import scan_wiring
 from hil.rig.config import RigConfig
 from hil.rig.faults import Fault
-from hil.rig.single_faults import single_faults
+from hil.rig.faulty import single_faults
 from hil.ring import Ring
 
 KIND_ORDER = ("crossed", "reversed", "swap", "missing")

@@ -81,7 +81,8 @@ void uart_aux_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps
     switch (offset) {
     case MU_IO:
         if (u->mu_cntl & 2u) {
-            uart_transmit(b, (uint8_t)value, uart_mini_baud(b), MINI_FIFO, uart_route(b, PIN_TX) == ROUTE_MINI, now_ps);
+            uart_transmit(b, (uint8_t)value, uart_mini_baud(b), MINI_FIFO,
+                          uart_route(b, PIN_TX) == ROUTE_MINI, now_ps);
         } else {
             board_lint(b, SIM_LINT_UART_TX_DISABLED, 0x20215040u, value);
         }

@@ -78,8 +78,8 @@ void uart_pl011_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_
         if ((u->cr & (CR_EN | CR_TXE)) != (CR_EN | CR_TXE)) {
             board_lint(b, SIM_LINT_UART_TX_DISABLED, 0x20201000u, value);
         } else {
-            uart_transmit(b, (uint8_t)value, uart_pl011_baud(b), pl011_depth(u), uart_route(b, PIN_TX) == ROUTE_PL011,
-                     now_ps);
+            uart_transmit(b, (uint8_t)value, uart_pl011_baud(b), pl011_depth(u),
+                          uart_route(b, PIN_TX) == ROUTE_PL011, now_ps);
         }
         break;
     case RSRECR:
