@@ -108,6 +108,7 @@ static const struct command_row rows[] = {
     {COMMAND_TRACE_CLEAR, 0, 0, 0, handle_trace_clear},
     {COMMAND_TRACE_READ, 0, 0, sizeof(struct msg_trace_read), handle_trace_read},
     {COMMAND_MEMORY_MAP, 0, 0, 0, handle_memory_map},
+    {COMMAND_MEMORY_CRC, 0, 0, sizeof(struct msg_memory_range), handle_memory_crc},
 };
 
 static const struct command_row *find_row(uint8_t code)

@@ -41,7 +41,7 @@ handler handle_identify, handle_ping, handle_health, handle_reboot, handle_memor
 handler handle_set_baud, handle_keep_baud, handle_set_watchdog;
 
 /* memory_commands.c */
-handler handle_memory_map;
+handler handle_memory_map, handle_memory_crc;
 
 /* link_commands.c */
 handler handle_link_run, handle_link_send, handle_link_receive, handle_link_result, handle_link_counters,

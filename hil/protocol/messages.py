@@ -25,7 +25,7 @@ from hil.protocol.fields import (
     Words48,
 )
 from hil.protocol.line_messages import BaudSet, SetBaud, Watchdog
-from hil.protocol.memory_messages import MemoryMap
+from hil.protocol.memory_messages import MemoryCrc, MemoryMap, MemoryRange
 from hil.protocol.trace_messages import TraceEvent as TraceEvent  # for messages.h
 from hil.protocol.trace_messages import TracePart, TraceRead, TraceState
 from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
@@ -101,6 +101,7 @@ class Command(IntEnum):
     KEEP_BAUD = 0x49
     SET_WATCHDOG = 0x4A
     MEMORY_MAP = 0x58
+    MEMORY_CRC = 0x59
     TRACE_START = 0x60
     TRACE_STOP = 0x61
     TRACE_CLEAR = 0x62
@@ -590,6 +591,7 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.TRACE_CLEAR: (Empty, TraceState),
     Command.TRACE_READ: (TraceRead, TracePart),
     Command.MEMORY_MAP: (Empty, MemoryMap),
+    Command.MEMORY_CRC: (MemoryRange, MemoryCrc),
 }
 """Request and response payload of every command."""
 

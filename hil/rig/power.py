@@ -167,6 +167,27 @@ class Person:
         return "somebody must press RUN (short it to ground) on the boards that were named"
 
 
+class SimDeskReset:
+    """The simulated rig of another process, which pulls RUN or switches on when it is asked.
+
+    Args:
+        address: HOST:PORT.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def reset(self, board: Board) -> None:
+        """Done when this returns. Raises RigError if nobody is there."""
+        from hil.rig.sim_desk import control
+
+        control(self._address, f"reset {board.rank}")
+
+    def describe(self) -> str:
+        """Who does it."""
+        return f"`hil sim --pty`, which listens at {self._address}, does it"
+
+
 def make_power(spec: PowerSpec | None) -> Power:
     """The back end of a real rig. Without a spec: firmware that runs is asked to reboot."""
     if spec is None:
@@ -175,6 +196,8 @@ def make_power(spec: PowerSpec | None) -> Power:
         return Person(lambda text: print(text, file=sys.stderr, flush=True))
     if spec.kind == "cbus":
         return CbusReset(spec.urls, spec.pin, _open_ftdi)
+    if spec.kind == "sim":
+        return SimDeskReset(spec.address)
     if spec.kind == "uhubctl":
         hub, ports = shlex.quote(spec.hub), spec.ports
         return CommandReset(lambda board: f"uhubctl -l {hub} -p {ports[board.rank]} -a cycle -d 2", "uhubctl")

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from hil.errors import RigError
 
-PowerKind = Literal["reset", "uhubctl", "cbus", "person"]
+PowerKind = Literal["reset", "uhubctl", "cbus", "person", "sim"]
 FIELDS = {"rank", "port", "serial"}
 """What a reset command may name in braces."""
 CBUS_PINS = range(4)
-_KEYS: dict[str, set[str]] = {"reset": set(), "uhubctl": {"ports"}, "cbus": {"pin"}, "person": set()}
+_KEYS: dict[str, set[str]] = {"reset": set(), "uhubctl": {"ports"}, "cbus": {"pin"}, "person": set(), "sim": set()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class PowerSpec:
 
     command: with {rank}, {port}, {serial}. hub, ports: uhubctl's location and one port number per rank.
     urls, pin: one pyftdi URL per rank, and the CBUS pin that pulls RUN low when it is high.
+    address: HOST:PORT of a simulated rig in another process.
     """
 
     kind: PowerKind
@@ -30,6 +31,7 @@ class PowerSpec:
     ports: tuple[int, ...] = ()
     urls: tuple[str, ...] = ()
     pin: int = 0
+    address: str = ""
 
 
 def parse_power(table: Any, world_size: int, where: str) -> PowerSpec:
@@ -55,6 +57,10 @@ def parse_power(table: Any, world_size: int, where: str) -> PowerSpec:
         if len(urls) != world_size or not all(str(url).startswith("ftdi://") for url in urls) or pin not in CBUS_PINS:
             raise RigError(f"{where}: write cbus = [one ftdi:// URL for each of {world_size} boards], pin = 0 to 3")
         return PowerSpec(kind, urls=urls, pin=pin)
+    if kind == "sim":
+        if not isinstance(value, str) or not value.rpartition(":")[2].isdecimal():
+            raise RigError(f'{where}: sim = {value!r}: give "HOST:PORT", as `hil sim --pty` writes it')
+        return PowerSpec(kind, address=value)
     if value is not True:
         raise RigError(f"{where}: write person = true")
     return PowerSpec(kind)
