@@ -142,6 +142,7 @@ class Desk:
     def close(self) -> None:
         """Close ports, logs and the simulation."""
         self.end_trace()
+        self.power.close()
         self.loop.close()
         for board in self.boards:
             board.finish_text()
