@@ -87,7 +87,9 @@ def _train(options: argparse.Namespace) -> int:
     slots = options.slots if options.slots is not None else min(options.microbatches, 64)
     rule = optimizer(options.optimizer, options.rate, options.momentum, options.decay)
     plan = Plan(rule, options.positions, options.microbatches, slots, options.clip)
-    return train(Session(_settings(options)), Request(plan, options.steps, options.text, not options.no_verify))
+    return train(
+        Session(_settings(options)), Request(plan, options.steps, options.text, not options.no_verify, options.save)
+    )
 
 
 def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -103,6 +105,7 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     train.add_argument("--decay", type=float, default=0.0, help="weight decay, decoupled (default: 0)")
     train.add_argument("--clip", type=float, default=0.0, help="largest norm of all gradients (default: 0, no limit)")
     train.add_argument("--text", type=Path, metavar="FILE", help="default: the first line of the shipped corpus")
+    train.add_argument("--save", type=Path, metavar="FILE", help="write the trained weights as a llama2.c checkpoint")
     train.add_argument("--no-verify", action="store_true", help="do not record and compare")
     train.set_defaults(run=_train)
 

@@ -38,7 +38,7 @@ handler handle_identify, handle_ping, handle_health, handle_reboot, handle_memor
     handle_bench;
 
 /* memory_commands.c */
-handler handle_memory_map;
+handler handle_memory_map, handle_memory_crc;
 
 /* link_commands.c */
 handler handle_link_run, handle_link_send, handle_link_receive, handle_link_result, handle_link_counters,
@@ -50,5 +50,8 @@ handler handle_serve, handle_generate, handle_model_info, handle_taps_read, hand
 
 /* train_commands.c */
 handler handle_train_setup, handle_train_tokens, handle_train_step, handle_train_result;
+
+/* trace_commands.c */
+handler handle_trace_start, handle_trace_stop, handle_trace_clear, handle_trace_read;
 
 #endif

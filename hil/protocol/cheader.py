@@ -13,6 +13,7 @@ from pathlib import Path
 from golden.taps import NO_LAYER, Op
 from hil.protocol import messages
 from hil.protocol.fields import Message
+from hil.protocol.trace_messages import TraceKind
 
 _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
     (messages.Kind, "KIND"),
@@ -27,6 +28,7 @@ _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
     (messages.Pattern, "PATTERN"),
     (messages.RunFlag, "RUN"),
     (messages.Edge, "EDGE"),
+    (TraceKind, "TRACE"),
     (Op, "OP"),
 )
 

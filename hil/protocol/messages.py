@@ -24,7 +24,9 @@ from hil.protocol.fields import (
     Words32,
     Words48,
 )
-from hil.protocol.memory_messages import MemoryMap
+from hil.protocol.memory_messages import MemoryCrc, MemoryMap, MemoryRange
+from hil.protocol.trace_messages import TraceEvent as TraceEvent  # for messages.h
+from hil.protocol.trace_messages import TracePart, TraceRead, TraceState
 from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
 
 PROTOCOL_VERSION = 1
@@ -95,6 +97,11 @@ class Command(IntEnum):
     TOKENS_READ = 0x3A
     BENCH = 0x40
     MEMORY_MAP = 0x58
+    MEMORY_CRC = 0x59
+    TRACE_START = 0x60
+    TRACE_STOP = 0x61
+    TRACE_CLEAR = 0x62
+    TRACE_READ = 0x63
 
 
 class Event(IntEnum):
@@ -572,7 +579,12 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.TAPS_CLEAR: (Empty, Empty),
     Command.TOKENS_READ: (TokensRead, TokensPart),
     Command.BENCH: (Bench, BenchResult),
+    Command.TRACE_START: (Empty, TraceState),
+    Command.TRACE_STOP: (Empty, TraceState),
+    Command.TRACE_CLEAR: (Empty, TraceState),
+    Command.TRACE_READ: (TraceRead, TracePart),
     Command.MEMORY_MAP: (Empty, MemoryMap),
+    Command.MEMORY_CRC: (MemoryRange, MemoryCrc),
 }
 """Request and response payload of every command."""
 

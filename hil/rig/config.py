@@ -131,7 +131,8 @@ def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
     """The rig that `--hil-rig TEXT` means.
 
     Args:
-        text: `sim`, `sim-loopback`, `sim-probe`, or the path of a TOML rig file or devices.conf.
+        text: `sim`, `sim-loopback`, `sim-probe`, or a path: of a TOML rig file, a devices.conf, or a
+            labgrid environment (.yaml).
     Raises RigError with one sentence if there is no such rig or the file is wrong.
     """
     if text == "sim":
@@ -147,6 +148,10 @@ def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
         from hil.rig.devices_conf import devices_rig
 
         return devices_rig(path)
+    if path.suffix in (".yaml", ".yml"):
+        from hil.rig.labgrid_rig import labgrid_config
+
+        return labgrid_config(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

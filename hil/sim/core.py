@@ -122,6 +122,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sim_power_off": (None, (_SIM, u32)),
     "sim_reset": (c.c_int, (_SIM, u32)),
     "sim_state": (c.c_int, (_SIM, u32)),
+    "sim_start_ps": (u64, (_SIM, u32)),
     "sim_outside": (c.c_int, (_SIM, u32)),
     "sim_outside_drive": (None, (_SIM, u32, u64, u64, u64, u64)),
     "sim_outside_watch": (None, (_SIM, u32, u64)),

@@ -41,6 +41,8 @@ RAM_BYTES_MIN = 16 << 20
 RAM_BYTES_MAX = 512 << 20
 SLICE_NS = 20_000_000
 """Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
+TIMER_START_US = 0xFFFF_F000
+"""What a board's system timer shows at its first instruction. Twin: TIMER_START in core/mmio.c."""
 STATES = ("off", "booting", "running", "sleeping", "halted")
 TRACE_PART = 65536
 """Changes fetched from the core at a time."""
@@ -385,6 +387,10 @@ class Simulation:
     def state(self, index: int) -> str:
         """`off`, `booting`, `running`, `sleeping` (polls something that does not change) or `halted`."""
         return STATES[self._core.sim_state(self._sim, self._board(index))]
+
+    def start_ps(self, index: int) -> int:
+        """When the board executed its first instruction since the last reset; its timer showed TIMER_START_US then."""
+        return int(self._core.sim_start_ps(self._sim, self._board(index)))
 
     def run(self, until_ns: int, *, stop_on_rx: Iterable[int] = (), stop_on_act: bool = False) -> bool:
         """Advance virtual time.

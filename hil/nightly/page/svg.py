@@ -74,3 +74,18 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [step * number for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+STANDALONE_STYLE = """
+svg { background: #fff; font-family: system-ui, "DejaVu Sans", sans-serif } text { fill: #1f2328; font-size: 12px }
+.tick { fill: #57606a; font-size: 11.5px } .label { font-size: 13px } .grid { stroke: #d0d7de }
+.signal { fill: none; stroke: #1f2328; stroke-width: 1.6 } .floating { stroke-dasharray: 3 3; stroke: #7a4a00 }
+.brick { stroke: #1f2328 } .data { fill: #dbe7f5 } .unknown { fill: #ffe9e8 } .gap { stroke: #b3121d; stroke-width: 2 }
+"""
+
+
+def standalone(picture: Markup) -> str:
+    """A waveform as an SVG file of its own."""
+    style = f"<style>{STANDALONE_STYLE}</style>"
+    head, _, rest = str(picture).partition(">")
+    return f'{head} xmlns="http://www.w3.org/2000/svg">{style}{rest}'

@@ -173,6 +173,7 @@ SIM_API int sim_power_on(sim_t *sim, uint32_t board);
 SIM_API void sim_power_off(sim_t *sim, uint32_t board);
 SIM_API int sim_reset(sim_t *sim, uint32_t board);
 SIM_API int sim_state(sim_t *sim, uint32_t board);
+SIM_API uint64_t sim_start_ps(sim_t *sim, uint32_t board); /* of the board's first instruction */
 
 /* Makes one of the boards a participant without processor, power or UART: pads that the caller drives. It is wired
  * as a board is. Before any board has power. */
