@@ -107,9 +107,9 @@ class Lines:
         """Every pin an input."""
         self.adapter.let_go()
 
-    def give_up(self, role: Role, phase: Phase, byte_index: int, since_s: float) -> ProbeFault:
-        """Let go, and the fault to raise."""
-        waited_s = self._now_s() - since_s
+    def give_up(self, role: Role, phase: Phase, byte_index: int, since_s: float | None = None) -> ProbeFault:
+        """Let go, and the fault to raise. since_s: of what was waited for."""
+        waited_s = 0.0 if since_s is None else self._now_s() - since_s
         self.let_go()
         return ProbeFault(role, phase, byte_index, waited_s)
 
@@ -191,7 +191,7 @@ class Lines:
             if wanted == 0:
                 wanted = more(data)
             if wanted == REFUSE:
-                raise self.give_up(Role.RECEIVER, Phase.DAMAGED, byte, self._now_s())
+                raise self.give_up(Role.RECEIVER, Phase.DAMAGED, byte)
             before_edge(byte, True)
             self._wait_clk(ACK_UP, False, byte)
             before_edge(byte, False)

@@ -98,8 +98,8 @@ class Probe:
                 honest = burst_steps(data)
                 steps = change(attempt, honest)
                 self.lines.send(steps, open_limit_s=limit_s)
-                if not _same_edges(steps, honest):
-                    raise ProbeFault(Role.SENDER, Phase.DAMAGED, len(data) - 1, 0.0)  # it is no time to grant
+                if not _same_edges(steps, honest):  # the board may not know that the burst is over: no time to grant
+                    raise self.lines.give_up(Role.SENDER, Phase.DAMAGED, len(data) - 1)
                 answer = self.lines.receive(_exactly(link.ANSWER_BYTES), open_limit_s=self.lines.phase_limit_s)
             except ProbeFault as fault:
                 first = first or fault
