@@ -93,11 +93,8 @@ class Session:
         Raises: RigError, PortError.
         """
         config = config or self.config
-        if shards and config.sim is not None and config.is_loopback:
-            files: list[Path | None] = [self.model.joined_shards(LOOPBACK_RANKS)]
-        else:
-            files = list(self.model.shards(config.world_size)) if shards and config.sim is not None else []
         simulated = config.sim is not None
+        files = self.card_shards(config) if shards and simulated else []
         desk: Desk = open_desk(
             config,
             logs or self.settings.logs,
@@ -108,6 +105,12 @@ class Session:
             faults=self.settings.faults if config.name == self.config.name else (),
         )
         return Ring(desk)
+
+    def card_shards(self, config: RigConfig) -> list[Path | None]:
+        """The model's shards for the cards of simulated boards; a board with loopback jumpers gets all in one."""
+        if config.is_loopback:
+            return [self.model.joined_shards(LOOPBACK_RANKS)]
+        return list(self.model.shards(config.world_size))
 
     def boot(self, ring: Ring, *, on_board: Callable[[Board, float], None] | None = None) -> BootTimes:
         """Boot the session's ring image on every board of an open ring."""

@@ -147,6 +147,30 @@ class Person:
         """Nothing is held."""
 
 
+class SimDeskReset:
+    """The simulated rig of another process, which pulls RUN or switches on when it is asked.
+
+    Args:
+        address: HOST:PORT.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def reset(self, board: Board) -> None:
+        """Done when this returns. Raises RigError if nobody is there."""
+        from hil.rig.sim_desk import control
+
+        control(self._address, f"reset {board.rank}")
+
+    def describe(self) -> str:
+        """Who does it."""
+        return f"`hil sim --pty`, which listens at {self._address}, does it"
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 def make_power(spec: PowerSpec | None) -> Power:
     """The back end of a real rig. Without a spec: firmware that runs is asked to reboot."""
     if spec is None:
@@ -157,6 +181,8 @@ def make_power(spec: PowerSpec | None) -> Power:
         return CbusReset(spec.urls, spec.pin)
     if spec.kind == "gpio":
         return GpioReset(spec.urls[0], spec.pins)
+    if spec.kind == "sim":
+        return SimDeskReset(spec.address)
     if spec.kind == "uhubctl":
         hub, ports = shlex.quote(spec.hub), spec.ports
         return CommandReset(lambda board: f"uhubctl -l {hub} -p {ports[board.rank]} -a cycle -d 2", "uhubctl")

@@ -9,13 +9,15 @@ from typing import Any, Literal
 
 from hil.errors import RigError
 
-PowerKind = Literal["reset", "uhubctl", "cbus", "gpio", "person"]
+PowerKind = Literal["reset", "uhubctl", "cbus", "gpio", "person", "sim"]
 FIELDS = {"rank", "port", "serial"}
 """What a reset command may name in braces."""
 CBUS_PINS = range(4)
 GPIO_PINS = range(8)
 """AC0..AC7 of an FT232H."""
-_KEYS: dict[str, set[str]] = {"reset": set(), "uhubctl": {"ports"}, "cbus": {"pin"}, "gpio": {"pins"}, "person": set()}
+_KEYS: dict[str, set[str]] = {
+    "reset": set(), "uhubctl": {"ports"}, "cbus": {"pin"}, "gpio": {"pins"}, "person": set(), "sim": set(),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class PowerSpec:
     command: with {rank}, {port}, {serial}. hub, ports: uhubctl's location and one port number per rank.
     urls, pin: one pyftdi URL per rank, and the CBUS pin that pulls RUN low when it is high.
     urls, pins: one URL, and the number n of the pin ACn by rank, which pulls RUN low when it is low.
+    address: HOST:PORT of a simulated rig in another process.
     """
 
     kind: PowerKind
@@ -34,6 +37,7 @@ class PowerSpec:
     urls: tuple[str, ...] = ()
     pins: tuple[int, ...] = ()
     pin: int = 0
+    address: str = ""
 
 
 def parse_power(table: Any, world_size: int, where: str) -> PowerSpec:
@@ -61,6 +65,10 @@ def parse_power(table: Any, world_size: int, where: str) -> PowerSpec:
         return PowerSpec(kind, urls=urls, pin=pin)
     if kind == "gpio":
         return PowerSpec(kind, urls=(str(value),), pins=_gpio_pins(value, table.get("pins"), world_size, where))
+    if kind == "sim":
+        if not isinstance(value, str) or not value.rpartition(":")[2].isdecimal():
+            raise RigError(f'{where}: sim = {value!r}: give "HOST:PORT", as `hil sim --pty` writes it')
+        return PowerSpec(kind, address=value)
     if value is not True:
         raise RigError(f"{where}: write person = true")
     return PowerSpec(kind)
