@@ -40,7 +40,7 @@ def _count(text: str) -> int | None:
 
 
 def _add_rig_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rig", default="sim", help="rig file, `sim` or `sim-loopback` (default: sim)")
+    parser.add_argument("--rig", default="sim", help="rig file, `sim`, `sim-loopback` or `sim-probe` (default: sim)")
     parser.add_argument("--world", type=int, default=4, metavar="N", help="boards of the simulated ring (default: 4)")
     parser.add_argument("--seed", type=_number, default=SEED_DEFAULT, help=f"default: {SEED_DEFAULT:#x}")
     parser.add_argument("--model", default="tiny", help="`tiny` or a llama2.c checkpoint (default: tiny)")
