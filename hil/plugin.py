@@ -37,7 +37,9 @@ RINGS: pytest.StashKey[list[Ring]] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the `--hil-...` options."""
     group = parser.getgroup("hil", "hardware-in-the-loop ring")
-    group.addoption("--hil-rig", default="sim", metavar="RIG", help="rig file, `sim` or `sim-loopback` (default: sim)")
+    group.addoption(
+        "--hil-rig", default="sim", metavar="RIG", help="rig file, `sim`, `sim-loopback` or `sim-probe` (default: sim)"
+    )
     group.addoption("--hil-world", type=int, default=4, metavar="N", help="boards of the simulated ring (default: 4)")
     group.addoption(
         "--hil-seed", type=lambda text: int(text, 0), default=SEED_DEFAULT, metavar="SEED",

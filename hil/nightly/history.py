@@ -260,6 +260,11 @@ class History:
         )
         return self._night(rows[0]) if rows else None
 
+    def ids(self, rig: str | None = None) -> list[str]:
+        """Ids of all nights of a rig (default: of any), oldest first."""
+        rows = self._rows("SELECT id FROM nights WHERE ? IS NULL OR rig = ? ORDER BY started, rowid", (rig, rig))
+        return [row["id"] for row in rows]
+
     def rigs(self) -> list[str]:
         """Names of the rigs that have nights."""
         return [row["rig"] for row in self._rows("SELECT DISTINCT rig FROM nights ORDER BY rig", ())]

@@ -37,7 +37,8 @@ MAD_TO_SIGMA = 1.4826
 SPREAD_MIN = 0.005
 """Of the median: below this a change is not worth a word, and the MAD of a simulated rig may well be 0."""
 P = TypeVar("P", WirePoint, LinkPoint)
-BETTER_HIGH, BETTER_LOW = ("kb_s", "tokens_s"), ("boot_s", "step_s")
+THROUGHPUT = "kb_s"
+BETTER_HIGH, BETTER_LOW = (THROUGHPUT, "tokens_s"), ("boot_s", "step_s")
 """Figures that are judged, by which way is better."""
 
 
@@ -211,7 +212,10 @@ def usual_and_spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def figure_mark(check: str, figure: str, points: Sequence[FigurePoint], tonight: str) -> Mark | None:
-    """Whether a figure of the night `tonight`, the last of the points, is far on the bad side of the nights before."""
+    """Whether a figure of the night `tonight`, the last of the points, is far on the bad side of the nights before.
+
+    The throughput of a link's own check is a mark of that link.
+    """
     if not points or points[-1].night != tonight or len(points) <= FIGURES_MIN:
         return None
     value, before = points[-1].value, [point.value for point in points[:-1]][-REFERENCE_NIGHTS:]
@@ -223,22 +227,33 @@ def figure_mark(check: str, figure: str, points: Sequence[FigurePoint], tonight:
         f"{figure} of {check}: {value:.4g}, the median of {len(before)} nights is {usual:.4g}; "
         f"that is {worse / spread:.0f} times their spread"
     )
-    return Mark(Subject.FIGURE, f"{check}: {figure}", figure, value, usual, FIGURE_CHANCE, sentence)
+    return Mark(*_figure_name(check, figure), value, usual, FIGURE_CHANCE, sentence)
+
+
+def _figure_name(check: str, figure: str) -> tuple[Subject, str, str]:
+    """What a mark of a figure is about: subject, name, what."""
+    if figure == THROUGHPUT:
+        return Subject.LINK, check.removeprefix("link "), "throughput"
+    return Subject.FIGURE, figure, figure
 
 
 def marks_of(history: History, night: Night) -> list[Mark]:
     """The marks of a night that is in the history and is the rig's latest. Raises HistoryError."""
     last = LOOKBACK_NIGHTS
-    marked = {(night_id, mark.name) for night_id, mark in history.marks(night.rig, last)}
+    past = [(night_id, mark) for night_id, mark in history.marks(night.rig, last) if night_id != night.id]
+    marked = {(night_id, mark.name) for night_id, mark in past if mark.what in ("errors", "resends")}
     wires = wire_marks(_until(history.wire_trend(night.rig, last), night), marked)
     at_fault = {mark.name.partition(" ")[0] for mark in wires}
     links = link_marks(_until(history.link_trend(night.rig, last), night), marked)
     marks = wires + [mark for mark in links if mark.name not in at_fault]
     for check, figure in history.figure_names(night.rig):
-        if figure not in BETTER_HIGH + BETTER_LOW:
+        if figure not in BETTER_HIGH + BETTER_LOW or (figure == THROUGHPUT and not check.startswith("link ")):
             continue
         points = history.figure_trend(night.rig, figure, check, last=last, like=night)
-        skip = {night_id for night_id, name in marked if name == f"{check}: {figure}"} - {night.id}
+        skip = {
+            night_id for night_id, mark in past if (mark.subject, mark.name, mark.what) == _figure_name(check, figure)
+        }
+        skip -= {night.id}
         mark = figure_mark(check, figure, [p for p in points if p.night not in skip], night.id)
         marks += [mark] if mark is not None else []
     return marks

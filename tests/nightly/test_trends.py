@@ -235,16 +235,27 @@ def test_normal_figures_are_marked_as_seldom_as_stated():
 def test_figures_of_another_profile_or_model_are_no_past(tmp_path):
     with History(tmp_path / "h.sqlite") as history:
         for day in range(20):
-            check = a_check(1, "layers", kind=Kind.LAYERS, wires=[], links=[], figures={"tokens_s": 80 + day % 3})
+            check = a_check(
+                1, "generation", kind=Kind.GENERATION, wires=[], links=[], figures={"tokens_s": 80 + day % 3}
+            )
             history.begin(a_night(day, [check]))
-        slow = a_check(1, "layers", kind=Kind.LAYERS, wires=[], links=[], figures={"tokens_s": 5.0})
+        slow = a_check(1, "generation", kind=Kind.GENERATION, wires=[], links=[], figures={"tokens_s": 5.0})
         other = a_night(30, [slow], model="stories15M")
         history.begin(other)
         assert marks_of(history, other) == []
         night = a_night(31, [slow])
         history.begin(night)
         (mark,) = marks_of(history, night)
-        assert (mark.subject, mark.name, mark.value, mark.usual) == (Subject.FIGURE, "layers: tokens_s", 5.0, 81.0)
+        assert (mark.subject, mark.name, mark.value, mark.usual) == (Subject.FIGURE, "tokens_s", 5.0, 81.0)
         failed = a_night(32, [replace(slow, outcome=Outcome.FAILED)])
         history.begin(failed)
         assert marks_of(history, failed) == [], "what failed is told by its check"
+
+
+def test_throughput_is_marked_as_the_links(tmp_path):
+    with History(tmp_path / "h.sqlite") as history:
+        for day in range(20):
+            figures = {"kb_s": 300.0 + day % 3 if day < 19 else 200.0}
+            history.begin(a_night(day, [a_check(1, "link 1->2", figures=figures, wires=[], links=[])]))
+        marks = marks_of(history, history.night("sim-019"))
+    assert [(m.subject, m.name, m.what, m.value) for m in marks] == [(Subject.LINK, "1->2", "throughput", 200.0)]
