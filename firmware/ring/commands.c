@@ -100,6 +100,13 @@ static const struct command_row rows[] = {
     {COMMAND_TAPS_CLEAR, 0, 0, 0, handle_taps_clear},
     {COMMAND_TOKENS_READ, 0, 0, sizeof(struct msg_tokens_read), handle_tokens_read},
     {COMMAND_BENCH, 0, 0, sizeof(struct msg_bench), handle_bench},
+    {COMMAND_TENSOR_KEEP, 0, 0, sizeof(struct msg_tensor_keep), handle_tensor_keep},
+    {COMMAND_TENSOR_DIGESTS, 0, 0, sizeof(struct msg_tensor_digests), handle_tensor_digests},
+    {COMMAND_TENSOR_READ, 0, 0, sizeof(struct msg_tensor_read), handle_tensor_read},
+    {COMMAND_TENSOR_WRITE, 0, 1, sizeof(struct msg_tensor_write), handle_tensor_write},
+    {COMMAND_PARAMETERS_READ, 0, 0, sizeof(struct msg_parameters_read), handle_parameters_read},
+    {COMMAND_REPLAY, 0, 0, sizeof(struct msg_replay), handle_replay},
+    {COMMAND_TRAIN_APPLY, 0, 0, 0, handle_train_apply},
 };
 
 static const struct command_row *find_row(uint8_t code)

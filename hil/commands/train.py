@@ -60,7 +60,7 @@ def optimizer(name: str, rate: float, momentum: float, decay: float) -> Sgd | Ad
 
 def train(session: Session, request: Request) -> int:
     """Run it; returns the exit code: 1 if a loss or a tap differs from the golden's."""
-    batches = windows(_tokens(session, request.text), request.plan, request.steps)
+    batches = windows(text_tokens(session, request.text), request.plan, request.steps)
     ring = session.open_ring()
     try:
         for line in session.describe():
@@ -78,7 +78,8 @@ def train(session: Session, request: Request) -> int:
         ring.desk.close()
 
 
-def _tokens(session: Session, text: Path | None) -> list[int]:
+def text_tokens(session: Session, text: Path | None) -> list[int]:
+    """The tokens of a text file, or of the shipped corpus' first line. Raises ModelError if it cannot be read."""
     try:
         written = (text or data_path("fixtures/corpus.txt")).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -24,6 +24,17 @@ from hil.protocol.fields import (
     Words32,
     Words48,
 )
+from hil.protocol.tensor_messages import (
+    ParametersPart,
+    ParametersRead,
+    Replay,
+    TensorBlocks,
+    TensorDigests,
+    TensorKeep,
+    TensorKept,
+    TensorRead,
+    TensorWrite,
+)
 from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
 
 PROTOCOL_VERSION = 1
@@ -93,6 +104,13 @@ class Command(IntEnum):
     TAPS_CLEAR = 0x39
     TOKENS_READ = 0x3A
     BENCH = 0x40
+    TENSOR_KEEP = 0x50
+    TENSOR_DIGESTS = 0x51
+    TENSOR_READ = 0x52
+    TENSOR_WRITE = 0x53
+    PARAMETERS_READ = 0x54
+    REPLAY = 0x55
+    TRAIN_APPLY = 0x56
 
 
 class Event(IntEnum):
@@ -413,7 +431,7 @@ class ModelInfo(Message):
 class Serve(Message):
     """A rank without head: take activations from upstream, run the layers, send downstream, until END."""
 
-    flags: U8  # bit 0: record taps
+    flags: U8  # bit 0: record taps; bit 1: and keep copies of their tensors
     timeout_ms: U32  # between frames
 
 
@@ -421,7 +439,7 @@ class Serve(Message):
 class Generate(Message):
     """The rank with the head: prompt tokens (uint16 each) in the tail, then sample up to `positions` in all."""
 
-    flags: U8  # bit 0: record taps
+    flags: U8  # bit 0: record taps; bit 1: and keep copies of their tensors
     positions: U16
     temperature: F32
     topp: F32
@@ -570,6 +588,13 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.TAPS_CLEAR: (Empty, Empty),
     Command.TOKENS_READ: (TokensRead, TokensPart),
     Command.BENCH: (Bench, BenchResult),
+    Command.TENSOR_KEEP: (TensorKeep, TensorKept),
+    Command.TENSOR_DIGESTS: (TensorDigests, TensorBlocks),
+    Command.TENSOR_READ: (TensorRead, Blob),
+    Command.TENSOR_WRITE: (TensorWrite, Empty),
+    Command.PARAMETERS_READ: (ParametersRead, ParametersPart),
+    Command.REPLAY: (Replay, JobStarted),
+    Command.TRAIN_APPLY: (Empty, JobStarted),
 }
 """Request and response payload of every command."""
 
