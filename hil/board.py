@@ -12,30 +12,29 @@ import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 from pathlib import Path
 from typing import TypeVar, cast
 
+from hil.board_words import describe_crash, describe_message
+from hil.booting import Upload
 from hil.errors import BoardError
-from hil.protocol.boot import BootError, BootSession, BootState, BootWord, Print, Send, Skipped
+from hil.program import boot_program, expect_text, read_program
+from hil.protocol.boot import BootError, BootSession, BootState, BootWord, WrongBoardError
 from hil.protocol.fields import Message, MessageError
 from hil.protocol.frames import Frame, FrameDecoder, Junk, encode_frame
 from hil.protocol.messages import (
     COMMANDS,
     EVENTS,
     PROTOCOL_VERSION,
-    Bank,
     Command,
     Crashed,
     Event,
     Identify,
     Identity,
-    JobResult,
     Kind,
     Level,
-    Phase,
     Reboot,
-    Role,
     Status,
 )
 from hil.rig.config import BoardSpec
@@ -43,7 +42,7 @@ from hil.rig.log import BoardLog, printable
 from hil.rig.loop import Loop, Port
 from hil.rig.power import Power
 from hil.text import BoardText
-from hil.toolchain import Image, symbolize
+from hil.toolchain import Image
 
 M = TypeVar("M", bound=Message)
 
@@ -53,27 +52,6 @@ TRIES_MAX = 8
 """Unanswered tries after which a board counts as dead; those in which damaged bytes came are noise, not silence."""
 BOOT_TIMEOUT_S = 60.0
 GET_PROG_INFO_BYTES = BootWord.GET_PROG_INFO.to_bytes(4, "little")
-NAMED_FIELDS: dict[str, type[IntEnum]] = {
-    "command": Command,
-    "result": JobResult,
-    "bank": Bank,
-    "role": Role,
-    "phase": Phase,
-}
-"""Fields that the log shows by name, and their names."""
-HEX_FIELDS = {
-    "gplev0",
-    "outputs",
-    "pc",
-    "lr",
-    "sp",
-    "cpsr",
-    "fault_address",
-    "board_serial",
-    "board_revision",
-    "session",
-}
-CRASH_KINDS = ("undefined instruction", "SWI", "prefetch abort", "data abort", "unexpected interrupt", "assertion")
 
 
 class Mode(Enum):
@@ -155,10 +133,12 @@ class Board:
         self._session = session
         self._sequence = 0
         self._mode = Mode.BOOT
-        self._boot: BootSession | None = None
+        self.upload: Upload | None = None
+        self.wrong_board = False
+        self._asked = False
         self._decoder = FrameDecoder()
         self._pending: Pending | None = None
-        self._text: BoardText | None = None
+        self.text: BoardText | None = None
         self._word_start = b""
         self._received_bytes = 0
         self.port: Port = loop.open_port(spec.port, baud, self.on_data)
@@ -168,17 +148,26 @@ class Board:
 
     # --- booting -------------------------------------------------------------------------------
 
-    def begin_boot(self, image: Image) -> None:
-        """Expect the bootloader and give it the image. Raises BootError if the image cannot fit."""
-        session = BootSession(image.path.read_bytes(), image.load_address)
+    def begin_boot(self, image: Image, *, hold: bool = False) -> None:
+        """Expect the bootloader and give it the image. Raises BootError if the image cannot fit.
+
+        Args:
+            hold: offer nothing before `upload.release()`.
+        """
+        content = image.path.read_bytes()
+        session = BootSession(content, image.load_address, board_serial=self.spec.serial, hold=hold)
         self.stand_by()
         self.image = image
-        self._boot = session
+        self.upload = self._new_upload(session)
+
+    def _new_upload(self, session: BootSession) -> Upload:
+        return Upload(session, self.port.write, self.log, self._loop.now_s)
 
     def stand_by(self) -> None:
         """Forget what ran on the board; what it says is only logged until it is booted."""
         self.finish_text()
-        self._boot = self._text = None
+        self.upload = self.text = None
+        self.wrong_board = self._asked = False
         self._mode = Mode.BOOT
         self._decoder = FrameDecoder()
         self._fail_pending("the board was booted anew")
@@ -197,7 +186,7 @@ class Board:
     @property
     def boot_state(self) -> BootState:
         """How far the upload is."""
-        return self._boot.state if self._boot else BootState.WAITING
+        return self.upload.state if self.upload else BootState.WAITING
 
     def boot_problem(self, timeout_s: float) -> str:
         """One sentence on a boot that did not finish in time."""
@@ -221,15 +210,10 @@ class Board:
 
         Raises: BoardError if the file cannot be read or cannot fit.
         """
-        try:
-            session = BootSession(path.read_bytes())
-        except OSError as error:
-            raise BoardError(f"{path}: cannot read the image: {error.strerror}; check the path") from None
-        except BootError as error:
-            raise BoardError(f"{path}: {error}") from None
+        session = read_program(path, self.spec.serial)
         self.stand_by()
-        self._boot = session
-        self._text = BoardText(self._text_line)
+        self.upload = self._new_upload(session)
+        self.text = BoardText(self._text_line)
 
     def boot(self, path: Path | str, *, timeout_s: float = BOOT_TIMEOUT_S) -> None:
         """Reset the board and boot an image of any make; then `expect` what it prints.
@@ -237,12 +221,7 @@ class Board:
         Raises: BoardError if the image cannot be used or the board does not take it in time.
         """
         __tracebackhide__ = True
-        self.begin_program(Path(path))
-        if self.power is not None:
-            self.power.reset(self)
-        if not self.wait_until(lambda: self.boot_state is BootState.DONE, timeout_s):
-            how = f"; to start it anew: {self.power.describe()}" if self.power is not None else ""
-            raise BoardError(f"{self.dead or self.boot_problem(timeout_s)}{how}")
+        boot_program(self, Path(path), timeout_s)
 
     def expect(self, pattern: str | re.Pattern[str], timeout_s: float = 10.0) -> re.Match[str]:
         """Wait until the text that the board prints matches; what precedes the match's end is used up.
@@ -253,34 +232,16 @@ class Board:
         Raises: BoardError with the pattern, the end of the text, and the log's path.
         """
         __tracebackhide__ = True
-        text = self._text
-        if text is None:
-            raise BoardError(f"{self}: expect() reads the text of an image that was booted with board.boot(path)")
-        wanted = re.compile(pattern, re.MULTILINE) if isinstance(pattern, str) else pattern
-        found: list[re.Match[str]] = []
-
-        def seen() -> bool:
-            match = None if found else text.search(wanted)
-            found.extend([match] if match else [])
-            return bool(found)
-
-        self.wait_until(seen, timeout_s)
-        if found:
-            return found[0]
-        why = f"\n  {self.dead}" if self.dead else ""
-        raise BoardError(
-            f"{self}: nothing matches {wanted.pattern!r} within {timeout_s:g} s{why}\n"
-            f"  the text ends: {printable(text.tail()) or '(nothing was printed)'}\n  log: {self.log.path}"
-        )
+        return expect_text(self, pattern, timeout_s)
 
     def find(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         """A match in the text so far, without waiting; None for an image that prints no text."""
-        return self._text.search(pattern) if self._text is not None else None
+        return self.text.search(pattern) if self.text is not None else None
 
     def finish_text(self) -> None:
         """Put an unfinished line of text into the log."""
-        if self._text is not None:
-            self._text.finish()
+        if self.text is not None:
+            self.text.finish()
 
     def _text_line(self, line: bytes, size_bytes: int) -> None:
         self.log.line(self._loop.now_s(), f"text     {printable(line)}", size_bytes=size_bytes)
@@ -404,9 +365,9 @@ class Board:
             data = self._boot_data(data)
         if self._mode is Mode.FRAMES:
             self._frame_data(data)
-        elif self._mode is Mode.TEXT and self._text is not None:
-            self._text.feed(data)
-            if GET_PROG_INFO_BYTES in self._text.recent and self.failure is None:
+        elif self._mode is Mode.TEXT and self.text is not None:
+            self.text.feed(data)
+            if GET_PROG_INFO_BYTES in self.text.recent and self.failure is None:
                 self.failure = f"{self}: restarted and waits in its bootloader; log: {self.log.path}"
 
     def _note_announcement(self, data: bytes) -> None:
@@ -420,32 +381,22 @@ class Board:
         self.announced_s = now_s
 
     def _boot_data(self, data: bytes) -> bytes:
-        now_s = self._loop.now_s()
-        if self._boot is None:
-            self.log.line(now_s, f"unasked  {printable(data)}", size_bytes=len(data))
+        upload = self.upload
+        if upload is None or self.failure is not None:
+            self.log.line(self._loop.now_s(), f"unasked  {printable(data)}", size_bytes=len(data))
             return b""
-        before = self._boot.state
+        skipped_before = upload.skipped_bytes
         try:
-            for action in self._boot.feed(data):
-                if isinstance(action, Send):
-                    self.port.write(action.data)
-                elif isinstance(action, Print):
-                    self.log.line(now_s, f"boot     says: {printable(action.text)}", size_bytes=len(action.text) + 8)
-                elif isinstance(action, Skipped):
-                    self.junk_bytes += len(action.data)
-                    self.log.line(now_s, f"skipped  {printable(action.data)}", size_bytes=len(action.data))
+            leftover = upload.feed(data)
         except BootError as error:
+            self.wrong_board = isinstance(error, WrongBoardError)
             self.failure = f"{self}: {error}; log: {self.log.path}"
-            self.log.line(now_s, f"boot     failed: {error}")
-            self._boot = None
             return b""
-        if self._boot.state is not before:
-            self.log.line(now_s, f"boot     {self._boot.state.value}", size_bytes=4)
-        if self._boot.state is BootState.DONE:
-            self._mode = Mode.FRAMES if self._text is None else Mode.TEXT
+        self.junk_bytes += upload.skipped_bytes - skipped_before
+        if upload.state is BootState.DONE:
+            self._mode = Mode.FRAMES if self.text is None else Mode.TEXT
             self._sequence = 0
-            return self._boot.leftover
-        return b""
+        return leftover
 
     def _frame_data(self, data: bytes) -> None:
         for item in self._decoder.feed(data):
@@ -489,20 +440,20 @@ class Board:
             pending.finish(error=f"refuses {command.name} ({status.name}): {text}")
             return
         response = COMMANDS[command][1].unpack(frame.payload[1:])
-        self._note(frame, f"response {command.name} #{frame.sequence} {_short(response)}")
+        self._note(frame, f"response {command.name} #{frame.sequence} {describe_message(response)}")
         pending.finish(response=response)
 
     def _event(self, frame: Frame) -> None:
         event = Event(frame.code)
         message = EVENTS[event].unpack(frame.payload)
-        self._note(frame, f"event    {event.name} {_short(message)}")
+        self._note(frame, f"event    {event.name} {describe_message(message)}")
         noted = BoardEvent(self._loop.now_s(), event, message)
         self.events.append(noted)
         if isinstance(message, Crashed):
             self.crash = message
             self.log.line(noted.time_s, f"crash    {self.crash_text()}")
-        if event is Event.READY and self._boot is not None:
-            self._boot = None
+        if event is Event.READY and self.image is not None and self.identity is None and not self._asked:
+            self._asked = True
             self.start(Command.IDENTIFY, Identify(self._session), on_done=self._identified)
         if self.on_event is not None:
             self.on_event(self, noted)
@@ -533,36 +484,4 @@ class Board:
 
     def crash_text(self) -> str:
         """The crash in one line: kind, function and line, address; needs the image's ELF for names."""
-        crash = self.crash
-        if crash is None:
-            return "no crash"
-        kind = CRASH_KINDS[crash.kind] if crash.kind < len(CRASH_KINDS) else f"kind {crash.kind}"
-        where = _symbol(self.image.elf if self.image else None, crash.pc)
-        caller = _symbol(self.image.elf if self.image else None, crash.lr)
-        text = f"crashed: {kind} at {crash.pc:#010x} {where}, called from {crash.lr:#010x} {caller}"
-        if crash.fault_status or crash.fault_address:
-            text += f", fault address {crash.fault_address:#010x} status {crash.fault_status:#x}"
-        return text
-
-
-def _name(names: type[IntEnum], value: int) -> str:
-    return names(value).name if value in set(names) else str(value)
-
-
-def _symbol(elf: Path | None, address: int) -> str:
-    return symbolize(elf, address) if elf is not None and elf.exists() else "?"
-
-
-def _short(message: Message) -> str:
-    """Fields as name=value, long bytes cut."""
-    parts = []
-    for name, _ in message.layout():
-        value = getattr(message, name)
-        if name in NAMED_FIELDS:
-            value = _name(NAMED_FIELDS[name], value)
-        elif name in HEX_FIELDS:
-            value = f"{value:#010x}"
-        elif isinstance(value, bytes):
-            value = value.hex() if len(value) <= 16 else f"{value[:8].hex()}..({len(value)} bytes)"
-        parts.append(f"{name}={value}")
-    return " ".join(parts)
+        return describe_crash(self.crash, self.image.elf if self.image else None) if self.crash else "no crash"

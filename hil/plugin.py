@@ -7,6 +7,7 @@ project of the environment, so what is heavy is imported when a fixture is first
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,11 +127,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
             for board in ring.boards:
                 report.sections.append((f"board {board.rank}: end of {board.log.path}", board.log.tail()))
                 attach.file(board.log.path, f"board {board.rank} log")
-        option = item.config.option
-        report.sections.append(
-            ("again", f"pytest '{item.nodeid}' --hil-rig={option.hil_rig} --hil-seed={option.hil_seed:#x}")
-        )
+        report.sections.append(("again", _again(item)))
     return report
+
+
+def _again(item: pytest.Item) -> str:
+    """The command that runs this test again in the same way."""
+    option = item.config.option
+    file, colons, name = item.nodeid.partition("::")
+    # With --pyargs the node ID names a file that is not below the root.
+    address = item.nodeid if (item.config.rootpath / file).is_file() else f"{item.path}{colons}{name}"
+    words = [address, f"--hil-rig={option.hil_rig}", f"--hil-seed={option.hil_seed:#x}"]
+    for name, default in (("world", 4), ("model", "tiny"), ("tokenizer", None), ("compiler", "zig")):
+        chosen = getattr(option, f"hil_{name}")
+        words += [f"--hil-{name}={chosen}"] if chosen != default else []
+    words += [f"--hil-fault={fault}" for fault in option.hil_fault]
+    return "pytest " + " ".join(shlex.quote(word) for word in words)
 
 
 @pytest.fixture(scope="session")
@@ -157,6 +169,7 @@ def _booted(
 ) -> Iterator[Ring]:
     from hil.report import attach
 
+    hil.check_memory(config=config)
     ring = hil.open_ring(config, logs=logs, shards=shards)
     pytestconfig.stash[RINGS].append(ring)
     try:

@@ -15,6 +15,7 @@ from hil.board import Board
 from hil.defaults import SEED_DEFAULT
 from hil.errors import RigError
 from hil.model.bundle import Model, load_model
+from hil.model.plan import TrainingSize, arm_bytes, check_fits, plan_boards
 from hil.rig.config import RigConfig, load_rig
 from hil.rig.desk import Desk, open_desk
 from hil.ring import BootTimes, Ring
@@ -38,7 +39,7 @@ class Settings:
     compiler: Compiler = "zig"
     work: Path = Path("build/hil")
     faults: tuple[str, ...] = ()
-    """Of a simulated rig, as hil/rig/faults.py reads them."""
+    """Of a simulated rig, as hil/rig/fault_reader.py reads them."""
 
 
 class Session:
@@ -59,6 +60,19 @@ class Session:
         if (name, chosen) not in self._images:
             self._images[name, chosen] = build_image(name, compiler=chosen, baud=self.config.baud)
         return self._images[name, chosen]
+
+    def check_memory(self, training: TrainingSize | None = None, config: RigConfig | None = None) -> None:
+        """Refuse a generation, or a training of this size, that would not fit the boards of the rig (or another one).
+
+        Raises: ModelError with the board that is over by most, and by how much.
+        """
+        config = config or self.config
+        world_size, one_board = config.world_size, config.is_loopback
+        if config.is_loopback and config.sim is not None:
+            world_size = LOOPBACK_RANKS
+        arm = [arm_bytes(spec.memory_mb, config.gpu_mem) for spec in config.boards]
+        plans = plan_boards(self.model.weights.config, world_size, arm, training=training, one_board=one_board)
+        check_fits(plans, "the generation" if training is None else "the training")
 
     def open_ring(self, config: RigConfig | None = None, *, logs: Path | None = None, shards: bool = True) -> Ring:
         """Open the rig (or another one) with its boards not booted yet. Close with `ring.desk.close()`.

@@ -15,6 +15,7 @@ from golden.train import Sequences, check_batch
 from golden.weights import Config
 from hil.board import Board
 from hil.errors import ModelError
+from hil.model.plan import TrainingSize
 from hil.protocol.messages import (
     PAYLOAD_BYTES_MAX,
     Command,
@@ -44,6 +45,12 @@ class Plan:
     microbatches: int = 1
     slots: int = 1
     clip: float = 0.0
+
+    @property
+    def size(self) -> TrainingSize:
+        """What of it takes memory."""
+        name = "adamw" if isinstance(self.optimizer, AdamW) else "momentum" if self.optimizer.momentum else "sgd"
+        return TrainingSize(self.positions, self.microbatches, self.slots, name)
 
     def setup(self) -> TrainSetup:
         """The message for the boards. Raises ModelError when a count does not fit."""

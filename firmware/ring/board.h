@@ -19,7 +19,15 @@ enum {
     TOKENS_MAX = 32768, /* the longest context that a model may have */
     PROMPT_TOKENS_MAX = PAYLOAD_BYTES_MAX / 2,
     RING_PINS = 0x03FF3FF0, /* GPIO 4..13 and 16..25 */
+    FORWARD_TAPS_PER_LAYER = 16,
+    FORWARD_TAPS_PER_POSITION = 8, /* embedding, head and hops */
 };
+
+/* Taps of a generation over the whole context on a rank with so many layers. */
+static inline uint32_t forward_taps(uint32_t seq_len, uint32_t layers)
+{
+    return seq_len * (layers * FORWARD_TAPS_PER_LAYER + FORWARD_TAPS_PER_POSITION);
+}
 
 /* struct msg_generate without its tail; the prompt is in struct board. */
 struct generate_request {
@@ -73,6 +81,7 @@ struct training {
     float *losses;    /* (microbatches,) */
     float *x;         /* (microbatches, positions, dim) on the rank with the head, else (positions, dim) */
     float loss;
+    uint32_t bytes, taps_bytes; /* of memory: all of it, and the logs of taps among it */
 };
 
 struct board {

@@ -107,6 +107,7 @@ static const struct command_row rows[] = {
     {COMMAND_PARAMETERS_READ, 0, 0, sizeof(struct msg_parameters_read), handle_parameters_read},
     {COMMAND_REPLAY, 0, 0, sizeof(struct msg_replay), handle_replay},
     {COMMAND_TRAIN_APPLY, 0, 0, 0, handle_train_apply},
+    {COMMAND_MEMORY_MAP, 0, 0, 0, handle_memory_map},
 };
 
 static const struct command_row *find_row(uint8_t code)

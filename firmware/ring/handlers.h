@@ -37,6 +37,9 @@ int check_model(const struct board *board, struct reply *reply);
 handler handle_identify, handle_ping, handle_health, handle_reboot, handle_memory_read, handle_crash,
     handle_bench;
 
+/* memory_commands.c */
+handler handle_memory_map;
+
 /* link_commands.c */
 handler handle_link_run, handle_link_send, handle_link_receive, handle_link_result, handle_link_counters,
     handle_link_reset, handle_pin_mode, handle_pin_drive, handle_pin_read;

@@ -20,8 +20,6 @@ enum {
     UART_CLOCK_DEFAULT_HZ = 48000000,
     ARM_MEMORY_DEFAULT = 192 << 20, /* the smallest board, 256 MB, with the usual 64 MB for the GPU */
     MIB = 1 << 20,
-    TAPS_PER_LAYER = 16,
-    TAPS_PER_POSITION = 8, /* embedding, head and hops */
 };
 
 static const struct link_bank banks[BANK_COUNT] = {
@@ -75,7 +73,7 @@ static int set_up_shard(struct board *self, struct model *model, uint32_t shard,
     uint32_t layers = (uint32_t)(words[11] - words[10]);
     uint32_t arena_bytes = self->arm_memory_bytes > *arena ? self->arm_memory_bytes - *arena : 0;
     int error = model_init(model, words, bytes, (void *)(uintptr_t)*arena, arena_bytes,
-                           seq_len * (layers * TAPS_PER_LAYER + TAPS_PER_POSITION));
+                           forward_taps(seq_len, layers));
     if (error)
         model_error_sentence(model, error, self->model_text);
     *arena += (model->arena_needed_bytes + 7) & ~7u;

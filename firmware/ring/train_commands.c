@@ -20,14 +20,16 @@ static void *take_bytes(uint64_t *at, uint64_t bytes)
     return piece;
 }
 
-static uint32_t tap_capacity(const struct model_train *train, const struct msg_train_setup *asked)
+/* Of a step, or of a generation with the trained weights, whichever records more. */
+static uint64_t tap_capacity(const struct model_train *train, const struct msg_train_setup *asked)
 {
     const struct model *model = train->model;
     uint32_t layers = model->layer_end - model->layer_start;
-    uint32_t steps = (uint32_t)asked->microbatches * asked->positions;
-    uint32_t capacity =
-        steps * (layers * TAPS_PER_LAYER + TAPS_PER_POSITION) + 2 * train->parameter_count + 1;
-    return capacity > model->taps.capacity ? capacity : model->taps.capacity;
+    uint64_t positions = (uint64_t)asked->microbatches * asked->positions;
+    uint64_t step =
+        positions * (layers * TAPS_PER_LAYER + TAPS_PER_POSITION) + 2 * train->parameter_count + 1;
+    uint32_t forward = forward_taps(model->config.seq_len, layers);
+    return step > forward ? step : forward;
 }
 
 static int set_up_shard(struct board *board, uint32_t i, const struct msg_train_setup *asked, uint64_t *at)
@@ -64,15 +66,16 @@ static void lay_out(struct board *board, const struct msg_train_setup *asked, ui
         take_bytes(at, has_head ? asked->microbatches * (asked->positions + 1u) * sizeof(uint16_t) : 0);
 }
 
+/* Counts on as well; a log moves only where it fits. */
 static void lay_out_taps(struct board *board, const struct msg_train_setup *asked, uint64_t *at)
 {
     for (uint32_t i = 0; i < board->shard_count; i++) {
         struct tap_log *taps = &board->models[i].taps;
-        uint32_t capacity = tap_capacity(&board->trains[i], asked);
-        struct tap_entry *entries = take_bytes(at, (uint64_t)capacity * sizeof(struct tap_entry));
-        if (*at <= board->arm_memory_bytes) {
+        uint64_t capacity = tap_capacity(&board->trains[i], asked);
+        struct tap_entry *entries = take_bytes(at, capacity * sizeof(struct tap_entry));
+        if (*at <= board->arm_memory_bytes) { /* so it fits 32 bits */
             taps->entries = entries;
-            taps->capacity = capacity;
+            taps->capacity = (uint32_t)capacity;
             taps->count = 0;
         }
     }
@@ -118,8 +121,8 @@ void handle_train_setup(struct board *board, const struct request *request, stru
         error = error == MODEL_OK ? failed : error;
     }
     lay_out(board, &asked, &at);
-    if (error == MODEL_OK)
-        lay_out_taps(board, &asked, &at);
+    uint64_t taps = at;
+    lay_out_taps(board, &asked, &at);
     uint64_t needed = at - board->free_address;
     struct msg_train_memory memory = {
         .needed_bytes = needed > UINT32_MAX ? UINT32_MAX : (uint32_t)needed,
@@ -137,6 +140,8 @@ void handle_train_setup(struct board *board, const struct request *request, stru
     }
     training->state = TRAINING_READY;
     board->spare_address = (uint32_t)at;
+    training->bytes = memory.needed_bytes;
+    training->taps_bytes = (uint32_t)(at - taps);
     give(reply, &memory, sizeof memory);
 }
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hil.commands import console, ports, rig, run, sd, shard
+from hil.commands import console, plan, ports, rig, run, sd, shard
 from hil.session import Session, Settings
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _VERBS: tuple[tuple[str, str, Declare, Callable[[argparse.Namespace], int]], ...] = (
     ("shard", "cut a checkpoint into one file per board", shard.add_shard_options, shard.shard),
     ("synth", "write a checkpoint with random weights", shard.add_synth_options, shard.synth),
+    ("plan", "bytes of a run in every board's memory, before anything boots", plan.add_options, plan.plan),
     ("sd", "write a board's SD card, or the image of one", sd.add_options, sd.write),
     ("ports", "list the serial ports of this computer", ports.add_options, ports.ports),
     ("rig", "write a rig file for the boards that are plugged in", rig.add_options, rig.init),

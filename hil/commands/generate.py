@@ -71,6 +71,7 @@ def _place(identity: Identity) -> str:
 def generate(session: Session, request: Request) -> int:
     """Run it; returns the exit code: 1 if a tap or a token differs from the golden's."""
     prompt = session.model.encode_prompt(request.prompt, request.positions)
+    session.check_memory()
     ring = session.open_ring()
     try:
         for line in session.describe():

@@ -10,7 +10,7 @@ from hil.defaults import SEED_DEFAULT
 from hil.errors import ModelError
 from hil.model.bundle import checkpoint_path
 from hil.model.checkpoint import read_checkpoint
-from hil.model.shard import read_shard_header, write_shards
+from hil.model.shard import join_shards, read_shard_header, write_shards
 from hil.model.synth import SHAPES, synthesize
 
 
@@ -19,6 +19,9 @@ def add_shard_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="`tiny` or a llama2.c checkpoint")
     parser.add_argument("world", metavar="WORLD", type=int, help="boards in the ring, 1 to 16")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for rank0.bin, rank1.bin, ...")
+    parser.add_argument(
+        "--joined", action="store_true", help="also joined.bin: every rank's shard, for one board with loopback jumpers"
+    )
 
 
 def shard(options: argparse.Namespace) -> int:
@@ -38,6 +41,11 @@ def shard(options: argparse.Namespace) -> int:
         parts += [name for name, has in (("embedding", plan.has_embed), ("head", plan.has_head)) if has]
         size_bytes, crc = path.stat().st_size, _crc32(path)
         print(f"rank {plan.rank}  {size_bytes:>13,} bytes  crc32 {crc:08x}  {' + '.join(parts) or 'nothing'}  {path}")
+    if options.joined:
+        joined = join_shards(paths, out / "joined.bin")
+        print(
+            f"all ranks {joined.stat().st_size:>10,} bytes  crc32 {_crc32(joined):08x}  one behind the other  {joined}"
+        )
     return 0
 
 

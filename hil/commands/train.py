@@ -61,6 +61,7 @@ def optimizer(name: str, rate: float, momentum: float, decay: float) -> Sgd | Ad
 def train(session: Session, request: Request) -> int:
     """Run it; returns the exit code: 1 if a loss or a tap differs from the golden's."""
     batches = windows(text_tokens(session, request.text), request.plan, request.steps)
+    session.check_memory(request.plan.size)
     ring = session.open_ring()
     try:
         for line in session.describe():

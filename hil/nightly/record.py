@@ -178,11 +178,37 @@ class Timeline:
     error_s: float
 
 
+class Subject(StrEnum):
+    """What a mark is about."""
+
+    WIRE = "wire"
+    LINK = "link"
+    FIGURE = "figure"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that history says has become worse, though no check need have failed. Tests: docs/nightly.md.
+
+    name: `1->2 D3`, `1->2` or a figure's name; what: errors, resends or the figure's name again. usual: what the nights
+    before say. chance: that so much comes about without a change, at most.
+    """
+
+    subject: Subject
+    name: str
+    what: str
+    value: float
+    usual: float
+    chance: float
+    sentence: str
+
+
 @dataclass(frozen=True, slots=True)
 class Night:
     """One night of one rig.
 
-    ended is None while it runs or when the process was killed; stopped says why a night is partial.
+    marks: set when the night ends. ended is None while it runs or when the process was killed; stopped says why a
+    night is partial.
     """
 
     id: str
@@ -203,11 +229,13 @@ class Night:
     checks: list[Check] = field(default_factory=list)
     timeline: Timeline | None = None
     version: int = RECORD_VERSION
+    marks: list[Mark] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
-        """Complete, nothing failed and nothing flaky."""
-        return self.ended is not None and self.stopped is None and all(c.outcome is Outcome.PASSED for c in self.checks)
+        """Complete, nothing failed, nothing flaky, nothing left out and nothing marked."""
+        complete = self.ended is not None and self.stopped is None
+        return complete and not self.marks and all(c.outcome is Outcome.PASSED for c in self.checks)
 
 
 def to_json(record: Any) -> Any:

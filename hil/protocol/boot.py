@@ -6,6 +6,7 @@ no I/O, no clock. It interoperates with the bootloaders that existing rings have
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ BOOTLOADER_ADDRESS = 0x200000
 """Where the bootloader's own code lives while it loads; images must end below."""
 IMAGE_BYTES_MAX = BOOTLOADER_ADDRESS - LOAD_ADDRESS
 PRINT_BYTES_MAX = 1024
+_GREETING = re.compile(rb"board serial ([0-9a-f]{16}), reset status 0x([0-9a-f]{8})\n")
+"""What our bootloader prints before each GET_PROG_INFO; others print nothing or something else."""
 
 
 class BootWord(IntEnum):
@@ -31,8 +34,19 @@ class BootWord(IntEnum):
     PRINT_STRING = 0xDDDDEEEE
 
 
+_WORDS = [re.escape(struct.pack("<I", word)) for word in BootWord]
+_WORD = re.compile(
+    b"|".join([*_WORDS, *(re.escape(struct.pack("<I", word)[:n]) + rb"\Z" for word in BootWord for n in (3, 2, 1))])
+)
+"""A word, or the beginning of one at the end of what has come."""
+
+
 class BootError(Exception):
     """The boot cannot go on; the message says why."""
+
+
+class WrongBoardError(BootError):
+    """Another board than expected is at the port."""
 
 
 class BootState(Enum):
@@ -42,6 +56,14 @@ class BootState(Enum):
     OFFERED = "image offered, waiting for GET_CODE"
     SENDING = "image sent, waiting for the verdict"
     DONE = "booted"
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """Who the bootloader says that the board is. reset_status: PM_RSTS, why it started."""
+
+    board_serial: int
+    reset_status: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +107,16 @@ class BootSession:
 
     Feed it what the board sends; do what it yields. `state` becomes DONE after BOOT_SUCCESS, and
     `leftover` then holds the bytes that came behind it, which belong to the image.
-    Raises BootError from feed() when the board refuses or the CRC comes back wrong.
+    Raises BootError from feed() when the board refuses, the CRC comes back wrong, or it is the wrong board.
+
+    Args:
+        board_serial: the board that must be there, where known. A bootloader that names another one gets nothing.
+        hold: offer nothing before `release` is called.
     """
 
-    def __init__(self, image: bytes, address: int = LOAD_ADDRESS) -> None:
+    def __init__(
+        self, image: bytes, address: int = LOAD_ADDRESS, *, board_serial: int | None = None, hold: bool = False
+    ) -> None:
         check_image(image, address)
         self._image = image
         self._address = address
@@ -96,14 +124,33 @@ class BootSession:
         self._buffer = bytearray()
         self._printed = b""
         self._crossed = 0
+        self._board_serial = board_serial
+        self._held = hold
+        self.announced = False
+        self.greeting: Greeting | None = None
         self.state = BootState.WAITING
         self.leftover = b""
+
+    @property
+    def image_bytes(self) -> int:
+        """Size of the image."""
+        return len(self._image)
+
+    def release(self) -> Send | None:
+        """End of the hold; the offer, if the bootloader has asked for it already."""
+        if not self._held:
+            return None
+        self._held = False
+        return self._offer_now() if self.announced else None
 
     def feed(self, data: bytes) -> Iterator[BootAction]:
         """Yield the actions that `data` causes, in order."""
         self._buffer += data
         skipped = bytearray()
         while self.state is not BootState.DONE:
+            start = self._word_at()
+            skipped += self._buffer[:start]
+            del self._buffer[:start]
             action, used = self._next()
             if used == 0:
                 break
@@ -125,7 +172,7 @@ class BootSession:
         """The next action and how many buffered bytes it takes; (None, 0): wait for more."""
         buffer = self._buffer
         if len(buffer) < 4:
-            return None, 0 if self._may_start_word(bytes(buffer)) else min(1, len(buffer))
+            return None, 0
         (word,) = struct.unpack_from("<I", buffer)
         if word == BootWord.PRINT_STRING:
             return self._print()
@@ -140,9 +187,10 @@ class BootSession:
             return None, 4
         return None, 1
 
-    @staticmethod
-    def _may_start_word(start: bytes) -> bool:
-        return any(struct.pack("<I", word).startswith(start) for word in BootWord)
+    def _word_at(self) -> int:
+        """Where the first word of the protocol begins, or may begin at the buffer's end."""
+        match = _WORD.search(self._buffer)
+        return match.start() if match else len(self._buffer)
 
     def _print(self) -> tuple[BootAction | None, int]:
         if len(self._buffer) < 8:
@@ -152,8 +200,21 @@ class BootSession:
             return None, 1
         if len(self._buffer) < 8 + size:
             return None, 0
-        self._printed = bytes(self._buffer[8 : 8 + size])
-        return Print(self._printed), 8 + size
+        text = bytes(self._buffer[8 : 8 + size])
+        greeting = _GREETING.fullmatch(text)
+        if greeting is None:
+            self._printed = text
+        else:
+            self.greeting = Greeting(int(greeting[1], 16), int(greeting[2], 16))
+            self._check_board(self.greeting)
+        return Print(text), 8 + size
+
+    def _check_board(self, greeting: Greeting) -> None:
+        if self._board_serial is not None and greeting.board_serial != self._board_serial:
+            raise WrongBoardError(
+                f"has serial number {greeting.board_serial:016x}, the rig file says {self._board_serial:016x}; "
+                "two ports may be swapped; nothing was loaded"
+            )
 
     def _offer(self) -> tuple[BootAction | None, int]:
         if self.state is BootState.SENDING:
@@ -165,10 +226,13 @@ class BootSession:
         if self.state is BootState.OFFERED and self._crossed == 0:
             self._crossed = 1
             return None, 4
+        self.announced = True
+        return (None if self._held else self._offer_now()), 4
+
+    def _offer_now(self) -> Send:
         self._crossed = 0
         self.state = BootState.OFFERED
-        offer = struct.pack("<4I", BootWord.PUT_PROG_INFO, self._address, len(self._image), self._crc)
-        return Send(offer), 4
+        return Send(struct.pack("<4I", BootWord.PUT_PROG_INFO, self._address, len(self._image), self._crc))
 
     def _send_code(self) -> tuple[BootAction | None, int]:
         if len(self._buffer) < 8:

@@ -24,6 +24,7 @@ from hil.protocol.fields import (
     Words32,
     Words48,
 )
+from hil.protocol.memory_messages import MemoryMap
 from hil.protocol.tensor_messages import (
     ParametersPart,
     ParametersRead,
@@ -111,6 +112,7 @@ class Command(IntEnum):
     PARAMETERS_READ = 0x54
     REPLAY = 0x55
     TRAIN_APPLY = 0x56
+    MEMORY_MAP = 0x58
 
 
 class Event(IntEnum):
@@ -595,6 +597,7 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.PARAMETERS_READ: (ParametersRead, ParametersPart),
     Command.REPLAY: (Replay, JobStarted),
     Command.TRAIN_APPLY: (Empty, JobStarted),
+    Command.MEMORY_MAP: (Empty, MemoryMap),
 }
 """Request and response payload of every command."""
 

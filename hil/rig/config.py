@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import RigError
+from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB, parse_gpu_mem, parse_memory
 from hil.rig.power_spec import PowerSpec, parse_power
 
 WORLD_SIZE_MAX = 16
@@ -21,11 +22,12 @@ BAUD_MIN, BAUD_MAX = 1200, 3_000_000
 
 @dataclass(frozen=True, slots=True)
 class BoardSpec:
-    """One board: its rank, its serial port (path, pyserial URL or suffix) and, if known, its serial number."""
+    """One board: its rank, its serial port (path, pyserial URL or suffix), if known its serial number, its memory."""
 
     rank: int
     port: str
     serial: int | None = None
+    memory_mb: int = MEMORY_MB[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class SimSpec:
     drift_ppm: tuple[float, ...] = ()
     start_delay_ms: tuple[float, ...] = ()
     faults: tuple[str, ...] = ()
-    """As hil/rig/faults.py reads them."""
+    """As hil/rig/fault_reader.py reads them."""
     cards: tuple[Path, ...] = ()
     """A folder or an image for each board; empty: cards are written for the run."""
 
@@ -62,6 +64,8 @@ class RigConfig:
     sim: SimSpec | None = None
     source: Path | None = None
     power: PowerSpec | None = None
+    gpu_mem: int = GPU_MEM_DEFAULT
+    """Megabytes that the cards give to the GPU."""
 
     @property
     def world_size(self) -> int:
@@ -121,7 +125,7 @@ def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
 def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
     _refuse_unknown(data, {"rig", "board", "link", "sim"}, f"rig {path}")
     head = data.get("rig", {})
-    _refuse_unknown(head, {"name", "baud", "power"}, f"rig {path}: [rig]")
+    _refuse_unknown(head, {"name", "baud", "power", "memory_mb", "gpu_mem"}, f"rig {path}: [rig]")
     sim = _parse_sim(data["sim"], path) if "sim" in data else None
     boards = _parse_boards(data, path, sim_boards=data.get("sim", {}).get("boards"))
     links = _parse_links(data["link"], len(boards), path) if "link" in data else ring_links(len(boards))
@@ -131,7 +135,10 @@ def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
     if sim is not None and "power" in head:
         raise RigError(f"rig {path}: power is for real boards; the simulator resets its boards itself")
     power = parse_power(head["power"], len(boards), f"rig {path}") if "power" in head else None
-    return RigConfig(str(head.get("name", path.stem)), boards, links, baud, sim, power=power)
+    memory_mb = parse_memory(head.get("memory_mb", MEMORY_MB[0]), len(boards), f"rig {path}")
+    gpu_mem = parse_gpu_mem(head.get("gpu_mem", GPU_MEM_DEFAULT), memory_mb, f"rig {path}")
+    boards = tuple(replace(spec, memory_mb=size) for spec, size in zip(boards, memory_mb, strict=True))
+    return RigConfig(str(head.get("name", path.stem)), boards, links, baud, sim, power=power, gpu_mem=gpu_mem)
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:

@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from hil.board import Board
-from hil.errors import RigError
-from hil.rig.config import RigConfig
-from hil.rig.faults import Fault, WireRef, apply_faults, parse_fault
+from hil.errors import PortError, RigError
+from hil.rig.config import BoardSpec, RigConfig
+from hil.rig.fault_reader import parse_fault
+from hil.rig.faults import Fault, WireRef
+from hil.rig.faulty import apply_faults
 from hil.rig.lock import RigLock
 from hil.rig.log import BoardLog
 from hil.rig.loop import Loop, SimWaiter, WallWaiter
@@ -62,11 +64,17 @@ class Desk:
         try:
             for spec in config.boards:
                 log = BoardLog(logs, spec.rank)
-                self.boards.append(Board(spec, self.loop, log, config.baud, session=session))
+                self.boards.append(self._open_board(spec, log, session))
                 self.boards[-1].power = self.power
         except BaseException:
             self.close()
             raise
+
+    def _open_board(self, spec: BoardSpec, log: BoardLog, session: int) -> Board:
+        try:
+            return Board(spec, self.loop, log, self.config.baud, session=session)
+        except PortError as error:
+            raise PortError(f"board {spec.rank}: {error}") from None
 
     def contentions(self) -> Sequence[Contention]:
         """Outputs that met on a wire so far; empty on a real rig, which cannot see them."""

@@ -1,27 +1,18 @@
-"""Faults of a simulated rig: how they are written, and what they do to its wires, boards and serial lines.
+"""Faults of a simulated rig: the kinds that a user can name, each with its text, as `open:1-2.D3`.
 
-Format: docs/rigs.md, for example `open:1-2.D3`. Owns: the fault kinds that a user can name, their parser, and
-the way from them to the simulation's wires and faults. The models behind them: hil/sim/faults.py.
+Reading the texts: hil/rig/fault_reader.py. What faults do to a simulation: hil/rig/faulty.py. Format: docs/rigs.md.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal
 
-from hil import sim
-from hil.checks.pins import CLK, WIRE_NAMES, gpio
-from hil.errors import RigError
-from hil.protocol.messages import Bank
-from hil.rig.config import LinkSpec, RigConfig
+from hil.checks.pins import WIRE_NAMES
+from hil.rig.config import LinkSpec
 
-WIRES_PER_LINK = len(WIRE_NAMES)
 GLITCH_WIDTH_NS = 100.0
 """Default: two reads of the pads, so that a glitch on a line that is polled is seldom missed."""
-CLOCK_PINS = tuple(gpio(bank, CLK) for bank in Bank)
 StrikeKind = Literal["halt", "reset", "off"]
 UartKind = Literal["drop", "corrupt", "duplicate"]
 
@@ -34,7 +25,7 @@ class WireRef:
     wire: int
 
     def __str__(self) -> str:
-        return f"{_link_text(self.link)}.{WIRE_NAMES[self.wire]}"
+        return f"{link_text(self.link)}.{WIRE_NAMES[self.wire]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +79,7 @@ class Reversed:
     link: LinkSpec
 
     def __str__(self) -> str:
-        return f"reversed:{_link_text(self.link)}"
+        return f"reversed:{link_text(self.link)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +90,7 @@ class Crossed:
     b: LinkSpec
 
     def __str__(self) -> str:
-        return f"crossed:{_link_text(self.a)},{_link_text(self.b)}"
+        return f"crossed:{link_text(self.a)},{link_text(self.b)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +100,7 @@ class Missing:
     link: LinkSpec
 
     def __str__(self) -> str:
-        return f"missing:{_link_text(self.link)}"
+        return f"missing:{link_text(self.link)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +110,7 @@ class NoGround:
     link: LinkSpec
 
     def __str__(self) -> str:
-        return f"noground:{_link_text(self.link)}"
+        return f"noground:{link_text(self.link)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +192,8 @@ WiringFault = Open | Stuck | Bridge | Swap | Reversed | Crossed | Missing | NoGr
 Fault = WiringFault | Delay | Glitch | Strike | Drift | UartNoise | UartHangUp
 
 
-def _link_text(link: LinkSpec) -> str:
+def link_text(link: LinkSpec) -> str:
+    """How a fault names a link: `1-2`."""
     return f"{link.source}-{link.target}"
 
 
@@ -214,282 +206,3 @@ def _rate_text(rate: float) -> str:
 
 def _time_text(time_ns: int) -> str:
     return f"{time_ns / 1e9:.9f}".rstrip("0").rstrip(".") + "s"
-
-
-# --- reading ------------------------------------------------------------------------------------------
-
-UNITS_NS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
-DELAY_NS_MAX = 100_000.0
-DRIFT_PPM_MAX = 10_000.0
-TIME_NS_MAX = 3600e9
-
-
-def parse_fault(text: str, config: RigConfig) -> Fault:
-    """The fault that a text like `open:1-2.D3` means on this rig; str() of it gives the text back.
-
-    Raises: RigError, naming the part that is wrong and what would be right.
-    """
-    kind, _, rest = text.partition(":")
-    if kind not in KINDS:
-        raise RigError(f"fault {text!a}: unknown kind `{kind}`; known are {', '.join(KINDS)}")
-    return KINDS[kind][1](_Reader(text, kind, config), rest)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Reads the parts of one fault's text."""
-
-    text: str
-    kind: str
-    config: RigConfig
-
-    def wrong(self, what: str) -> NoReturn:
-        raise RigError(f"fault {self.text!a}: {what}; an example is {KINDS[self.kind][0]}")
-
-    def pair(self, text: str, mark: str) -> tuple[str, str]:
-        parts = text.split(mark)
-        if len(parts) != 2 or not all(parts):
-            self.wrong(f"`{text}` must be two parts with one `{mark}` between them")
-        return parts[0], parts[1]
-
-    def link(self, text: str) -> LinkSpec:
-        for link in self.config.links:
-            if _link_text(link) == text:
-                return link
-        known = ", ".join(_link_text(link) for link in self.config.links) or "none"
-        self.wrong(f"rig {self.config.name} has no link `{text}`; its links are {known}")
-
-    def links(self, text: str) -> tuple[LinkSpec, LinkSpec]:
-        first, second = (self.link(part) for part in self.pair(text, ","))
-        if first == second:
-            self.wrong("the two links must differ")
-        return first, second
-
-    def wire(self, text: str) -> WireRef:
-        link, name = self.pair(text, ".")
-        return WireRef(self.link(link), self.wire_number(name))
-
-    def wire_number(self, name: str) -> int:
-        if name not in WIRE_NAMES:
-            self.wrong(f"no wire is called `{name}`; wires are {', '.join(WIRE_NAMES)}")
-        return WIRE_NAMES.index(name)
-
-    def wires(self, text: str) -> tuple[WireRef, WireRef]:
-        first, second = (self.wire(part) for part in self.pair(text, ","))
-        if first == second:
-            self.wrong("the two wires must differ")
-        return first, second
-
-    def board(self, text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) >= self.config.world_size:
-            self.wrong(f"rig {self.config.name} has no board `{text}`; its boards are 0..{self.config.world_size - 1}")
-        return int(text)
-
-    def number(self, text: str, low: float, high: float, unit: str = "") -> float:
-        try:
-            value = float(text.removesuffix(unit)) if text.endswith(unit) else float("nan")
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            self.wrong(f"`{text}` must be a number from {low:g} to {high:g}{' with ' + unit if unit else ''}")
-        return value
-
-    def time_ns(self, text: str, most_ns: float = TIME_NS_MAX) -> float:
-        match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)(s|ms|us|ns)", text)
-        if match is None:
-            self.wrong(f"`{text}` must be a time, as 1.5s, 20ms, 3us or 30ns")
-        return self.number(match[1], 0, most_ns / UNITS_NS[match[2]]) * UNITS_NS[match[2]]
-
-
-def _read_bridge(read: _Reader, rest: str) -> Fault:
-    return Bridge(*read.wires(rest), "and" if read.kind == "bridge-and" else "or")
-
-
-def _read_swap(read: _Reader, rest: str) -> Fault:
-    first, second = read.pair(rest, ",")
-    at, other = read.wire(first), read.wire_number(second)
-    if at.wire == other:
-        read.wrong("the two wires must differ")
-    return Swap(at, other)
-
-
-def _read_delay(read: _Reader, rest: str) -> Fault:
-    wire, delay = read.pair(rest, "=")
-    return Delay(read.wire(wire), read.time_ns(delay, DELAY_NS_MAX))
-
-
-def _read_glitch(read: _Reader, rest: str) -> Fault:
-    wire, value = read.pair(rest, "=")
-    rate, slash, width = value.partition("/")
-    width_ns = read.time_ns(width, DELAY_NS_MAX) if slash else GLITCH_WIDTH_NS
-    return Glitch(read.wire(wire), read.number(rate, 0, 1), width_ns)
-
-
-def _read_strike(read: _Reader, rest: str) -> Fault:
-    board, when = read.pair(rest, "@")
-    kind = STRIKES[read.kind]
-    if when.startswith("byte"):
-        count = when.removeprefix("byte")
-        if not count.isascii() or not count.isdigit() or int(count) == 0:
-            read.wrong(f"`{when}` must be a byte's number from 1 on, as byte1000")
-        return Strike(kind, read.board(board), byte=int(count))
-    return Strike(kind, read.board(board), after_ns=round(read.time_ns(when)))
-
-
-def _read_drift(read: _Reader, rest: str) -> Fault:
-    board, value = read.pair(rest, "=")
-    return Drift(read.board(board), read.number(value, -DRIFT_PPM_MAX, DRIFT_PPM_MAX, "ppm"))
-
-
-def _read_noise(read: _Reader, rest: str) -> Fault:
-    board, value = read.pair(rest, "=")
-    return UartNoise(NOISES[read.kind], read.board(board), read.number(value, 0, 1))
-
-
-def _read_hang_up(read: _Reader, rest: str) -> Fault:
-    board, when = read.pair(rest, "@")
-    return UartHangUp(read.board(board), round(read.time_ns(when)))
-
-
-STRIKES: dict[str, StrikeKind] = {"halt": "halt", "reset": "reset", "off": "off"}
-NOISES: dict[str, UartKind] = {"uart-drop": "drop", "uart-corrupt": "corrupt", "uart-duplicate": "duplicate"}
-KINDS: dict[str, tuple[str, Callable[[_Reader, str], Fault]]] = {
-    "open": ("open:1-2.D3", lambda read, rest: Open(read.wire(rest))),
-    "stuck0": ("stuck0:1-2.D3", lambda read, rest: Stuck(read.wire(rest), 0)),
-    "stuck1": ("stuck1:1-2.ACK", lambda read, rest: Stuck(read.wire(rest), 1)),
-    "bridge-and": ("bridge-and:1-2.D3,2-3.CLK", _read_bridge),
-    "bridge-or": ("bridge-or:1-2.D3,2-3.CLK", _read_bridge),
-    "swap": ("swap:1-2.D3,D4", _read_swap),
-    "reversed": ("reversed:1-2", lambda read, rest: Reversed(read.link(rest))),
-    "crossed": ("crossed:0-1,1-2", lambda read, rest: Crossed(*read.links(rest))),
-    "missing": ("missing:1-2", lambda read, rest: Missing(read.link(rest))),
-    "noground": ("noground:1-2", lambda read, rest: NoGround(read.link(rest))),
-    "delay": ("delay:1-2.D3=30ns", _read_delay),
-    "glitch": ("glitch:1-2.CLK=1e-4", _read_glitch),
-    "halt": ("halt:2@1.5s", _read_strike),
-    "reset": ("reset:2@byte1000", _read_strike),
-    "off": ("off:2@0.2s", _read_strike),
-    "drift": ("drift:1=+50ppm", _read_drift),
-    "uart-drop": ("uart-drop:1=1e-3", _read_noise),
-    "uart-corrupt": ("uart-corrupt:1=1e-3", _read_noise),
-    "uart-duplicate": ("uart-duplicate:1=1e-3", _read_noise),
-    "uart-hangup": ("uart-hangup:1@2s", _read_hang_up),
-}
-"""Kind -> example, reader of what follows the colon."""
-
-
-# --- what they do -------------------------------------------------------------------------------------
-
-
-def rig_wires(config: RigConfig) -> dict[WireRef, sim.Wire]:
-    """Every wire of a rig as it should be, from the source's high bank to the target's low bank."""
-    return {
-        WireRef(link, k): sim.Wire(link.source, gpio(Bank.DOWNSTREAM, k), link.target, gpio(Bank.UPSTREAM, k))
-        for link in config.links
-        for k in range(WIRES_PER_LINK)
-    }
-
-
-def faulty_wires(config: RigConfig, faults: Iterable[Fault]) -> dict[WireRef, sim.Wire]:
-    """The wires after swaps, reversals, crossings and missing links, in the order given.
-
-    A wire is still called by its place at the source: its other end is what has moved.
-    """
-    wires = rig_wires(config)
-
-    def exchange(a: WireRef, b: WireRef) -> None:
-        wire_a, wire_b = wires[a], wires[b]
-        wires[a] = sim.Wire(wire_a.board_a, wire_a.pin_a, wire_b.board_b, wire_b.pin_b)
-        wires[b] = sim.Wire(wire_b.board_a, wire_b.pin_a, wire_a.board_b, wire_a.pin_b)
-
-    missing = set()
-    for fault in faults:
-        match fault:
-            case Swap(at, other):
-                exchange(at, WireRef(at.link, other))
-            case Reversed(link):
-                for k in range(WIRES_PER_LINK // 2):
-                    exchange(WireRef(link, k), WireRef(link, WIRES_PER_LINK - 1 - k))
-            case Crossed(a, b):
-                for k in range(WIRES_PER_LINK):
-                    exchange(WireRef(a, k), WireRef(b, k))
-            case Missing(link):
-                missing.add(link)
-    return {ref: wire for ref, wire in wires.items() if ref.link not in missing}
-
-
-def apply_faults(simulation: sim.Simulation, config: RigConfig, faults: Sequence[Fault]) -> None:
-    """Make a simulation of this rig have exactly these faults, at once; () repairs it.
-
-    Faults on a wire of a link that is missing have no effect. Times count from now.
-    """
-    wires = faulty_wires(config, faults)
-    made: list[sim.Fault] = []
-    for fault in faults:
-        made += _wire_faults(fault, wires) + _board_faults(fault)
-    made += _noise(faults)
-    simulation.set_wires(wires.values(), made)
-
-
-def _wire_faults(fault: Fault, wires: dict[WireRef, sim.Wire]) -> list[sim.Fault]:
-    match fault:
-        case Open(at) if at in wires:
-            return [sim.Open(wires[at])]
-        case Stuck(at, level) if at in wires:
-            return [sim.Stuck(wires[at], level)]
-        case Bridge(a, b, kind) if a in wires and b in wires:
-            return [sim.Bridge(wires[a], wires[b], kind)]
-        case Delay(at, delay_ns) if at in wires:
-            return [sim.Delay(wires[at], delay_ns)]
-        case Glitch(at, rate, width_ns) if at in wires:
-            return [sim.Glitch(wires[at], wires[WireRef(at.link, CLK)], rate, width_ns)]
-        case NoGround(link):
-            return [sim.NoGround(wire) for ref, wire in wires.items() if ref.link == link]
-        case _:
-            return []
-
-
-def _board_faults(fault: Fault) -> list[sim.Fault]:
-    match fault:
-        case Strike(kind, board, None, int(byte)):
-            return [sim.StrikeAfter(board, kind, byte, CLOCK_PINS)]
-        case Strike(kind, board, int(after_ns)):
-            return [sim.StrikeAt(board, kind, after_ns)]
-        case Drift(board, drift_ppm):
-            return [sim.Drift(board, drift_ppm)]
-        case UartHangUp(board, after_ns):
-            return [sim.UartHangUp(board, after_ns)]
-        case _:
-            return []
-
-
-def _noise(faults: Sequence[Fault]) -> list[sim.Fault]:
-    """One entry per board with a noisy line; of two rates of one kind the later counts."""
-    rates: dict[int, dict[str, float]] = {}
-    for fault in faults:
-        if isinstance(fault, UartNoise):
-            rates.setdefault(fault.board, {})[f"{fault.kind}_rate"] = fault.rate
-    return [sim.UartNoise(board, **of_board) for board, of_board in rates.items()]
-
-
-# --- every single one ---------------------------------------------------------------------------------
-
-
-def single_faults(config: RigConfig) -> list[WiringFault]:
-    """Every single wiring fault of a rig, in a fixed order: for benches.
-
-    On a ring of four: 40 wires open, stuck at 0 and at 1; 780 pairs of wires bridged, with each kind of bridge;
-    180 swaps within a link; 4 links reversed, 4 missing; 6 pairs of links crossed.
-    """
-    refs = list(rig_wires(config))
-    faults: list[WiringFault] = [Open(ref) for ref in refs]
-    faults += [Stuck(ref, level) for ref in refs for level in (0, 1)]
-    kinds: tuple[Literal["and", "or"], ...] = ("and", "or")
-    faults += [Bridge(a, b, kind) for a, b in itertools.combinations(refs, 2) for kind in kinds]
-    for link in config.links:
-        pairs = itertools.combinations(range(WIRES_PER_LINK), 2)
-        faults += [Swap(WireRef(link, a), b) for a, b in pairs]
-    faults += [Reversed(link) for link in config.links]
-    faults += [Missing(link) for link in config.links]
-    faults += [Crossed(a, b) for a, b in itertools.combinations(config.links, 2)]
-    return faults

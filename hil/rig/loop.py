@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import serial
 
 from hil.errors import PortError
+from hil.rig.remote import closed_reason, is_remote, open_reason, remote_device
 
 DataHandler = Callable[[bytes], None]
 READ_BYTES_MAX = 65536
@@ -79,7 +80,8 @@ class Port:
 
     def fail(self, reason: str) -> None:
         """Stop using the port; the reason is kept for whoever waits for this board."""
-        self.failure = f"port {self.url}: {reason}; is the adapter still plugged in?"
+        hint = closed_reason(self.url) if is_remote(self.url) else "is the adapter still plugged in?"
+        self.failure = f"port {self.url}: {reason}; {hint}"
         self.outgoing.clear()
 
     def close(self) -> None:
@@ -117,8 +119,9 @@ class ThreadedPort(Port):
 
     def __init__(self, url: str, device: Any, handler: DataHandler, wake: socket.socket) -> None:
         super().__init__(url, device, handler)
-        device.timeout = THREAD_TIMEOUT_S
-        device.write_timeout = None
+        if device.timeout != THREAD_TIMEOUT_S or device.write_timeout is not None:  # costs a negotiation on a network
+            device.timeout = THREAD_TIMEOUT_S
+            device.write_timeout = None
         self._wake = wake
         self._arrived: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
         self._leaving: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -185,11 +188,15 @@ def open_device(url: str, baud: int) -> Any:
 
         install()
     try:
-        device = serial.serial_for_url(url, baudrate=baud, timeout=0, write_timeout=0, do_not_open=True)
-        device.exclusive = True
+        if url.lower().startswith("rfc2217://"):
+            device: Any = remote_device(url, baud, THREAD_TIMEOUT_S)
+        else:
+            device = serial.serial_for_url(url, baudrate=baud, timeout=0, write_timeout=0, do_not_open=True)
+            device.exclusive = True
         device.open()
     except (serial.SerialException, OSError, ValueError, KeyError) as error:
-        raise PortError(f"port {url}: {_open_reason(error)}") from None
+        reason = open_reason(url, error) if is_remote(url) else _open_reason(error)
+        raise PortError(f"port {url}: {reason}") from None
     return device
 
 

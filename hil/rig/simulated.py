@@ -1,6 +1,6 @@
 """Simulated rigs: from a rig's description to a simulation with written cards.
 
-Owns: the cards' folders, serial numbers of simulated boards. Wires and faults: hil/rig/faults.py.
+Owns: the cards' folders, serial numbers of simulated boards. Wires and faults: hil/rig/faulty.py.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pathlib import Path
 from hil.errors import RigError
 from hil.model.card import write_card
 from hil.rig.config import RigConfig
-from hil.rig.faults import rig_wires
+from hil.rig.faulty import rig_wires
 from hil.sim import BoardConfig, Netlist, Simulation
 from hil.toolchain import Image
 
+MIB = 1 << 20
 SERIAL_BASE = 0xB0A2_D000
 """Serial number of simulated board 0, unless the rig file gives one."""
 
@@ -33,10 +34,14 @@ def simulate(
         else:
             card = work / "cards" / config.name / f"board{spec.rank}"
             shard = shards[spec.rank] if shards is not None else None
-            write_card(card, kernel=kernel.path, shard=shard, rank=spec.rank)
+            write_card(
+                card, kernel=kernel.path, shard=shard, rank=spec.rank,
+                gpu_mem=config.gpu_mem, memory_bytes=spec.memory_mb * MIB,
+            )  # fmt: skip
         boards.append(
             BoardConfig(
                 card=card,
+                ram_bytes=spec.memory_mb * MIB,
                 serial=spec.serial if spec.serial is not None else SERIAL_BASE + spec.rank,
                 drift_ppm=_entry(config.sim.drift_ppm, spec.rank),
                 start_delay_ns=int(_entry(config.sim.start_delay_ms, spec.rank) * 1e6),

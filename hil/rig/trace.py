@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hil.checks.pins import WIRE_NAMES
 from hil.rig.config import RigConfig
-from hil.rig.faults import WireRef, rig_wires
+from hil.rig.faults import WireRef
+from hil.rig.faulty import rig_wires
 from hil.sim import Simulation
 from hil.sim.vcd import VcdWriter
 

@@ -251,6 +251,13 @@ def test_shard_and_synth_show_what_they_wrote(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"rank{n}.bin" for n in range(4)]
 
 
+def test_shard_writes_the_file_for_one_board_that_plays_every_rank(tmp_path, capsys):
+    assert main(["shard", "tiny", "3", str(tmp_path / "out"), "--joined"]) == 0
+    assert "all ranks" in capsys.readouterr().out
+    parts = [(tmp_path / "out" / f"rank{n}.bin").read_bytes() for n in range(3)]
+    assert (tmp_path / "out" / "joined.bin").read_bytes() == b"".join(parts)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "size", "table"),

@@ -17,7 +17,7 @@ from hil.checks.wiring.scan import CODES, observe, wrong_codes
 from hil.errors import RigError
 from hil.report.wiring_svg import BAD, wiring_svg
 from hil.rig.config import BoardSpec, LinkSpec, sim_rig
-from hil.rig.faults import single_faults
+from hil.rig.faulty import single_faults
 from tests.harness.wiring_doubles import PaperPins, scan
 
 RING = sim_rig(4)

@@ -6,30 +6,12 @@
 #include <stdlib.h>
 
 #include "flush.h"
-#include "ops.h"
+#include "host_io.h"
 #include "ring.h"
 
 enum {
     PROMPT_MAX = 64
 };
-
-static void *load(const char *path, uint32_t *size_bytes)
-{
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) {
-        perror(path);
-        exit(2);
-    }
-    fseek(file, 0, SEEK_END);
-    *size_bytes = (uint32_t)ftell(file);
-    rewind(file);
-    void *data = malloc(*size_bytes); /* exactly as large as the file: the sanitizer sees one byte too many */
-    if (data == NULL || fread(data, 1, *size_bytes, file) != *size_bytes) {
-        exit(2);
-    }
-    fclose(file);
-    return data;
-}
 
 static uint32_t parse_prompt(char *text, uint16_t *prompt)
 {
@@ -49,13 +31,7 @@ static void print_result(const struct ring_job *job)
         printf("token %u\n", job->tokens[i]);
     }
     for (uint32_t rank = 0; rank < job->world_size; rank++) {
-        const struct tap_log *log = &job->models[rank].taps;
-        for (uint32_t i = 0; i < log->count; i++) {
-            const struct tap_entry *e = &log->entries[i];
-            printf("tap %u %08x %08x %u %08x %08x %u %u\n", rank, e->key, e->crc32, e->count,
-                   float_bits(e->minimum), float_bits(e->maximum), e->nonfinite, e->flags);
-        }
-        printf("dropped %u %u\n", rank, log->dropped);
+        print_taps(rank, &job->models[rank].taps);
     }
     printf("service %u\n", job->service_calls);
 }

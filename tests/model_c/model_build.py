@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from golden.generate import Generation, expected_taps
 from golden.taps import TapKey
@@ -54,6 +55,8 @@ SECTIONS {
   /DISCARD/ : { *(.ARM.exidx*) *(.ARM.extab*) *(.comment) *(.note*) *(.eh_frame*) }
 }
 """
+
+SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,17 @@ def copy_sources(folder: Path, edits: Mapping[str, tuple[str, str]] | None = Non
     return [folder / name for name in MODEL_SOURCES]
 
 
+def sanitizer_flags(folder: Path) -> tuple[str, ...]:
+    """Flags for a build with sanitizers; skips the test where the host's compiler cannot link them."""
+    (folder / "empty.c").write_text("int main(void) { return 0; }\n")
+    command = [*host_compiler(), *SANITIZERS, str(folder / "empty.c"), "-o", str(folder / "empty")]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip(
+            f"{host_compiler()[0]} cannot link the sanitizers; install GCC or Clang with their run-time libraries"
+        )
+    return SANITIZERS
+
+
 def compile_with(command: Sequence[str], folder: Path) -> None:
     """Runs a compiler; its output is the assertion's message."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
@@ -113,7 +127,7 @@ def build_ring(
     compiler: Sequence[str] | None = None,
 ) -> Path:
     """The host program of main_host.c."""
-    sources = [*copy_sources(folder, edits), folder / "ring.c", folder / "main_host.c"]
+    sources = [*copy_sources(folder, edits), folder / "ring.c", folder / "host_io.c", folder / "main_host.c"]
     program = folder / "ring"
     command = [*(compiler or host_compiler()), *FLAGS, *flags, f"-I{folder}", *map(str, sources), "-o", str(program)]
     compile_with(command, folder)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from model_build import ZIG, host_compiler
+from model_build import ZIG, sanitizer_flags
 from train_build import Task, build_train, random_task, run_train, train_difference
 
 from golden.backward import Backward
@@ -28,7 +27,6 @@ OPTIMIZERS: dict[str, Settings] = {
     "sgd": Sgd(1e-2),
     "momentum": Sgd(1e-2, momentum=0.9, weight_decay=0.01),
 }
-SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 @pytest.fixture(scope="session")
@@ -39,13 +37,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sanitized_train")
-    (folder / "empty.c").write_text("int main(void) { return 0; }\n")
-    command = [*host_compiler(), *SANITIZERS, str(folder / "empty.c"), "-o", str(folder / "empty")]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip(
-            f"{host_compiler()[0]} cannot link the sanitizers; install GCC or Clang with their run-time libraries"
-        )
-    return build_train(folder, SANITIZERS)
+    return build_train(folder, sanitizer_flags(folder))
 
 
 def check_train(program: Path, folder: Path, weights: Weights, world_size: int, task: Task, **how: bool) -> str:

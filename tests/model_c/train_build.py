@@ -65,7 +65,12 @@ def build_train(
     compiler: Sequence[str] | None = None,
 ) -> Path:
     """The host program of main_train_host.c."""
-    sources = [*copy_sources(folder, edits), folder / "train_ring.c", folder / "main_train_host.c"]
+    sources = [
+        *copy_sources(folder, edits),
+        folder / "train_ring.c",
+        folder / "host_io.c",
+        folder / "main_train_host.c",
+    ]
     program = folder / "train"
     command = [*(compiler or host_compiler()), *FLAGS, *flags, f"-I{folder}", *map(str, sources), "-o", str(program)]
     compile_with(command, folder)

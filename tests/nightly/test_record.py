@@ -14,9 +14,11 @@ from hil.nightly.record import (
     Kind,
     LogLine,
     MapRow,
+    Mark,
     Night,
     Outcome,
     Span,
+    Subject,
     Timeline,
     from_json,
     to_json,
@@ -33,6 +35,7 @@ def a_night() -> Night:
     return Night(
         "n1", "sim", True, 4, "quick", 7, "2026-01-01T00:00:00.000Z", "2026-01-01T01:00:00.000Z", None, "0.1", "ab",
         "cd", "zig", "tiny", [BoardFigures(0, "b0", 1.0)], [check], timeline,
+        marks=[Mark(Subject.WIRE, "1->2 D3", "errors", 7.0, 0.0, 1e-6, "worse")],
     )  # fmt: skip
 
 
@@ -45,6 +48,8 @@ def test_a_failed_check_or_an_early_end_makes_no_good_night():
     night = a_night()
     passed = dataclasses.replace(night.checks[0], outcome=Outcome.PASSED, failure=None)
     assert not night.good
+    assert not dataclasses.replace(night, checks=[passed]).good, "a mark makes no good night"
+    night = dataclasses.replace(night, marks=[])
     assert dataclasses.replace(night, checks=[passed]).good
     assert not dataclasses.replace(night, checks=[passed], stopped="interrupted").good
     assert not dataclasses.replace(night, checks=[passed], ended=None).good

@@ -1,6 +1,7 @@
 """The plugin as a user's project sees it, through pytester."""
 
 import json
+import shlex
 
 import pytest
 
@@ -51,8 +52,27 @@ def test_failure_shows_the_boards_logs_and_the_command_that_repeats_it(pytester)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         ["*board 1 (sim://sim/1): crashed: data abort at 0x*", "*board 1: end of logs/pi1.log*",
-         "pytest 'test_failure*.py::test_crash' --hil-rig=sim --hil-seed=0x5"]
+         "pytest test_failure*.py::test_crash --hil-rig=sim --hil-seed=0x5 --hil-world=2"]
     )  # fmt: skip
+
+
+def test_the_command_that_repeats_works_for_tests_of_an_installed_package(pytester):
+    """The shipped suite, run from an empty folder, on a ring whose wire is open."""
+    chosen = (
+        "-k",
+        "test_links_had_nothing_to_mend or test_thousand_turnarounds",
+        "--hil-fault",
+        "open:1-2.D3",
+        "-p",
+        "no:cacheprovider",
+    )
+    result = pytester.runpytest_subprocess("--pyargs", "hil.suite.test_links", *chosen)
+    lines = [line for line in result.outlines if line.startswith("pytest ")]
+    assert lines, "no test failed, or none said how to repeat it"
+    command = shlex.split(lines[0])
+    assert "--hil-fault=open:1-2.D3" in command
+    again = pytester.runpytest_subprocess(*command[1:], "-p", "no:cacheprovider")
+    again.assert_outcomes(failed=1)
 
 
 def test_unknown_rig_is_refused_in_one_sentence(project):

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from hil.checks.wiring import scan_wiring
 from hil.rig.config import RigConfig
-from hil.rig.faults import Fault, single_faults
+from hil.rig.faults import Fault
+from hil.rig.faulty import single_faults
 from hil.ring import Ring
 
 KIND_ORDER = ("crossed", "reversed", "swap", "missing")

@@ -1,0 +1,90 @@
+"""One upload to one board: the boot protocol's session with its port, its log lines and its times.
+
+Used by hil/board.py, which owns the port. The protocol itself: hil/protocol/boot.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hil.protocol.boot import BootAction, BootError, BootSession, BootState, BootWord, Greeting, Print, Send
+from hil.rig.log import BoardLog, printable
+
+BITS_PER_BYTE = 10
+
+
+class Upload:
+    """Feed it what the board sends until `state` is DONE.
+
+    Args:
+        session: the image, and what the bootloader may say.
+        write: sends bytes to the board.
+        log: takes a line for everything understood.
+        now_s: the rig's clock.
+    """
+
+    def __init__(
+        self, session: BootSession, write: Callable[[bytes], None], log: BoardLog, now_s: Callable[[], float]
+    ) -> None:
+        self._session = session
+        self._write = write
+        self._log = log
+        self._now_s = now_s
+        self._sent_s: float | None = None
+        self._done_s: float | None = None
+        self.skipped_bytes = 0
+        self.announced = False
+        """Whether the bootloader has asked for an image."""
+
+    @property
+    def state(self) -> BootState:
+        """How far it is."""
+        return self._session.state
+
+    @property
+    def greeting(self) -> Greeting | None:
+        """Who the bootloader says the board is; None for bootloaders that do not."""
+        return self._session.greeting
+
+    def release(self) -> None:
+        """Offer the image that was held back."""
+        self._do(self._session.release())
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes; those behind BOOT_SUCCESS, which belong to the image, are returned.
+
+        Raises: BootError when the board refuses or something is wrong.
+        """
+        before = self.state
+        try:
+            for action in self._session.feed(data):
+                self._do(action)
+        except BootError as error:
+            self._log.line(self._now_s(), f"boot     failed: {error}")
+            raise
+        self.announced = self.announced or self._session.announced
+        if self.state is not before:
+            self._log.line(self._now_s(), f"boot     {self.state.value}", size_bytes=4)
+        if self.state is not BootState.DONE:
+            return b""
+        self._done_s = self._now_s()
+        return self._session.leftover
+
+    def _do(self, action: BootAction | None) -> None:
+        now_s = self._now_s()
+        if isinstance(action, Send):
+            if action.data.startswith(BootWord.PUT_CODE.to_bytes(4, "little")):
+                self._sent_s = now_s
+            self._write(action.data)
+        elif isinstance(action, Print):
+            self._log.line(now_s, f"boot     says: {printable(action.text)}", size_bytes=len(action.text) + 8)
+        elif action is not None:
+            self.skipped_bytes += len(action.data)
+            self._log.line(now_s, f"skipped  {printable(action.data)}", size_bytes=len(action.data))
+
+    def line_share(self, baud: int) -> float | None:
+        """Time that the image's bits take at a baud, over the time from the first byte to the verdict; 1.0 is best."""
+        if self._sent_s is None or self._done_s is None or self._done_s <= self._sent_s:
+            return None
+        bits = (self._session.image_bytes + 4) * BITS_PER_BYTE
+        return bits / baud / (self._done_s - self._sent_s)

@@ -1,0 +1,180 @@
+"""Remote rigs: boards behind RFC 2217 servers, and every way in which the network lets them down."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+import pytest
+from serial import rfc2217
+
+from hil.errors import BoardError, PortError
+from hil.rig.config import load_rig
+from hil.rig.desk import open_desk
+from hil.rig.loop import Loop, WallWaiter, open_device
+from hil.rig.remote import remote_device
+from tests.desk.boards import RunningBoard
+from tests.desk.servers import PortServer, free_numbers, ser2net
+from tests.harness.doubles import Behaviour
+from tests.harness.test_loop import Terminal
+
+
+@pytest.fixture
+def serve(plug):
+    """serve(board) -> an RFC 2217 server for the board's terminal."""
+    return lambda board: plug(PortServer(board.path))
+
+
+@pytest.fixture
+def desk_of(tmp_path, rig_file):
+    """desk_of(url, ...) -> an open desk with these ports."""
+    desks = []
+
+    def make(*ports: str):
+        desks.append(open_desk(load_rig(str(rig_file(*ports))), tmp_path / "logs", seed=1))
+        return desks[-1]
+
+    yield make
+    for desk in desks:
+        desk.close()
+
+
+@pytest.fixture
+def loop():
+    made = Loop(WallWaiter())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def listener():
+    """A socket that listens, whatever the test makes of it."""
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"rfc2217://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def greet(listener: socket.socket, words: bytes) -> threading.Thread:
+    """Say something to everybody who comes, and hang up."""
+
+    def run() -> None:
+        try:
+            while True:
+                with listener.accept()[0] as client:
+                    client.sendall(words)
+        except OSError:
+            return
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_every_byte_value_crosses_both_ways(plug, serve, loop):
+    """0xff is telnet's escape: it must come through doubled and undoubled."""
+    terminal = plug(Terminal())
+    got = bytearray()
+    data = bytes(range(256)) * 40
+    port = loop.open_port(serve(terminal).url, 115200, got.extend)
+    os.write(terminal.master, data[:4000])
+    port.write(data[:4000])
+    back = b""
+    while len(back) < 4000:
+        back += os.read(terminal.master, 4000)
+    assert loop.run_until(lambda: len(got) >= 4000, 20)
+    assert bytes(got) == data[:4000] == back
+
+
+def test_image_for_a_slow_line_leaves_in_parts(monkeypatch):
+    """pyserial's time limit is for one write: 5 s, in which 9600 baud carry 4,800 bytes."""
+    parts = []
+    monkeypatch.setattr(rfc2217.Serial, "write", lambda self, data: parts.append(bytes(data)))
+    image = bytes(range(256)) * 300
+    assert remote_device("rfc2217://lab:4000", 115200, 0.1).write(image) == len(image)
+    assert b"".join(parts) == image
+    assert max(map(len, parts)) <= 4800
+
+
+def test_nobody_listens():
+    (number,) = free_numbers(1)
+    with pytest.raises(PortError, match=f"nothing listens at port {number} of 127.0.0.1; start the"):
+        open_device(f"rfc2217://127.0.0.1:{number}", 115200)
+    with pytest.raises(PortError, match=f"nothing listens at port {number}"):
+        open_device(f"socket://127.0.0.1:{number}", 115200)
+
+
+def test_board_is_named_when_its_port_cannot_be_opened(plug, serve, desk_of):
+    good = serve(plug(RunningBoard(Behaviour())))
+    (number,) = free_numbers(1)
+    with pytest.raises(PortError, match=f"^board 1: port rfc2217://127.0.0.1:{number}: nothing listens"):
+        desk_of(good.url, f"rfc2217://127.0.0.1:{number}")
+
+
+@pytest.mark.parametrize("url", ["rfc2217://lab", "rfc2217://:4000", "rfc2217://lab:70000", "rfc2217://lab:x"])
+def test_url_without_host_or_number_is_refused(url):
+    with pytest.raises(PortError, match=f"port {url}: names no host and port; write rfc2217://HOST:NUMBER"):
+        open_device(url, 115200)
+
+
+def test_unknown_host():
+    with pytest.raises(PortError, match=r"host no-such-host.invalid is not known; correct its name in the rig file"):
+        open_device("rfc2217://no-such-host.invalid:4000", 115200)
+
+
+def test_server_that_speaks_no_rfc_2217(listener):
+    """It takes the connection and never answers."""
+    with pytest.raises(PortError, match=r"does not speak RFC 2217; ser2net does with `accepter: telnet\(rfc2217\),tcp"):
+        open_device(f"{url_of(listener)}?timeout=0.2", 115200)
+
+
+def test_server_that_has_another_client_says_so(listener):
+    greet(listener, b"Port already in use\r\n")
+    with pytest.raises(PortError, match=r"is in use by another computer \(the server says: Port already in use\)"):
+        open_device(f"{url_of(listener)}?timeout=0.2", 115200)
+
+
+def test_servers_words_are_shown_escaped(listener):
+    greet(listener, b"\xff\xfd\x2c\x1b[31mno such device\xfe\r\n")
+    with pytest.raises(PortError, match=r"it says: \[31mno such device\\xfe$"):
+        open_device(f"{url_of(listener)}?timeout=0.2", 115200)
+
+
+def test_second_client_of_ser2net_is_told_so(plug, tmp_path):
+    board = plug(RunningBoard(Behaviour()))
+    with ser2net([board.path], tmp_path) as (number,):
+        url = f"rfc2217://127.0.0.1:{number}"
+        first = open_device(url, 115200)
+        try:
+            with pytest.raises(PortError, match=r"is in use by another computer"):
+                open_device(f"{url}?timeout=0.5", 115200)
+        finally:
+            first.close()
+
+
+def test_connection_dropped_while_a_command_waits_names_board_and_server(plug, serve, desk_of):
+    server = serve(plug(RunningBoard(Behaviour())))
+    desk = desk_of(server.url)
+    board = desk.boards[0]
+    board.call_later(0.05, server.drop)
+    with pytest.raises(BoardError) as caught:
+        board.identify()
+    assert str(caught.value) == (
+        f"board 0: port {server.url}: reading failed: the connection was closed; "
+        "is the serial server on 127.0.0.1 still running, and the adapter plugged in there?"
+    )
+
+
+def test_bytes_that_came_before_the_connection_broke_are_not_lost(plug, serve, loop):
+    got = bytearray()
+    data = bytes(range(255)) * 400
+    server = serve(plug(Terminal()))
+    port = loop.open_port(server.url, 115200, got.extend)
+    server.say(data)
+    server.drop()
+    assert loop.run_until(lambda: port.failure is not None, 20)
+    assert bytes(got) == data
+    assert "the connection was closed" in port.failure
