@@ -295,7 +295,8 @@ def _compile_and_link(
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             copy = Path(tempfile.mkdtemp(prefix=".copying-", dir=kept.parent))
-            shutil.copy(target, copy / kept.name).replace(kept)
+            shutil.copy(target, copy / kept.name)
+            (copy / kept.name).replace(kept)
             copy.rmdir()
         return target
 
