@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from hil.commands import nightly
 from hil.commands.desk import add_verbs
 from hil.commands.verify import add_verify
 from hil.defaults import SEED_DEFAULT
@@ -87,7 +88,9 @@ def _train(options: argparse.Namespace) -> int:
     slots = options.slots if options.slots is not None else min(options.microbatches, 64)
     rule = optimizer(options.optimizer, options.rate, options.momentum, options.decay)
     plan = Plan(rule, options.positions, options.microbatches, slots, options.clip)
-    return train(Session(_settings(options)), Request(plan, options.steps, options.text, not options.no_verify))
+    return train(
+        Session(_settings(options)), Request(plan, options.steps, options.text, not options.no_verify, options.save)
+    )
 
 
 def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -103,6 +106,7 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     train.add_argument("--decay", type=float, default=0.0, help="weight decay, decoupled (default: 0)")
     train.add_argument("--clip", type=float, default=0.0, help="largest norm of all gradients (default: 0, no limit)")
     train.add_argument("--text", type=Path, metavar="FILE", help="default: the first line of the shipped corpus")
+    train.add_argument("--save", type=Path, metavar="FILE", help="write the trained weights as a llama2.c checkpoint")
     train.add_argument("--no-verify", action="store_true", help="do not record and compare")
     train.set_defaults(run=_train)
 
@@ -193,6 +197,7 @@ def build_parser() -> argparse.ArgumentParser:
     sim.add_argument("--fast", action="store_true", help="as fast as possible instead of real time")
     sim.set_defaults(run=_sim)
     add_verbs(verbs, _add_rig_options, _settings)
+    nightly.add_verb(verbs, _add_rig_options, _settings)
     return parser
 
 

@@ -23,5 +23,9 @@ class LinkError(HilError):
     """A link between two boards gave up."""
 
 
+class ProbeError(HilError):
+    """The link probe's adapter cannot be opened, or failed."""
+
+
 class ModelError(HilError):
     """Checkpoint, tokenizer, prompt or shard do not fit together."""

@@ -20,6 +20,7 @@ from hil.errors import HilError, RigError
 if TYPE_CHECKING:
     from hil.board import Board
     from hil.model.bundle import Model
+    from hil.probe.probe import Probe
     from hil.rig.config import RigConfig
     from hil.ring import Ring
     from hil.session import Session
@@ -28,7 +29,7 @@ SESSION: pytest.StashKey[Session] = pytest.StashKey()
 FAILED: pytest.StashKey[bool] = pytest.StashKey()
 TRACE_CHANGES = 200_000
 """How much of a failed test's trace is written: the end of it."""
-TRACED = ("link", "wiring")
+TRACED = ("link", "wiring", "probe")
 """Markers of tests whose wires are recorded on a simulated rig."""
 RINGS: pytest.StashKey[list[Ring]] = pytest.StashKey()
 
@@ -56,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register markers for projects that have no pytest.ini of ours."""
     for line in (
         "ring: needs a whole ring, simulated or real",
+        "probe: needs one board and an FT232H on one of its banks",
         "loopback: needs one board, high bank jumpered to its low bank",
         "wiring: checks wires",
         "link: checks the link between two boards",
@@ -114,7 +116,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
     """Add board logs and the replay command to a failed hardware test."""
     report = yield
-    used = {"ring", "loopback_ring", "board", "boards"} & set(getattr(item, "fixturenames", ()))
+    used = {"ring", "loopback_ring", "board", "boards", "probe"} & set(getattr(item, "fixturenames", ()))
     if report.failed and used and RINGS in item.config.stash:
         from hil.report import attach
 
@@ -243,6 +245,35 @@ def boards(ring: Ring) -> list[Board]:
 def loopback_ring(_loopback_session: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
     """One booted board with loopback jumpers, as a ring of one."""
     yield from _guard(_loopback_session, request)
+
+
+@pytest.fixture(scope="session")
+def _probe_session(hil: Session, pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[Probe]:
+    from hil.probe.probe import open_probe
+
+    try:
+        config = hil.probe_config()
+    except RigError as error:
+        pytest.skip(str(error))
+    if config is hil.config:
+        with open_probe(request.getfixturevalue("_ring_session")) as probe:
+            yield probe
+        return
+    logs = hil.settings.logs / "probe"
+    with _booted(hil, config, logs, pytestconfig, shards=False) as ring, open_probe(ring) as probe:
+        yield probe
+
+
+@pytest.fixture
+def probe(_probe_session: Probe, request: pytest.FixtureRequest) -> Iterator[Probe]:
+    """An FT232H on one bank of a booted board; `probe.board` and `probe.ring` are that board, alone or among others."""
+    adapter = _probe_session.ring.desk.virtual_probe
+    complaints = len(adapter.complaints) if adapter is not None else 0
+    for _ in _guard(_probe_session.ring, request):
+        yield _probe_session
+        _probe_session.reset()
+    if adapter is not None and adapter.complaints[complaints:]:
+        pytest.fail("\n".join(adapter.complaints[complaints:]), pytrace=False)
 
 
 @pytest.fixture

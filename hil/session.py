@@ -74,7 +74,14 @@ class Session:
         plans = plan_boards(self.model.weights.config, world_size, arm, training=training, one_board=one_board)
         check_fits(plans, "the generation" if training is None else "the training")
 
-    def open_ring(self, config: RigConfig | None = None, *, logs: Path | None = None, shards: bool = True) -> Ring:
+    def open_ring(
+        self,
+        config: RigConfig | None = None,
+        *,
+        logs: Path | None = None,
+        shards: bool = True,
+        work: Path | None = None,
+    ) -> Ring:
         """Open the rig (or another one) with its boards not booted yet. Close with `ring.desk.close()`.
 
         Args:
@@ -82,6 +89,7 @@ class Session:
             logs: folder of the logs instead of the session's.
             shards: whether simulated boards get the model's shards on their cards; a board with loopback jumpers
                 gets all of them.
+            work: folder of simulated boards' cards instead of the session's.
         Raises: RigError, PortError.
         """
         config = config or self.config
@@ -96,7 +104,7 @@ class Session:
             seed=self.settings.seed,
             kernel=self.image("kernel") if simulated else None,
             shards=files or None,
-            work=self.settings.work,
+            work=work or self.settings.work,
             faults=self.settings.faults if config.name == self.config.name else (),
         )
         return Ring(desk)
@@ -117,6 +125,17 @@ class Session:
         raise RigError(
             f"rig {self.config.name} has no loopback link; use a rig file with one board and [[link]] from = 0, to = 0"
         )
+
+    def probe_config(self) -> RigConfig:
+        """The rig for checks with a probe: the session's own if it has one, the simulated one for `sim`.
+
+        Raises RigError for a rig without a probe.
+        """
+        if self.config.probe is not None:
+            return self.config
+        if self.settings.rig == "sim":
+            return load_rig("sim-probe")
+        raise RigError(f"rig {self.config.name} has no probe; add a [probe] table to the rig file (docs/probe.md)")
 
     def describe(self) -> list[str]:
         """Header lines for a report: rig, seed, firmware."""

@@ -3,6 +3,7 @@
  * adds the clock: it looks at it once per poll, and a machine that has not moved for its limit is given up. */
 #include "link.h"
 
+#include "burst.h"
 #include "crc32.h"
 #include "messages.h"
 #include "port.h"
@@ -41,6 +42,7 @@ void link_reset(struct link *link)
 
 void link_abort(struct link *link)
 {
+    burst_ends(link, 1);
     port_inputs(all_pins(link));
     link->stage = STAGE_IDLE;
 }
@@ -67,6 +69,7 @@ static void begin_burst(struct link *link, enum link_stage stage)
     link->burst_done = 0;
     link->mark = 0xFFFFFFFFu;
     link->since_us = link->looked_us = port_now_us();
+    burst_begins(link);
     switch (stage) {
     case STAGE_FRAME_OUT:
         note_role(link, ROLE_SENDER);
@@ -213,6 +216,7 @@ static enum link_status finish(struct link *link, enum link_status status)
 /* The burst failed: release everything, stay quiet until the peer has given up too, start the frame again. */
 static enum link_status try_again(struct link *link)
 {
+    burst_ends(link, 1);
     port_inputs(all_pins(link));
     if (link->attempt == link->attempts_max)
         return finish(link, link->have_frame ? LINK_OK : LINK_ERROR_FAULT);
@@ -255,6 +259,7 @@ static enum link_status next_segment_out(struct link *link)
     if (link->burst_done == 0) {
         link->burst_done = LINK_HEADER_BYTES;
         link->opened_us = link->looked_us;
+        burst_header(link);
         link_tx_segment(&link->tx, link->payload, link->header.length, 0);
     } else {
         link->burst_done += link->header.length;
@@ -281,6 +286,7 @@ static enum link_status header_in(struct link *link)
     }
     link->is_new = header->sequence != link->delivered_sequence;
     link->opened_us = link->looked_us;
+    burst_header(link);
     if (link->have_frame && link->is_new) {
         /* The sender has gone on, so it has our answer. Its new frame must wait for the next receive. */
         link_abort(link);
@@ -373,6 +379,7 @@ static enum link_status answer_in(struct link *link)
 
 static enum link_status burst_over(struct link *link)
 {
+    burst_ends(link, 0);
     switch (link->stage) {
     case STAGE_FRAME_OUT:
         begin_burst(link, STAGE_ANSWER_IN);
@@ -490,11 +497,16 @@ enum link_status link_poll(struct link *link)
     int out = is_sender(link);
     int opening = out ? link->tx.state == TX_WAIT_GRANT : link->rx.state == RX_WAIT_CLAIM;
     uint32_t accesses = opening ? LINK_ACCESSES_OPENING : link->accesses_per_poll;
+    int watched = burst_opens(link);
+    if (watched)
+        accesses = 1;
     enum handshake_step step;
     if (link->probe && (link->stage == STAGE_FRAME_OUT || link->stage == STAGE_FRAME_IN))
         step = probed_step(link, accesses);
     else
         step = out ? link_tx_step(&link->tx, accesses) : link_rx_step(&link->rx, accesses);
+    if (watched)
+        burst_stepped(link);
     if (step == HANDSHAKE_SEGMENT)
         return out ? next_segment_out(link) : next_segment_in(link);
     if (!out && link->rx.state == RX_CONTESTED)

@@ -68,6 +68,21 @@ struct link_counts {
     uint32_t resends, bad_headers, bad_payloads, duplicates, timeouts, turnarounds;
 };
 
+/* When what happened in one burst, for link's on_burst; a microsecond timer that wraps. Between begin and open the
+ * board waited for the other one. What the instants have to do with those of the other end: docs/timeline.md. */
+struct link_burst {
+    uint8_t stage; /* enum link_stage */
+    uint8_t bank;  /* whatever the owner of the link wrote there */
+    uint8_t type;  /* of the frame, as is sequence; both 0 where its header never came */
+    uint8_t attempt;
+    uint8_t opened, failed;
+    uint32_t begin_us, open_us, header_us, end_us;
+    uint32_t bytes; /* of the burst */
+    uint32_t sequence;
+    const uint8_t *payload; /* payload_bytes of it are whole and new */
+    uint32_t payload_bytes;
+};
+
 struct link_header {
     uint16_t magic;
     uint8_t type;
@@ -105,6 +120,9 @@ struct link {
     struct link_probe *probe;      /* 0 unless a test asks */
     int (*service)(void *context); /* called between polls of the blocking calls; nonzero aborts. May be 0 */
     void *service_context;
+    void (*on_burst)(void *context, const struct link_burst *burst); /* when set, called as a burst ends */
+    void *on_burst_context;
+    struct link_burst burst;
 
     struct link_counts counts;
     struct link_fault fault; /* of the last LINK_ERROR_FAULT */

@@ -199,6 +199,7 @@ void model_train_backward(struct model_train *t, uint32_t slot, float *dx, uint3
 
     for (uint32_t number = m->layer_end; number > m->layer_start; number--) {
         uint32_t local = number - 1 - m->layer_start;
+        model_enter_layer(m, number - 1);
         const struct work w = {.t = t,
                                .act = train_activations_of(t, slot, local),
                                .at = {.number = number - 1, .local = local},

@@ -144,6 +144,7 @@ void model_layers(struct model *m, float *x, uint32_t position)
 
     for (uint32_t number = m->layer_start; number < m->layer_end; number++) {
         uint32_t local = number - m->layer_start;
+        model_enter_layer(m, number);
         const struct layer at = {.number = number,
                                  .local = local,
                                  .position = position,

@@ -22,6 +22,14 @@ void model_attention(struct model *m, float *x, const struct layer *at);
  * gate unless hidden is the same buffer. */
 void model_feed_forward(struct model *m, float *x, const struct layer *at);
 
+/* Tells who wants to know that a layer begins; number: of the whole model. */
+static inline void model_enter_layer(const struct model *m, uint32_t number)
+{
+    if (m->enter_layer != 0) {
+        m->enter_layer(m->enter_layer_context, number);
+    }
+}
+
 /* Records a tap and calls the service. */
 void model_record(struct model *m, uint32_t op, const struct layer *at, const float *data, uint32_t count);
 

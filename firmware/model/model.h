@@ -88,6 +88,8 @@ struct model {
     struct tap_log taps;
     void (*service)(void *context); /* when set, called between ops (never inside one) */
     void *service_context;
+    void (*enter_layer)(void *context, uint32_t layer); /* when set, called where a layer begins */
+    void *enter_layer_context;
 };
 
 /* Total size of the shard in bytes computed from its header; 0 when there is no valid shard header or the
@@ -95,7 +97,7 @@ struct model {
 uint32_t model_shard_bytes(const void *shard, uint32_t limit_bytes);
 
 /* Sets up m over a shard and an arena (both 4-byte aligned, both outlive m). All fields of m are written;
- * service is 0 and taps are enabled. Returns MODEL_OK or a negative enum model_error. */
+ * service and enter_layer are 0 and taps are enabled. Returns MODEL_OK or a negative enum model_error. */
 int model_init(struct model *m, const void *shard, uint32_t shard_bytes, void *arena, uint32_t arena_bytes,
                uint32_t tap_capacity);
 

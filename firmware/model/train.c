@@ -256,6 +256,7 @@ void model_train_forward(struct model_train *t, uint32_t slot, float *x, uint32_
     m->buffers.hidden = t->scratch.d_hidden;
     for (uint32_t number = m->layer_start; number < m->layer_end; number++) {
         uint32_t local = number - m->layer_start;
+        model_enter_layer(m, number);
         const struct train_activations act = train_activations_of(t, slot, local);
         struct layer at = {.number = number, .local = local, .keys = act.k, .values = act.v};
         forward_layer(t, &act, &at, x, count);

@@ -8,6 +8,7 @@
 #include "messages.h"
 #include "model.h"
 #include "pattern.h"
+#include "trace.h"
 #include "train.h"
 
 #define SHARD_ADDRESS 0x02000000u
@@ -112,6 +113,8 @@ struct board {
     uint8_t crash_asked, crash_kind;
     uint8_t reboot_asked;
     uint32_t reboot_from_us, reboot_delay_us;
+
+    struct trace trace;
 
     _Alignas(8) uint8_t work[BANK_COUNT][WORK_BYTES]; /* a frame that leaves or comes, per bank */
 };

@@ -107,7 +107,12 @@ static const struct command_row rows[] = {
     {COMMAND_PARAMETERS_READ, 0, 0, sizeof(struct msg_parameters_read), handle_parameters_read},
     {COMMAND_REPLAY, 0, 0, sizeof(struct msg_replay), handle_replay},
     {COMMAND_TRAIN_APPLY, 0, 0, 0, handle_train_apply},
+    {COMMAND_TRACE_START, 0, 0, 0, handle_trace_start},
+    {COMMAND_TRACE_STOP, 0, 0, 0, handle_trace_stop},
+    {COMMAND_TRACE_CLEAR, 0, 0, 0, handle_trace_clear},
+    {COMMAND_TRACE_READ, 0, 0, sizeof(struct msg_trace_read), handle_trace_read},
     {COMMAND_MEMORY_MAP, 0, 0, 0, handle_memory_map},
+    {COMMAND_MEMORY_CRC, 0, 0, sizeof(struct msg_memory_range), handle_memory_crc},
 };
 
 static const struct command_row *find_row(uint8_t code)
@@ -122,6 +127,8 @@ static const struct command_row *find_row(uint8_t code)
 void command_execute(struct board *board, const struct console_command *command)
 {
     const struct command_row *row = find_row(command->code);
+    int with_job = board->job.result == JOB_RUNNING;
+    uint32_t begin_us = trace_now(&board->trace);
     struct request request = {command->payload, command->size_bytes};
     struct reply reply = {.payload = console_response_payload(), .status = STATUS_OK};
     if (!row)
@@ -135,4 +142,6 @@ void command_execute(struct board *board, const struct console_command *command)
     else
         row->run(board, &request, &reply);
     console_respond(reply.status, reply.size);
+    if (with_job)
+        trace_since(&board->trace, TRACE_HOST, command->code, command->size_bytes + reply.size, begin_us);
 }

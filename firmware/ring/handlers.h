@@ -38,7 +38,7 @@ handler handle_identify, handle_ping, handle_health, handle_reboot, handle_memor
     handle_bench;
 
 /* memory_commands.c */
-handler handle_memory_map;
+handler handle_memory_map, handle_memory_crc;
 
 /* link_commands.c */
 handler handle_link_run, handle_link_send, handle_link_receive, handle_link_result, handle_link_counters,
@@ -54,5 +54,8 @@ handler handle_train_setup, handle_train_tokens, handle_train_step, handle_train
 /* tensor_commands.c */
 handler handle_tensor_keep, handle_tensor_digests, handle_tensor_read, handle_tensor_write,
     handle_parameters_read, handle_replay;
+
+/* trace_commands.c */
+handler handle_trace_start, handle_trace_stop, handle_trace_clear, handle_trace_read;
 
 #endif

@@ -178,6 +178,14 @@ static void reset_models(struct board *board, uint32_t flags)
     }
 }
 
+/* The hop that leaves through the layers of a model. */
+static void compute_layers(struct board *board, struct model *model, uint32_t position)
+{
+    trace_compute(&board->trace, TRACE_FORWARD, 0, position);
+    model_layers(model, hop_out(board)->x, position);
+    trace_computed(&board->trace);
+}
+
 static enum job_step run_serve(struct board *board)
 {
     const struct msg_serve *serve = &board->job.request.serve;
@@ -185,7 +193,7 @@ static enum job_step run_serve(struct board *board)
     reset_models(board, serve->flags);
     while ((step = receive_hop(board, serve->timeout_ms)) == STEP_OK) {
         struct hop *hop = hop_out(board);
-        model_layers(&board->models[0], hop->x, hop->position);
+        compute_layers(board, &board->models[0], hop->position);
         if (board->job.abort)
             return STEP_ABORTED;
         step = send_hop(board, hop->position, serve->timeout_ms);
@@ -198,6 +206,7 @@ static enum job_step run_serve(struct board *board)
 
 static void give_token(struct board *board, uint32_t position, uint32_t token, int forced)
 {
+    uint32_t begin_us = trace_now(&board->trace);
     struct msg_token event = {
         .job = board->job.number,
         .position = (uint16_t)position,
@@ -210,6 +219,7 @@ static void give_token(struct board *board, uint32_t position, uint32_t token, i
     board->tokens[board->token_count++] = (uint16_t)token;
     board->job.detail = board->token_count;
     console_event(EVENT_TOKEN, &event, sizeof event);
+    trace_since(&board->trace, TRACE_HOST, 0, sizeof event, begin_us);
 }
 
 /* Whether other boards hold the layers. */
@@ -224,7 +234,7 @@ static enum job_step jump_round(struct board *board, uint32_t position)
         step = jump_hop(board, from, &board->models[rank], position);
         from = &board->models[rank];
         if (step == STEP_OK && from != head_model(board))
-            model_layers(from, hop_out(board)->x, position);
+            compute_layers(board, from, position);
     }
     return step;
 }
@@ -232,7 +242,7 @@ static enum job_step jump_round(struct board *board, uint32_t position)
 /* x through all layers, here or round the ring; the result is in the hop. */
 static enum job_step run_layers(struct board *board, uint32_t position, uint32_t timeout_ms)
 {
-    model_layers(head_model(board), hop_out(board)->x, position);
+    compute_layers(board, head_model(board), position);
     if (board->shard_count > 1)
         return jump_round(board, position);
     if (!has_ring(board))
@@ -260,7 +270,9 @@ static enum job_step run_generate(struct board *board)
     sampler_init(&sampler, generate->temperature, generate->topp, generate->rng_seed);
     for (uint32_t position = 0; position < generate->positions; position++) {
         struct hop *hop = hop_out(board);
+        trace_compute(&board->trace, TRACE_EMBED, 0, position);
         model_embed(model, token, position, hop->x);
+        trace_computed(&board->trace);
         enum job_step step = run_layers(board, position, generate->timeout_ms);
         if (step == STEP_END) {
             console_log(LEVEL_ERROR, "END came round before position %u was over", position);
@@ -268,9 +280,11 @@ static enum job_step run_generate(struct board *board)
         }
         if (step != STEP_OK)
             return step;
+        trace_compute(&board->trace, TRACE_HEAD, 0, position);
         const float *logits = model_head(model, hop->x, position);
         int forced = position + 1 < generate->prompt_count;
         token = forced ? board->prompt[position + 1] : sampler_next(&sampler, model, logits, position);
+        trace_computed(&board->trace);
         give_token(board, position, token, forced);
         board->job.progress++;
         if (token == TOKEN_BOS && !forced)
@@ -315,8 +329,11 @@ static enum job_step run(struct board *board)
 
 void job_run(struct board *board)
 {
+    uint32_t begin_us = trace_now(&board->trace);
     board->job.pending = 0;
     board->job.result = (uint8_t)result_of(run(board));
+    trace_computed(&board->trace); /* a job that was aborted may leave something open */
+    trace_since(&board->trace, TRACE_JOB, board->job.command, 0, begin_us);
     struct msg_job_state state = job_state(board);
     console_event(EVENT_JOB_DONE, &state, sizeof state);
 }

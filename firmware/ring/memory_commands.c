@@ -1,6 +1,8 @@
-/* memory_commands.c: what lies where in this board's memory, measured on what was laid out. Contract: handlers.h.
+/* memory_commands.c: what lies where in this board's memory, measured on what was laid out; checksums. Contract: handlers.h.
  * The same bytes before a run: hil/model/plan.py. */
+#include "crc32.h"
 #include "handlers.h"
+#include "runtime.h"
 
 extern const char __image_start[], __bss_end[], __stack_top[]; /* layout.ld */
 
@@ -47,4 +49,19 @@ void handle_memory_map(struct board *board, const struct request *request, struc
             add_training(&map, &board->trains[i]);
     }
     give(reply, &map, sizeof map);
+}
+
+void handle_memory_crc(struct board *board, const struct request *request, struct reply *reply)
+{
+    struct msg_memory_range asked;
+    memcpy(&asked, request->payload, sizeof asked);
+    if (asked.address >= board->arm_memory_bytes ||
+        board->arm_memory_bytes - asked.address < asked.size_bytes) {
+        refuse(reply, STATUS_BAD_ARGUMENT, "0x%x + %u bytes is not in RAM, which ends at 0x%x", asked.address,
+               asked.size_bytes, board->arm_memory_bytes);
+        return;
+    }
+    struct msg_memory_crc crc = {
+        .crc32 = crc32_update(CRC32_START, (const void *)(uintptr_t)asked.address, asked.size_bytes)};
+    give(reply, &crc, sizeof crc);
 }

@@ -153,14 +153,37 @@ static void head(struct board *board, uint32_t i)
 {
     struct training *training = &board->training;
     struct model_train *train = &board->trains[board->shard_count - 1];
+    trace_compute(&board->trace, TRACE_HEAD, i, 0);
     training->losses[i] = model_train_head(train, stream(board, i), tokens_of(board, i) + 1,
                                            training->positions, training->microbatches);
+    trace_computed(&board->trace);
+}
+
+static void embed(struct board *board, uint32_t i)
+{
+    struct model_train *train = &board->trains[board->shard_count - 1];
+    trace_compute(&board->trace, TRACE_EMBED, i, 0);
+    model_train_embed(train, tokens_of(board, i), stream(board, i), board->training.positions);
+    trace_computed(&board->trace);
+}
+
+/* x (positions, dim) through the layers of a shard, forward or backward. */
+static void through_layers(struct board *board, uint32_t shard, uint32_t slot, const struct block *block)
+{
+    struct model_train *train = &board->trains[shard];
+    int back = block->type == LINK_GRADIENT;
+    trace_compute(&board->trace, back ? TRACE_BACKWARD : TRACE_FORWARD, block->microbatch, 0);
+    if (back)
+        model_train_backward(train, slot, block->x, board->training.positions);
+    else
+        model_train_forward(train, slot, block->x, board->training.positions);
+    trace_computed(&board->trace);
 }
 
 static enum job_step embed_and_send(struct board *board, uint32_t i)
 {
     const struct block block = {LINK_ACTIVATION, i, stream(board, i)};
-    model_train_embed(&board->trains[0], tokens_of(board, i), block.x, board->training.positions);
+    embed(board, i);
     return send_block(board, &block);
 }
 
@@ -194,17 +217,13 @@ static enum job_step head_round(struct board *board, uint32_t first, uint32_t co
 /* A rank without head, one way: takes, computes, passes on. */
 static enum job_step layer_round(struct board *board, uint32_t first, uint32_t count, uint8_t type)
 {
-    struct model_train *train = &board->trains[0];
     enum job_step step = STEP_OK;
     for (uint32_t i = 0; i < count && step == STEP_OK; i++) {
         const struct block block = {type, first + i, stream(board, 0)};
         step = receive_block(board, &block);
         if (step != STEP_OK)
             return step;
-        if (type == LINK_GRADIENT)
-            model_train_backward(train, i, block.x, board->training.positions);
-        else
-            model_train_forward(train, i, block.x, board->training.positions);
+        through_layers(board, 0, i, &block);
         step = go_on(board);
         if (step == STEP_OK)
             step = send_block(board, &block);
@@ -216,15 +235,15 @@ static enum job_step layer_round(struct board *board, uint32_t first, uint32_t c
 /* This board alone, as one rank or as all of them. */
 static enum job_step forward_alone(struct board *board, uint32_t slot, uint32_t i)
 {
-    uint32_t count = board->training.positions, shards = board->shard_count;
+    uint32_t shards = board->shard_count;
     const struct block block = {LINK_ACTIVATION, i, stream(board, i)};
     enum job_step step = STEP_OK;
-    model_train_embed(&board->trains[shards - 1], tokens_of(board, i), block.x, count);
+    embed(board, i);
     for (uint32_t rank = 0; rank < shards && step == STEP_OK; rank++) {
         if (shards > 1)
             step = jump_block(board, rank > 0 ? rank - 1 : shards - 1, rank, &block);
         if (step == STEP_OK)
-            model_train_forward(&board->trains[rank], slot, block.x, count);
+            through_layers(board, rank, slot, &block);
     }
     if (step == STEP_OK)
         head(board, i);
@@ -233,11 +252,11 @@ static enum job_step forward_alone(struct board *board, uint32_t slot, uint32_t 
 
 static enum job_step backward_alone(struct board *board, uint32_t slot, uint32_t i)
 {
-    uint32_t count = board->training.positions, shards = board->shard_count;
+    uint32_t shards = board->shard_count;
     const struct block block = {LINK_GRADIENT, i, stream(board, i)};
     enum job_step step = STEP_OK;
     for (uint32_t rank = shards; rank-- > 0 && step == STEP_OK;) {
-        model_train_backward(&board->trains[rank], slot, block.x, count);
+        through_layers(board, rank, slot, &block);
         if (shards > 1)
             step = jump_block(board, rank, rank > 0 ? rank - 1 : shards - 1, &block);
     }
@@ -296,8 +315,10 @@ static enum job_step sum_squares(struct board *board, float *total)
     *total = 0.0f;
     if (!is_alone(board) && board->rank > 0)
         step = receive_squares(board, total);
+    trace_compute(&board->trace, TRACE_OPTIMIZER, 0, 0);
     for (uint32_t i = 0; i < board->shard_count && step == STEP_OK; i++)
         *total = model_train_squares(&board->trains[i], *total);
+    trace_computed(&board->trace);
     if (is_alone(board) || step != STEP_OK)
         return step;
     step = send_squares(board, *total);
@@ -329,13 +350,17 @@ static enum job_step run_step(struct board *board)
         return step;
     if (head_model(board)->has_head) {
         mean_loss(training);
+        trace_compute(&board->trace, TRACE_EMBED_BACKWARD, 0, 0);
         for (uint32_t i = 0; i < training->microbatches; i++)
             model_train_embed_backward(&board->trains[board->shard_count - 1], tokens_of(board, i),
                                        stream(board, i), training->positions);
+        trace_computed(&board->trace);
     }
     step = sum_squares(board, &total);
+    trace_compute(&board->trace, TRACE_OPTIMIZER, 0, 0);
     for (uint32_t i = 0; i < board->shard_count && step == STEP_OK; i++)
         model_train_norm(&board->trains[i], total);
+    trace_computed(&board->trace);
     return step;
 }
 
@@ -343,8 +368,10 @@ enum job_step train_job_apply(struct board *board)
 {
     struct training *training = &board->training;
     training->state = TRAINING_BROKEN;
+    trace_compute(&board->trace, TRACE_OPTIMIZER, 0, 0);
     for (uint32_t i = 0; i < board->shard_count; i++)
         model_train_apply(&board->trains[i]);
+    trace_computed(&board->trace);
     board->shard_crc32_known = 0;
     training->steps++;
     training->state = TRAINING_READY;
@@ -357,11 +384,13 @@ enum job_step train_job_run(struct board *board)
     uint32_t flags = board->job.request.train.flags;
     training->state = TRAINING_BROKEN;
     tensors_keep(board, flags & FLAG_KEEP_TENSORS);
+    trace_compute(&board->trace, TRACE_CLEAR, 0, 0);
     for (uint32_t i = 0; i < board->shard_count; i++) {
         tap_log_clear(&board->models[i].taps);
         board->models[i].taps.enabled = (flags & FLAG_RECORD_TAPS) != 0;
         model_train_begin(&board->trains[i]);
     }
+    trace_computed(&board->trace);
     enum job_step step = run_step(board);
     if (step != STEP_OK)
         return step;

@@ -7,8 +7,11 @@ rank, microbatch and position; whether the op or the link is to blame follows fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+import numpy as np
+
+from golden.taps import canonical_bits
 from golden.train import Step, Training, train
 from golden.train_ring import RankTap, ring_taps
 from golden.weights import Weights
@@ -62,6 +65,15 @@ def expected_step(step: Step, ring: Ring, n_layers: int, plan: Plan) -> StepTaps
 def same_losses(step: RingStep, golden: Step) -> bool:
     """Whether loss, losses of the microbatches and the norm of all gradients are equal bit for bit."""
     return (step.loss, *step.losses, step.norm) == (golden.loss, *golden.losses, golden.gradient_norm)
+
+
+def same_parameters(weights: Weights, golden: Weights) -> bool:
+    """Whether every tensor is the golden's bit for bit; the sign of zero is not part of the contract."""
+    names = (field.name for field in fields(Weights) if field.name != "config")
+    tensors = ((getattr(weights, name), getattr(golden, name)) for name in names)
+    return weights.config == golden.config and all(
+        np.array_equal(canonical_bits(mine), canonical_bits(theirs)) for mine, theirs in tensors
+    )
 
 
 def compare_step(ring: Ring, expected: StepTaps, *, since: StepTaps | None = None) -> TapComparison:

@@ -6,26 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golden.optimizer import AdamW, Sgd
-from golden.train import Step
+from golden.train import Step, Training
 from hil.checks.forward import TapComparison
-from hil.checks.training import compare_step, expected_step, golden_training, same_losses, windows
+from hil.checks.training import compare_step, expected_step, golden_training, same_losses, same_parameters, windows
 from hil.commands.generate import logs_of, show_board
 from hil.data import data_path
 from hil.errors import ModelError
 from hil.protocol.messages import Bank
 from hil.ring import BootTimes, Ring
+from hil.saving import check_target, line_seconds, read_weights, save_model
 from hil.session import Session
 from hil.training import Plan, RingStep, RingTraining
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One training: what, on which text (None: the first line of the shipped corpus), and whether to compare."""
+    """One training: what, on which text (None: the corpus' first line), whether to compare, where to save it."""
 
     plan: Plan
     steps: int
     text: Path | None = None
     verify: bool = True
+    save: Path | None = None
 
 
 @dataclass(slots=True)
@@ -59,7 +61,9 @@ def optimizer(name: str, rate: float, momentum: float, decay: float) -> Sgd | Ad
 
 
 def train(session: Session, request: Request) -> int:
-    """Run it; returns the exit code: 1 if a loss or a tap differs from the golden's."""
+    """Run it; returns the exit code: 1 if a loss, a tap or a saved parameter differs from the golden's."""
+    if request.save is not None:
+        check_target(request.save)
     batches = windows(text_tokens(session, request.text), request.plan, request.steps)
     session.check_memory(request.plan.size)
     ring = session.open_ring()
@@ -69,10 +73,15 @@ def train(session: Session, request: Request) -> int:
         times = session.boot(ring, on_board=show_board)
         training = RingTraining(ring, session.model.weights.config, request.plan)
         tally = _Tally()
-        _run(session, request, training, batches, tally)
-        _table(ring, times, request, training, tally)
-        good = not request.verify or (
-            tally.compared == tally.equal > 0 and tally.first is None and tally.good_losses == request.steps
+        golden = golden_training(session.model.weights, batches, request.plan) if request.verify else None
+        _run(session, training, batches, golden, tally)
+        saved = _save(session, request, ring, golden)
+        _table(ring, times, request, training, tally, saved)
+        good = golden is None or (
+            tally.compared == tally.equal > 0
+            and tally.first is None
+            and tally.good_losses == request.steps
+            and "DIFFERENT" not in saved
         )
         return 0 if good and not ring.desk.contentions() else 1
     finally:
@@ -89,18 +98,21 @@ def text_tokens(session: Session, text: Path | None) -> list[int]:
 
 
 def _run(
-    session: Session, request: Request, training: RingTraining, batches: list[list[list[int]]], tally: _Tally
+    session: Session,
+    training: RingTraining,
+    batches: list[list[list[int]]],
+    golden: Training | None,
+    tally: _Tally,
 ) -> None:
-    weights = session.model.weights
-    golden = golden_training(weights, batches, request.plan).steps if request.verify else []
+    n_layers = session.model.weights.config.n_layers
     print("\n  step        loss       norm    factor")
     for number, batch in enumerate(batches):
-        result = training.step(batch, taps=request.verify)
+        result = training.step(batch, taps=golden is not None)
         tally.add(result)
         verdict = ""
-        if request.verify:
-            step = golden[number]
-            expected = expected_step(step, training.ring, weights.config.n_layers, request.plan)
+        if golden is not None:
+            step = golden.steps[number]
+            expected = expected_step(step, training.ring, n_layers, training.plan)
             comparison = compare_step(training.ring, expected)
             tally.judge(result, step, comparison)
             verdict = "  equal" if same_losses(result, step) else f"  DIFFERENT: the golden's is {step.loss:.7f}"
@@ -109,7 +121,23 @@ def _run(
     print()
 
 
-def _table(ring: Ring, times: BootTimes, request: Request, training: RingTraining, tally: _Tally) -> None:
+def _save(session: Session, request: Request, ring: Ring, golden: Training | None) -> str:
+    """Read the weights from the boards and write them, if that is asked for; what came of it."""
+    if request.save is None:
+        return ""
+    print(f"  reading the weights, about {line_seconds(ring):.0f} s at {ring.desk.config.baud} baud", flush=True)
+    saved = read_weights(ring, session.model.weights.config)
+    how = save_model(saved.weights, session.model, request.save)
+    clock = "virtual" if ring.desk.simulation is not None else "on the boards"
+    same = golden is None or same_parameters(saved.weights, golden.weights)
+    verdict = "" if golden is None else ", equal to the golden's" if same else ", DIFFERENT from the golden's"
+    return (
+        f"{request.save.stat().st_size:,} bytes{verdict}; {saved.bytes_read:,} read in {saved.rig_s:.3f} s {clock}, "
+        f"{saved.wall_s:.2f} s wall; every shard's CRC-32 equal before and after; hil generate {how}"
+    )
+
+
+def _table(ring: Ring, times: BootTimes, request: Request, training: RingTraining, tally: _Tally, saved: str) -> None:
     plan = request.plan
     needed = max(memory.needed_bytes for memory in training.memory)
     losses = f", {tally.good_losses} losses equal to the golden's" if request.verify else ""
@@ -129,6 +157,8 @@ def _table(ring: Ring, times: BootTimes, request: Request, training: RingTrainin
     rows.append(("time", f"{tally.rig_s:.3f} s {clock}, {tally.wall_s:.2f} s wall for the steps"))
     if ring.desk.simulation is not None:
         rows.append(("contention", f"{len(ring.desk.contentions())} (outputs that met on a wire)"))
+    if saved:
+        rows.append(("saved", saved))
     rows.append(("logs", logs_of(ring)))
     for name, value in rows:
         print(f"  {name:11} {value}")

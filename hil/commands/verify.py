@@ -97,6 +97,7 @@ _Runs = Callable[[Ring], Iterator[Verification]]
 
 
 def _generation(session: Session, options: argparse.Namespace) -> _Runs:
+    session.check_memory()
     prompt = session.model.encode_prompt(options.prompt, options.positions)
     request = GenerationRequest(tuple(prompt), options.positions, options.temperature, options.topp, options.rng_seed)
 
@@ -109,6 +110,7 @@ def _generation(session: Session, options: argparse.Namespace) -> _Runs:
 def _training(session: Session, options: argparse.Namespace) -> _Runs:
     rule = optimizer(options.optimizer, options.rate, 0.0, 0.0)
     plan = Plan(rule, options.positions, options.microbatches, min(options.microbatches, 64))
+    session.check_memory(plan.size)
     batches = windows(text_tokens(session, options.text), plan, options.steps)
 
     def runs(ring: Ring) -> Iterator[Verification]:

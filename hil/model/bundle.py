@@ -27,6 +27,7 @@ class Model:
     checkpoint: Path
     weights: Weights
     tokenizer: Tokenizer
+    vocabulary: Path
 
     def __repr__(self) -> str:
         return f"<Model {self.name}>"
@@ -96,4 +97,4 @@ def load_model(name: str, tokenizer: str | None = None) -> Model:
         words = Tokenizer.load(vocabulary, weights.config.vocab_size)
     except (CheckpointError, TokenizerError) as error:
         raise ModelError(str(error)) from None
-    return Model(checkpoint.stem, checkpoint, weights, words)
+    return Model(checkpoint.stem, checkpoint, weights, words, vocabulary)

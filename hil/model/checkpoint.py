@@ -133,7 +133,7 @@ def read_config(path: Path | str) -> Config:
     return config
 
 
-def check_size(path: Path, found_bytes: int, expected_bytes: int) -> None:
+def check_size(path: Path | str, found_bytes: int, expected_bytes: int) -> None:
     """Raise CheckpointError unless a file has exactly the size that its header asks for."""
     if found_bytes != expected_bytes:
         difference = expected_bytes - found_bytes
@@ -185,6 +185,8 @@ def write_checkpoint(weights: Weights, path: Path | str) -> None:
             file.write(pack_header(weights.config))
             for name in shapes:
                 np.ascontiguousarray(getattr(weights, name), dtype="<f4").tofile(file)
+            file.flush()
+            os.fsync(file.fileno())  # the name must not be there before the bytes are
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

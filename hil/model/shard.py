@@ -189,6 +189,44 @@ def read_shard(path: Path | str, *, expect_world: int | None = None, expect_rank
     return Shard(header, split_tensors(flat, shard_shapes(header.config, header.plan)))
 
 
+def unpack_shards(data: bytes, where: str) -> list[Shard]:
+    """The shards in a board's memory: one, or all of a ring one behind the other; views of `data`.
+
+    Raises: ShardError beginning with `where` if a header is wrong or the bytes end too early or too late.
+    """
+    shards: list[Shard] = []
+    offset = 0
+    while offset < len(data) or not shards:
+        header = _unpack(where, data[offset : offset + HEADERS_BYTES])
+        size_bytes = shard_size_bytes(header.config, header.plan)
+        check_size(where, min(len(data) - offset, size_bytes), size_bytes)
+        flat = np.frombuffer(data, "<f4", (size_bytes - HEADERS_BYTES) // FLOAT_BYTES, offset + HEADERS_BYTES)
+        shards.append(Shard(header, split_tensors(flat, shard_shapes(header.config, header.plan))))
+        offset += size_bytes
+    return shards
+
+
+def join_weights(shards: Sequence[Shard], config: Config) -> Weights:
+    """The whole model from the shards of all ranks in order; the inverse of write_shards.
+
+    Raises: ShardError if they are not all ranks of one ring that holds a model of this config.
+    """
+    plans = shard_plan(config.n_layers, len(shards))
+    for shard, plan in zip(shards, plans, strict=True):
+        if shard.header != ShardHeader(config, len(shards), plan):
+            raise ShardError(
+                f"rank {plan.rank} of {len(shards)}: holds another shard (rank {shard.header.rank} of "
+                f"{shard.header.world_size}, layers {shard.header.plan.layer_start} to {shard.header.plan.layer_end}) "
+                "or one of another model; shard the checkpoint again for this ring"
+            )
+    tensors: dict[str, F32Array] = {}
+    for name in tensor_shapes(config):
+        parts = [shard.tensors[name] for shard in shards if name in shard.tensors]
+        tensors[name] = np.concatenate(parts) if name in _PER_LAYER else parts[-1]
+    tensors.setdefault("wcls", tensors["tok_emb"])
+    return Weights(config=config, **tensors)
+
+
 def _holds(plan: RankPlan, name: str) -> bool:
     """Whether a rank holds a tensor that belongs to no layer. Every rank has the RoPE tables."""
     return {"tok_emb": plan.has_embed, "rms_final": plan.has_head, "wcls": plan.has_head}.get(name, True)
@@ -204,7 +242,7 @@ def _write_shard(weights: Weights, header: ShardHeader, path: Path) -> None:
             np.ascontiguousarray(owned, dtype="<f4").tofile(file)
 
 
-def _unpack(path: Path, data: bytes) -> ShardHeader:
+def _unpack(path: Path | str, data: bytes) -> ShardHeader:
     if len(data) < HEADERS_BYTES:
         raise ShardError(
             f"{path}: {len(data)} bytes, shorter than the {HEADERS_BYTES} bytes of a shard's headers; "

@@ -13,6 +13,7 @@ from pathlib import Path
 from golden.taps import NO_LAYER, Op
 from hil.protocol import messages, tensor_messages
 from hil.protocol.fields import Message
+from hil.protocol.trace_messages import TraceKind
 
 _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
     (messages.Kind, "KIND"),
@@ -29,6 +30,7 @@ _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
     (messages.Edge, "EDGE"),
     (tensor_messages.Source, "SOURCE"),
     (tensor_messages.Part, "PART"),
+    (TraceKind, "TRACE"),
     (Op, "OP"),
 )
 

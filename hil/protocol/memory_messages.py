@@ -1,6 +1,6 @@
-"""Messages about a board's memory: MEMORY_MAP. The same bytes before a run: hil/model/plan.py.
+"""Messages about a board's memory: MEMORY_MAP (the same bytes before a run: hil/model/plan.py) and MEMORY_CRC.
 
-Its code and the table of all commands: hil/protocol/messages.py. Meaning: docs/plan.md.
+Their codes and the table of all commands: hil/protocol/messages.py. Meaning: docs/plan.md.
 """
 
 from __future__ import annotations
@@ -30,3 +30,18 @@ class MemoryMap(Message):
     optimizer_bytes: U32
     activations_bytes: U32  # kept from forward to backward
     training_taps_bytes: U32
+
+
+@dataclass(frozen=True)
+class MemoryRange(Message):
+    """Asks for the CRC-32 of a range of RAM."""
+
+    address: U32
+    size_bytes: U32
+
+
+@dataclass(frozen=True)
+class MemoryCrc(Message):
+    """CRC-32 (zlib's) of the range as it is now."""
+
+    crc32: U32

@@ -24,7 +24,7 @@ from hil.protocol.fields import (
     Words32,
     Words48,
 )
-from hil.protocol.memory_messages import MemoryMap
+from hil.protocol.memory_messages import MemoryCrc, MemoryMap, MemoryRange
 from hil.protocol.tensor_messages import (
     ParametersPart,
     ParametersRead,
@@ -36,6 +36,8 @@ from hil.protocol.tensor_messages import (
     TensorRead,
     TensorWrite,
 )
+from hil.protocol.trace_messages import TraceEvent as TraceEvent  # for messages.h
+from hil.protocol.trace_messages import TracePart, TraceRead, TraceState
 from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
 
 PROTOCOL_VERSION = 1
@@ -113,6 +115,11 @@ class Command(IntEnum):
     REPLAY = 0x55
     TRAIN_APPLY = 0x56
     MEMORY_MAP = 0x58
+    MEMORY_CRC = 0x59
+    TRACE_START = 0x60
+    TRACE_STOP = 0x61
+    TRACE_CLEAR = 0x62
+    TRACE_READ = 0x63
 
 
 class Event(IntEnum):
@@ -597,7 +604,12 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.PARAMETERS_READ: (ParametersRead, ParametersPart),
     Command.REPLAY: (Replay, JobStarted),
     Command.TRAIN_APPLY: (Empty, JobStarted),
+    Command.TRACE_START: (Empty, TraceState),
+    Command.TRACE_STOP: (Empty, TraceState),
+    Command.TRACE_CLEAR: (Empty, TraceState),
+    Command.TRACE_READ: (TraceRead, TracePart),
     Command.MEMORY_MAP: (Empty, MemoryMap),
+    Command.MEMORY_CRC: (MemoryRange, MemoryCrc),
 }
 """Request and response payload of every command."""
 

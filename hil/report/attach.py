@@ -34,3 +34,8 @@ def file(path: Path, name: str) -> None:
 def svg(name: str, content: str) -> None:
     """Attach a picture, given as the text of an SVG file."""
     allure.attach(content, name=name, attachment_type=allure.attachment_type.SVG)
+
+
+def picture(path: Path, name: str) -> None:
+    """Attach a PNG file."""
+    allure.attach.file(str(path), name=name, attachment_type=allure.attachment_type.PNG)

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import RigError
+from hil.protocol.messages import Bank
 from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB, parse_gpu_mem, parse_memory
 from hil.rig.power_spec import PowerSpec, parse_power
 
 WORLD_SIZE_MAX = 16
+PROBE = -1
+"""Stands for the probe where a link's end is a rank."""
 BAUD_DEFAULT = 115200
 BAUD_MIN, BAUD_MAX = 1200, 3_000_000
 
@@ -38,7 +41,26 @@ class LinkSpec:
     target: int
 
     def __str__(self) -> str:
-        return f"{self.source}->{self.target}"
+        return f"{end_text(self.source)}->{end_text(self.target)}"
+
+
+def end_text(end: int) -> str:
+    """One end of a link: a rank, or `probe`."""
+    return "probe" if end == PROBE else str(end)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSpec:
+    """An FT232H on one bank of one board (docs/probe.md). url: pyftdi's; of a simulated rig, known once it is open."""
+
+    board: int = 0
+    bank: Bank = Bank.DOWNSTREAM
+    url: str = ""
+
+    @property
+    def link(self) -> LinkSpec:
+        """The link that it makes with the board."""
+        return LinkSpec(self.board, PROBE) if self.bank == Bank.DOWNSTREAM else LinkSpec(PROBE, self.board)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +86,7 @@ class RigConfig:
     sim: SimSpec | None = None
     source: Path | None = None
     power: PowerSpec | None = None
+    probe: ProbeSpec | None = None
     gpu_mem: int = GPU_MEM_DEFAULT
     """Megabytes that the cards give to the GPU."""
 
@@ -71,6 +94,11 @@ class RigConfig:
     def world_size(self) -> int:
         """Number of boards."""
         return len(self.boards)
+
+    @property
+    def all_links(self) -> tuple[LinkSpec, ...]:
+        """The links between boards, and the one to the probe."""
+        return self.links if self.probe is None else (*self.links, self.probe.link)
 
     @property
     def is_loopback(self) -> bool:
@@ -100,14 +128,19 @@ def sim_rig(world_size: int = 4, *, name: str = "sim", loopback: bool = False) -
 
 
 def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
-    """The rig that `--hil-rig TEXT` means: `sim`, `sim-loopback`, or the path of a TOML rig file or devices.conf.
+    """The rig that `--hil-rig TEXT` means.
 
+    Args:
+        text: `sim`, `sim-loopback`, `sim-probe`, or a path: of a TOML rig file, a devices.conf, or a
+            labgrid environment (.yaml).
     Raises RigError with one sentence if there is no such rig or the file is wrong.
     """
     if text == "sim":
         return sim_rig(world_size)
     if text == "sim-loopback":
         return sim_rig(1, name="sim-loopback", loopback=True)
+    if text == "sim-probe":
+        return replace(sim_rig(1, name="sim-probe"), probe=ProbeSpec())
     path = Path(text)
     if not path.is_file():
         raise RigError(f"rig {text}: no such file; give a rig file, or `sim` for the simulated ring")
@@ -115,6 +148,10 @@ def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
         from hil.rig.devices_conf import devices_rig
 
         return devices_rig(path)
+    if path.suffix in (".yaml", ".yml"):
+        from hil.rig.labgrid_rig import labgrid_config
+
+        return labgrid_config(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -123,7 +160,7 @@ def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
 
 
 def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
-    _refuse_unknown(data, {"rig", "board", "link", "sim"}, f"rig {path}")
+    _refuse_unknown(data, {"rig", "board", "link", "sim", "probe"}, f"rig {path}")
     head = data.get("rig", {})
     _refuse_unknown(head, {"name", "baud", "power", "memory_mb", "gpu_mem"}, f"rig {path}: [rig]")
     sim = _parse_sim(data["sim"], path) if "sim" in data else None
@@ -135,10 +172,14 @@ def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
     if sim is not None and "power" in head:
         raise RigError(f"rig {path}: power is for real boards; the simulator resets its boards itself")
     power = parse_power(head["power"], len(boards), f"rig {path}") if "power" in head else None
+    probe = (
+        _parse_probe(data["probe"], len(boards), links, path, simulated=sim is not None) if "probe" in data else None
+    )
     memory_mb = parse_memory(head.get("memory_mb", MEMORY_MB[0]), len(boards), f"rig {path}")
     gpu_mem = parse_gpu_mem(head.get("gpu_mem", GPU_MEM_DEFAULT), memory_mb, f"rig {path}")
     boards = tuple(replace(spec, memory_mb=size) for spec, size in zip(boards, memory_mb, strict=True))
-    return RigConfig(str(head.get("name", path.stem)), boards, links, baud, sim, power=power, gpu_mem=gpu_mem)
+    name = str(head.get("name", path.stem))
+    return RigConfig(name, boards, links, baud, sim, power=power, probe=probe, gpu_mem=gpu_mem)
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:
@@ -185,6 +226,27 @@ def _parse_boards(data: Mapping[str, Any], path: Path, *, sim_boards: int | None
         if ports.count(port) > 1:
             raise RigError(f"rig {path}: port {port} is given to {ports.count(port)} boards; each board needs its own")
     return tuple(boards)
+
+
+def _parse_probe(
+    table: Mapping[str, Any], world_size: int, links: tuple[LinkSpec, ...], path: Path, *, simulated: bool
+) -> ProbeSpec:
+    where = f"rig {path}: [probe]"
+    _refuse_unknown(table, {"url", "board", "bank"}, where)
+    board, bank, url = table.get("board", 0), table.get("bank", "downstream"), table.get("url", "")
+    if not isinstance(board, int) or not 0 <= board < world_size:
+        raise RigError(f"{where} board = {board!r}: give the rank of a board, 0..{world_size - 1}")
+    if bank not in ("downstream", "upstream"):
+        raise RigError(f'{where} bank = {bank!r}: give "downstream" (GPIO 16..25) or "upstream" (GPIO 4..13)')
+    if simulated and url:
+        raise RigError(f"{where} url = {url!r}: a simulated rig has a simulated adapter; leave url out")
+    if not simulated and not str(url).startswith("ftdi://"):
+        raise RigError(f'{where} url = {url!r}: give the adapter\'s pyftdi URL, such as "ftdi://ftdi:232h/1"')
+    probe = ProbeSpec(board, Bank[bank.upper()], str(url))
+    for link in links:
+        if board == (link.source if probe.bank == Bank.DOWNSTREAM else link.target):
+            raise RigError(f"{where}: the {bank} bank of board {board} is on link {link} already; take that link away")
+    return probe
 
 
 def _parse_links(tables: list[Mapping[str, Any]], world_size: int, path: Path) -> tuple[LinkSpec, ...]:

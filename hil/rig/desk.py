@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from hil.rig.config import BoardSpec, RigConfig
 from hil.rig.fault_reader import parse_fault
 from hil.rig.faults import Fault, WireRef
 from hil.rig.faulty import apply_faults
+from hil.rig.labgrid_rig import is_labgrid
 from hil.rig.lock import RigLock
 from hil.rig.log import BoardLog
 from hil.rig.loop import Loop, SimWaiter, WallWaiter
@@ -28,6 +30,7 @@ from hil.toolchain import Image
 if TYPE_CHECKING:
     from hil.rig.trace import WireTrace
     from hil.sim import Contention, Simulation
+    from hil.sim.ft232h import Ft232h
 
 
 class Desk:
@@ -38,7 +41,9 @@ class Desk:
         logs: folder for pi{n}.log and pi{n}.raw.
         seed: of everything random; printed in reports.
         simulation: set for a simulated rig; see `simulate`.
-        lock: of a real rig's ports; released by `close`.
+        held: what a real rig holds (locks, places); let go by `close`.
+        power: resets the boards; default what the rig file says.
+        virtual_probe: the plugged-in adapter of a simulated rig's probe; unplugged by `close`.
     Raises: PortError if a port cannot be opened; then every port is closed again.
     """
 
@@ -49,15 +54,19 @@ class Desk:
         *,
         seed: int,
         simulation: Simulation | None = None,
-        lock: RigLock | None = None,
+        held: ExitStack | None = None,
+        power: Power | None = None,
+        virtual_probe: Ft232h | None = None,
     ) -> None:
         self.config = config
         self.logs = logs
         self.seed = seed
         self.simulation = simulation
-        self._lock = lock
+        self._held = held or ExitStack()
+        self.virtual_probe = virtual_probe
         self.loop = Loop(SimWaiter(simulation) if simulation is not None else WallWaiter())
-        self.power: Power = SimPower(simulation) if simulation is not None else make_power(config.power)
+        own_power = SimPower(simulation) if simulation is not None else make_power(config.power)
+        self.power: Power = power or own_power
         self.boards: list[Board] = []
         self._trace: WireTrace | None = None
         session = random.Random(seed).getrandbits(32)
@@ -142,8 +151,11 @@ class Desk:
         for board in self.boards:
             board.finish_text()
             board.log.close()
-        if self._lock is not None:
-            self._lock.release()
+        self._held.close()
+        if self.virtual_probe is not None:
+            from hil.sim.ftdi_usb import unplug
+
+            unplug(self.virtual_probe)
         if self.simulation is not None:
             from hil.sim import registry
 
@@ -186,27 +198,40 @@ def open_desk(
         return _open_real(config, logs, seed)
     if kernel is None:
         raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
-    from hil.rig.simulated import sim_ports, simulate
+    from hil.rig.simulated import plug_probe, sim_ports, simulate
     from hil.sim import registry
 
     simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
     registry.register(config.name, simulation)
+    own_faults = config.sim.faults
     try:
-        desk = Desk(sim_ports(config), logs, seed=seed, simulation=simulation)
-        desk.set_faults((*config.sim.faults, *faults))
-        return desk
+        config, probe = plug_probe(config, simulation)
+        desk = Desk(sim_ports(config), logs, seed=seed, simulation=simulation, virtual_probe=probe)
     except BaseException:
         registry.unregister(config.name)
         simulation.close()
         raise
+    try:
+        desk.set_faults((*own_faults, *faults))
+    except BaseException:
+        desk.close()
+        raise
+    return desk
 
 
 def _open_real(config: RigConfig, logs: Path, seed: int) -> Desk:
-    """Find the ports, lock them, open them."""
-    boards = tuple(replace(spec, port=resolve_port(spec.port)) for spec in config.boards)
-    lock = RigLock([spec.port for spec in boards], rig=config.name)
-    try:
-        return Desk(replace(config, boards=boards), logs, seed=seed, lock=lock)
-    except BaseException:
-        lock.release()
-        raise
+    """Acquire a labgrid's places, find the ports, lock them, open them."""
+    power = None
+    with ExitStack() as held:
+        if is_labgrid(config):
+            from hil.rig.labgrid_rig import LabgridRig
+
+            rig = LabgridRig(config)
+            held.callback(rig.release)
+            power = rig.power(config)
+            boards = [replace(spec, port=rig.port(spec)) for spec in config.boards]
+        else:
+            boards = [replace(spec, port=resolve_port(spec.port)) for spec in config.boards]
+        lock = RigLock([spec.port for spec in boards], rig=config.name)
+        held.callback(lock.release)
+        return Desk(replace(config, boards=tuple(boards)), logs, seed=seed, held=held.pop_all(), power=power)

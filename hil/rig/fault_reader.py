@@ -68,10 +68,11 @@ class _Reader:
         return parts[0], parts[1]
 
     def link(self, text: str) -> LinkSpec:
-        for link in self.config.links:
+        links = self.config.all_links
+        for link in links:
             if link_text(link) == text:
                 return link
-        known = ", ".join(link_text(link) for link in self.config.links) or "none"
+        known = ", ".join(link_text(link) for link in links) or "none"
         self.wrong(f"rig {self.config.name} has no link `{text}`; its links are {known}")
 
     def links(self, text: str) -> tuple[LinkSpec, LinkSpec]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hil.checks.pins import WIRE_NAMES
-from hil.rig.config import LinkSpec
+from hil.rig.config import LinkSpec, end_text
 
 GLITCH_WIDTH_NS = 100.0
 """Default: two reads of the pads, so that a glitch on a line that is polled is seldom missed."""
@@ -194,7 +194,7 @@ Fault = WiringFault | Delay | Glitch | Strike | Drift | UartNoise | UartHangUp
 
 def link_text(link: LinkSpec) -> str:
     """How a fault names a link: `1-2`."""
-    return f"{link.source}-{link.target}"
+    return f"{end_text(link.source)}-{end_text(link.target)}"
 
 
 def _rate_text(rate: float) -> str:

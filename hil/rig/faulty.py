@@ -11,8 +11,9 @@ from typing import Literal
 
 from hil import sim
 from hil.checks.pins import CLK, WIRE_NAMES, gpio
+from hil.probe.pins import WIRE_PINS
 from hil.protocol.messages import Bank
-from hil.rig.config import RigConfig
+from hil.rig.config import ProbeSpec, RigConfig
 from hil.rig.faults import (
     Bridge,
     Crossed,
@@ -39,11 +40,24 @@ CLOCK_PINS = tuple(gpio(bank, CLK) for bank in Bank)
 
 def rig_wires(config: RigConfig) -> dict[WireRef, sim.Wire]:
     """Every wire of a rig as it should be, from the source's high bank to the target's low bank."""
-    return {
+    wires = {
         WireRef(link, k): sim.Wire(link.source, gpio(Bank.DOWNSTREAM, k), link.target, gpio(Bank.UPSTREAM, k))
         for link in config.links
         for k in range(WIRES_PER_LINK)
     }
+    if config.probe is not None:
+        wires |= _probe_wires(config.probe, config.world_size)
+    return wires
+
+
+def _probe_wires(probe: ProbeSpec, member: int) -> dict[WireRef, sim.Wire]:
+    """The probe's wires; member: its number in the simulation."""
+    wires = {}
+    for k, pin in enumerate(WIRE_PINS):
+        pads = (probe.board, gpio(probe.bank, k)), (member, pin)
+        source, target = pads if probe.bank == Bank.DOWNSTREAM else pads[::-1]
+        wires[WireRef(probe.link, k)] = sim.Wire(*source, *target)
+    return wires
 
 
 def faulty_wires(config: RigConfig, faults: Iterable[Fault]) -> dict[WireRef, sim.Wire]:

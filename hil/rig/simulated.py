@@ -5,17 +5,25 @@ Owns: the cards' folders, serial numbers of simulated boards. Wires and faults: 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hil.errors import RigError
 from hil.model.card import write_card
+from hil.probe.pins import WIRE_MASK
 from hil.rig.config import RigConfig
 from hil.rig.faulty import rig_wires
 from hil.sim import BoardConfig, Netlist, Simulation
 from hil.toolchain import Image
 
+if TYPE_CHECKING:
+    from hil.sim.ft232h import Ft232h
+
+_NUMBERS = itertools.count(1)
+"""So that each virtual adapter of this process has a serial number of its own."""
 MIB = 1 << 20
 SERIAL_BASE = 0xB0A2_D000
 """Serial number of simulated board 0, unless the rig file gives one."""
@@ -47,7 +55,26 @@ def simulate(
                 start_delay_ns=int(_entry(config.sim.start_delay_ms, spec.rank) * 1e6),
             )
         )
-    return Simulation(boards, Netlist(rig_wires(config).values()), seed=seed)
+    outside = {}
+    if config.probe is not None:
+        from hil.sim.ft232h import PINS
+
+        outside = {"FT232H": PINS}
+    return Simulation(boards, Netlist(rig_wires(config).values()), seed=seed, outside=outside)
+
+
+def plug_probe(config: RigConfig, simulation: Simulation) -> tuple[RigConfig, Ft232h | None]:
+    """Plug the virtual adapter of a simulated rig's probe in; the rig with its URL, and the adapter.
+
+    The ten wires have resistors to ground, as docs/probe.md asks for.
+    """
+    if config.probe is None:
+        return config, None
+    from hil.sim.ft232h import Ft232h
+    from hil.sim.ftdi_usb import NetPads, plug
+
+    adapter = Ft232h(NetPads(simulation.outside[0], pulled_down=WIRE_MASK), serial=f"SIM{next(_NUMBERS)}")
+    return replace(config, probe=replace(config.probe, url=plug(adapter))), adapter
 
 
 def _entry(values: tuple[float, ...], rank: int) -> float:

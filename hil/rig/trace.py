@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hil.checks.pins import WIRE_NAMES
-from hil.rig.config import RigConfig
+from hil.rig.config import RigConfig, end_text
 from hil.rig.faults import WireRef
 from hil.rig.faulty import rig_wires
 from hil.sim import Simulation
@@ -23,7 +23,7 @@ class WireTrace:
         known = rig_wires(config)
         pads = {}
         for ref in known if wires is None else wires:
-            name = f"link_{ref.link.source}_{ref.link.target}.{WIRE_NAMES[ref.wire]}"
+            name = f"link_{end_text(ref.link.source)}_{end_text(ref.link.target)}.{WIRE_NAMES[ref.wire]}"
             pads[name] = (known[ref].board_a, known[ref].pin_a)
             pads[f"{name}_far"] = (known[ref].board_b, known[ref].pin_b)
         self.path = path

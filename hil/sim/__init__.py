@@ -19,9 +19,18 @@ from hil.sim.faults import (
     UartNoise,
 )
 from hil.sim.netlist import Netlist, Wire
-from hil.sim.simulation import BoardConfig, Contention, Counters, Output, Simulation, SimulationError
+from hil.sim.simulation import (
+    TIMER_START_US,
+    BoardConfig,
+    Contention,
+    Counters,
+    Output,
+    Simulation,
+    SimulationError,
+)
 
 __all__ = [
+    "TIMER_START_US",
     "BoardConfig",
     "Bridge",
     "BuildError",

@@ -7,7 +7,7 @@ Times are virtual nanoseconds since the simulation was made.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -34,12 +34,15 @@ from hil.sim.faults import (
 )
 from hil.sim.lint import lint_text
 from hil.sim.netlist import PINS, Netlist, Wire
+from hil.sim.outside import Outside
 
 BOARDS_MAX = 16
 RAM_BYTES_MIN = 16 << 20
 RAM_BYTES_MAX = 512 << 20
 SLICE_NS = 20_000_000
 """Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
+TIMER_START_US = 0xFFFF_F000
+"""What a board's system timer shows at its first instruction. Twin: TIMER_START in core/mmio.c."""
 STATES = ("off", "booting", "running", "sleeping", "halted")
 TRACE_PART = 65536
 """Changes fetched from the core at a time."""
@@ -73,12 +76,21 @@ class BoardConfig:
 
 @dataclass(frozen=True)
 class Output:
-    """A driver on a contended net; pc is the start of the block that its board was executing."""
+    """A driver on a contended net; pc is the start of the block that its board was executing.
+
+    name: of a pad that is not a board's, such as `FT232H AD5`.
+    """
 
     board: int
     pin: int
     level: int
     pc: int
+    name: str = ""
+
+    def __str__(self) -> str:
+        if self.name:
+            return f"{self.name}={self.level}"
+        return f"board {self.board} GPIO{self.pin}={self.level} (pc 0x{self.pc:x})"
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,7 @@ class Contention:
         return self.kind != "outputs"
 
     def __str__(self) -> str:
-        who = ", ".join(f"board {o.board} GPIO{o.pin}={o.level} (pc 0x{o.pc:x})" for o in self.outputs)
+        who = ", ".join(map(str, self.outputs))
         lasted = "still" if self.end_ns is None else f"for {self.end_ns - self.time_ns} ns"
         how = {"outputs": "", "bridge": " through a bridge", "stuck": " against a short"}[self.kind]
         return f"contention{how} at {self.time_ns / 1e6:.6f} ms {lasted}: {who}"
@@ -140,7 +152,15 @@ class Counters:
 class Simulation:
     """Boards on a netlist, all powered off at first."""
 
-    def __init__(self, boards: Sequence[BoardConfig], netlist: Netlist, seed: int, *, allow_sleep: bool = True) -> None:
+    def __init__(
+        self,
+        boards: Sequence[BoardConfig],
+        netlist: Netlist,
+        seed: int,
+        *,
+        allow_sleep: bool = True,
+        outside: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         """Set up the boards and wires.
 
         Args:
@@ -148,17 +168,23 @@ class Simulation:
             netlist: wires between their pads.
             seed: for RAM's first contents, noise on floating nets and serial faults.
             allow_sleep: False makes polling boards execute every poll; same results, slower (for tests).
+            outside: participants that are not boards, by name, each with the names of its pads (hil/sim/outside.py).
+                In wires they have the numbers after the boards'.
         Raises: SimulationError; hil.sim.build.BuildError.
         """
         self.boards = tuple(boards)
         self.netlist = netlist
         self.seed = seed
         self._check(boards)
+        self.outside = tuple(
+            Outside(self, len(boards) + number, name, pins)
+            for number, (name, pins) in enumerate((outside or {}).items())
+        )
         self._core = core.load()
         self._notes: list[list[str]] = [[] for _ in boards]
         self._boot_error: BaseException | None = None
         self._callback = core.BOOT_CALLBACK(self._boot)  # must live as long as the core may call it
-        self._sim: Any = self._core.sim_new(len(boards), seed & ((1 << 64) - 1), self._callback)
+        self._sim: Any = self._core.sim_new(self._members, seed & ((1 << 64) - 1), self._callback)
         if not self._sim:
             raise SimulationError(
                 "the simulator could not allocate its state (4 MB in the temporary folder are needed)"
@@ -166,6 +192,8 @@ class Simulation:
         self._core.sim_allow_sleep(self._sim, int(allow_sleep))
         for index, board in enumerate(boards):
             self._setup(index, board)
+        for party in self.outside:
+            self._core.sim_outside(self._sim, party.index)
         self._faults: tuple[Fault, ...] = ()
         self._marks: list[Mark] | None = None
         try:
@@ -232,6 +260,14 @@ class Simulation:
             raise SimulationError(f"board {index}: this simulation has boards 0..{len(self.boards) - 1}")
         return index
 
+    @property
+    def _members(self) -> int:
+        return len(self.boards) + len(self.outside)
+
+    def _member(self, index: int) -> int:
+        """A board or who is outside."""
+        return index if len(self.boards) <= index < self._members else self._board(index)
+
     # ---- wires and what is wrong with them ----
 
     @property
@@ -273,8 +309,8 @@ class Simulation:
             raise SimulationError("the simulation is closed")
         for wire in wires:
             ends = ((wire.board_a, wire.pin_a), (wire.board_b, wire.pin_b))
-            if not all(0 <= board < len(self.boards) and 0 <= pin < PINS for board, pin in ends):
-                raise SimulationError(f"{wire}: boards are 0..{len(self.boards) - 1}, pins 0..{PINS - 1}")
+            if not all(0 <= board < self._members and 0 <= pin < PINS for board, pin in ends):
+                raise SimulationError(f"{wire}: boards are 0..{self._members - 1}, pins 0..{PINS - 1}")
         known = set(wires)
         for fault in faults:
             for wire in wires_of(fault):
@@ -350,25 +386,57 @@ class Simulation:
 
     def state(self, index: int) -> str:
         """`off`, `booting`, `running`, `sleeping` (polls something that does not change) or `halted`."""
-        return ("off", "booting", "running", "sleeping", "halted")[self._core.sim_state(self._sim, self._board(index))]
+        return STATES[self._core.sim_state(self._sim, self._board(index))]
 
-    def run(self, until_ns: int, *, stop_on_rx: Iterable[int] = ()) -> bool:
+    def start_ps(self, index: int) -> int:
+        """When the board executed its first instruction since the last reset; its timer showed TIMER_START_US then."""
+        return int(self._core.sim_start_ps(self._sim, self._board(index)))
+
+    def run(self, until_ns: int, *, stop_on_rx: Iterable[int] = (), stop_on_act: bool = False) -> bool:
         """Advance virtual time.
 
+        Args:
+            stop_on_act: also stop after an act of somebody outside.
         Returns: True as soon as one of the boards in stop_on_rx has bytes for the host, or its line has hung up
-        (at once if so already); else False, and time_ns is until_ns.
+        (at once if so already), or after such an act; else False, and time_ns is until_ns.
         """
         mask = sum(1 << self._board(i) for i in set(stop_on_rx))
         while True:
-            step = min(until_ns, self.time_ns + SLICE_NS)
+            step = min(
+                until_ns, self.time_ns + SLICE_NS, *(p.act_at_ns for p in self.outside if p.act_at_ns is not None)
+            )
             result = self._core.sim_run(self._sim, step * 1000, mask)
             self._after()
             if result < 0:
                 raise SimulationError(self._core.sim_error(self._sim).decode())
             if result == 1:
                 return True
-            if step >= until_ns:
+            acted = self._let_act(changed=result == 2)
+            if acted and stop_on_act:
+                return True
+            if step >= until_ns and not acted and result == 0:
                 return False
+
+    def _let_act(self, *, changed: bool) -> bool:
+        """Give those outside their turn; True if one of them took it."""
+        acted = False
+        for party in self.outside:
+            due = party.act_at_ns is not None and party.act_at_ns <= self.time_ns
+            if due or (changed and party.watched):
+                party.act_at_ns = None if due else party.act_at_ns
+                party.act()
+                acted = True
+        return acted
+
+    def drive_outside(self, index: int, outputs: int, levels: int, pull_up: int, pull_down: int) -> None:
+        """For Outside."""
+        self._member(index)
+        self._core.sim_outside_drive(self._sim, index, outputs, levels, pull_up, pull_down)
+
+    def watch_outside(self, index: int, pads: int) -> None:
+        """For Outside."""
+        self._member(index)
+        self._core.sim_outside_watch(self._sim, index, pads)
 
     # ---- serial ----
 
@@ -424,11 +492,19 @@ class Simulation:
             Contention(
                 r.start_ps // 1000,
                 None if r.end_ps == core.NEVER else r.end_ps // 1000,
-                tuple(Output(d.board, d.pin, d.level, d.pc) for d in r.driver[: r.count]),
+                tuple(
+                    Output(d.board, d.pin, d.level, d.pc, self._pad_name(d.board, d.pin)) for d in r.driver[: r.count]
+                ),
                 CONFLICTS[r.kind - 1],
             )
             for r in records[:count]
         ]
+
+    def _pad_name(self, member: int, pin: int) -> str:
+        if member < len(self.boards):
+            return ""
+        party = self.outside[member - len(self.boards)]
+        return f"{party.name} {party.pins[pin]}"
 
     def forget_contentions(self) -> None:
         """Drop those that are over: for runs that set thousands of faults."""
@@ -474,19 +550,19 @@ class Simulation:
 
     def levels(self) -> dict[tuple[int, int], str]:
         """Level of every pad by (board, pin): one of LEVELS."""
-        return {
-            (board, pin): LEVELS[self._core.sim_level(self._sim, board, pin)]
-            for board in range(len(self.boards))
-            for pin in range(PINS)
-        }
+        return {(board, pin): self.level(board, pin) for board in range(self._members) for pin in range(PINS)}
+
+    def level(self, board: int, pin: int) -> str:
+        """Level of a pad: one of LEVELS."""
+        return LEVELS[self._core.sim_level(self._sim, self._member(board), pin)]
 
     def net_of(self, board: int, pin: int) -> int:
         """Number of the net that a pad is on; pads joined by wires have the same."""
-        return int(self._core.sim_net_of(self._sim, self._board(board), pin))
+        return int(self._core.sim_net_of(self._sim, self._member(board), pin))
 
     def trace_pad(self, board: int, pin: int, *, on: bool) -> None:
         """Record every change of a pad's level (its level now comes first), or stop."""
-        self._core.sim_trace_pad(self._sim, self._board(board), pin, int(on))
+        self._core.sim_trace_pad(self._sim, self._member(board), pin, int(on))
         self._marks = self._marks or []
 
     def mark(self, text: str) -> None:

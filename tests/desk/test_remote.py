@@ -14,9 +14,8 @@ from hil.rig.config import load_rig
 from hil.rig.desk import open_desk
 from hil.rig.loop import Loop, WallWaiter, open_device
 from hil.rig.remote import remote_device
-from tests.desk.boards import RunningBoard
+from tests.desk.boards import BUILD, RunningBoard
 from tests.desk.servers import PortServer, free_numbers, ser2net
-from tests.harness.doubles import Behaviour
 from tests.harness.test_loop import Terminal
 
 
@@ -108,7 +107,7 @@ def test_nobody_listens():
 
 
 def test_board_is_named_when_its_port_cannot_be_opened(plug, serve, desk_of):
-    good = serve(plug(RunningBoard(Behaviour())))
+    good = serve(plug(RunningBoard(BUILD)))
     (number,) = free_numbers(1)
     with pytest.raises(PortError, match=f"^board 1: port rfc2217://127.0.0.1:{number}: nothing listens"):
         desk_of(good.url, f"rfc2217://127.0.0.1:{number}")
@@ -144,7 +143,7 @@ def test_servers_words_are_shown_escaped(listener):
 
 
 def test_second_client_of_ser2net_is_told_so(plug, tmp_path):
-    board = plug(RunningBoard(Behaviour()))
+    board = plug(RunningBoard(BUILD))
     with ser2net([board.path], tmp_path) as (number,):
         url = f"rfc2217://127.0.0.1:{number}"
         first = open_device(url, 115200)
@@ -156,7 +155,7 @@ def test_second_client_of_ser2net_is_told_so(plug, tmp_path):
 
 
 def test_connection_dropped_while_a_command_waits_names_board_and_server(plug, serve, desk_of):
-    server = serve(plug(RunningBoard(Behaviour())))
+    server = serve(plug(RunningBoard(BUILD)))
     desk = desk_of(server.url)
     board = desk.boards[0]
     board.call_later(0.05, server.drop)

@@ -165,7 +165,9 @@ typedef struct board {
     uint64_t level, unknown, level_before, unknown_before;
     uint64_t level_ps;
     uint32_t level_writer;
-    uint64_t traced; /* pads whose level is recorded */
+    uint64_t traced;  /* pads whose level is recorded */
+    uint64_t watched; /* pads whose change ends sim_run */
+    uint64_t noted;   /* either */
     uint32_t gppud, gppudclk[2], pud_latched;
     uint64_t gppud_ps, gppudclk_ps;
     uint32_t pads[3];
@@ -274,6 +276,7 @@ struct sim {
     uint64_t event_ps;              /* the earliest of `events` */
     uint64_t due_min;               /* of `due` and event_ps */
     uint64_t now_ps, until_ps;
+    bool stopped;      /* a watched pad has changed, and sim_run has not said so yet */
     uint64_t limit_ps; /* the running board may touch shared state while its time is below this */
     board_t *running;
     coroutine_t main;
@@ -322,6 +325,7 @@ void sched_due(board_t *b, uint64_t due_ps);
 void sched_event(struct sim *sim, uint64_t event_ps); /* no board may pass this time */
 void sched_strike(board_t *b, uint32_t action);       /* SIM_STRIKE_, now; on the caller's stack */
 void sched_watchdog(board_t *b);                      /* watchdog_ps changed */
+void sched_stop(struct sim *sim, uint64_t now_ps);    /* sim_run ends at this time */
 
 /* cpu.c */
 int cpu_begin(board_t *b);

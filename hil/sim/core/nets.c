@@ -311,6 +311,17 @@ static void trace_add(sim_t *sim, uint32_t pad, uint8_t level, uint64_t now_ps)
     sim->trace[sim->trace_count++] = (sim_trace_t){now_ps, pad, level};
 }
 
+/* A pad that is traced or watched has changed. */
+static void pad_noted(sim_t *sim, const pad_t *pad, uint8_t level, uint64_t now_ps)
+{
+    if (pad->b->traced & pad->bit) {
+        trace_add(sim, pad->board * SIM_PINS + pad->pin, level, now_ps);
+    }
+    if (pad->b->watched & pad->bit) {
+        sched_stop(sim, now_ps);
+    }
+}
+
 static inline void net_change(sim_t *sim, uint32_t number, uint64_t now_ps, uint32_t writer)
 {
     net_t *net = &sim->nets[number];
@@ -329,8 +340,8 @@ static inline void net_change(sim_t *sim, uint32_t number, uint64_t now_ps, uint
     const pad_t *end = &sim->pad_of_net[net->first + net->count];
     for (const pad_t *pad = &sim->pad_of_net[net->first]; pad < end; pad++) {
         pad_level(pad->b, pad->bit, level, now_ps, writer);
-        if (__builtin_expect((pad->b->traced & pad->bit) != 0, 0)) {
-            trace_add(sim, pad->board * SIM_PINS + pad->pin, level, now_ps);
+        if (__builtin_expect((pad->b->noted & pad->bit) != 0, 0)) {
+            pad_noted(sim, pad, level, now_ps);
         }
     }
 }
@@ -358,9 +369,7 @@ static void pad_catch_up(sim_t *sim, const net_t *net, const pad_t *pad, uint64_
     uint8_t after = net->level >= LEVEL_UNDEFINED ? LEVEL_UNDEFINED : net->level;
     if (before != after) {
         pad_level(pad->b, pad->bit, net->level, now_ps, pad->board);
-        if (pad->b->traced & pad->bit) {
-            trace_add(sim, pad->board * SIM_PINS + pad->pin, net->level, now_ps);
-        }
+        pad_noted(sim, pad, net->level, now_ps);
     }
 }
 
@@ -428,6 +437,7 @@ void sim_trace_pad(sim_t *sim, uint32_t board, uint32_t pin, int on)
     board_t *b = &sim->boards[board];
     uint64_t bit = 1ull << pin;
     b->traced = on ? b->traced | bit : b->traced & ~bit;
+    b->noted = b->traced | b->watched;
     if (on) {
         trace_add(sim, board * SIM_PINS + pin, (uint8_t)sim_level(sim, board, pin), sim->now_ps);
     }

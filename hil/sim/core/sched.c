@@ -267,6 +267,13 @@ void sched_event(sim_t *sim, uint64_t event_ps)
     due_refresh(sim);
 }
 
+void sched_stop(sim_t *sim, uint64_t now_ps)
+{
+    sim->stopped = true;
+    sim->until_ps = now_ps < sim->until_ps ? now_ps : sim->until_ps;
+    sim->limit_ps = now_ps < sim->limit_ps ? now_ps : sim->limit_ps;
+}
+
 void sched_watchdog(board_t *b)
 {
     if (b->watchdog_ps < b->window_ps) {
@@ -415,7 +422,7 @@ static void watchdog_bite(board_t *b)
 
 int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
 {
-    sim->until_ps = until_ps;
+    sim->until_ps = sim->stopped ? sim->now_ps : until_ps;
     for (;;) {
         for (uint32_t i = 0; i < sim->board_count; i++) {
             const uart_t *uart = &sim->boards[i].uart;
@@ -427,11 +434,13 @@ int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
         board_t *b = pick(sim, &limit, &others);
         uint64_t key = sim->key[b->index];
         uint64_t event = sim->due_min < key ? sim->due_min : key;
-        if (event >= until_ps) {
-            if (until_ps > sim->now_ps) {
-                sim->now_ps = until_ps;
+        if (event >= sim->until_ps) { /* until_ps, or the change of a watched pad */
+            if (sim->until_ps > sim->now_ps) {
+                sim->now_ps = sim->until_ps;
             }
-            return 0;
+            bool stopped = sim->stopped;
+            sim->stopped = false;
+            return stopped ? 2 : 0;
         }
         if (sim->event_ps <= key && sim->event_ps <= sim->due_min) {
             if (sim->event_ps > sim->now_ps) {

@@ -89,6 +89,8 @@ void sim_allow_sleep(sim_t *sim, int allow) { sim->allow_sleep = allow != 0; }
 
 int sim_state(sim_t *sim, uint32_t board) { return (int)sim->boards[board].state; }
 
+uint64_t sim_start_ps(sim_t *sim, uint32_t board) { return sim->boards[board].start_ps; }
+
 uint64_t sim_time_ps(sim_t *sim) { return sim->now_ps; }
 
 uint8_t *sim_ram(sim_t *sim, uint32_t board) { return sim->boards[board].ram; }

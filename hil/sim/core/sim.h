@@ -142,7 +142,8 @@ typedef enum {
     SIM_BOOTING,
     SIM_RUNNING,
     SIM_SLEEPING,
-    SIM_HALTED
+    SIM_HALTED,
+    SIM_OUTSIDE /* not a board: see sim_outside */
 } sim_state_t;
 
 SIM_API sim_t *sim_new(uint32_t boards, uint64_t seed, sim_boot_fn boot);
@@ -172,9 +173,20 @@ SIM_API int sim_power_on(sim_t *sim, uint32_t board);
 SIM_API void sim_power_off(sim_t *sim, uint32_t board);
 SIM_API int sim_reset(sim_t *sim, uint32_t board);
 SIM_API int sim_state(sim_t *sim, uint32_t board);
+SIM_API uint64_t sim_start_ps(sim_t *sim, uint32_t board); /* of the board's first instruction */
+
+/* Makes one of the boards a participant without processor, power or UART: pads that the caller drives. It is wired
+ * as a board is. Before any board has power. */
+SIM_API int sim_outside(sim_t *sim, uint32_t board);
+/* Between two calls of sim_run: what it does to its pads from now on. */
+SIM_API void sim_outside_drive(sim_t *sim, uint32_t board, uint64_t outputs, uint64_t levels,
+                               uint64_t pull_up, uint64_t pull_down);
+/* Pads whose next change of level ends sim_run, at the time of the change. */
+SIM_API void sim_outside_watch(sim_t *sim, uint32_t board, uint64_t pins);
 
 SIM_API uint64_t sim_time_ps(sim_t *sim);
-/* 1: a board of stop_mask has bytes for the host or has hung up. 0: until_ps reached. */
+/* 1: a board of stop_mask has bytes for the host or has hung up. 2: a watched pad has changed. 0: until_ps
+ * reached. */
 SIM_API int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask);
 
 SIM_API int sim_uart_write(sim_t *sim, uint32_t board, const uint8_t *data, uint32_t size);

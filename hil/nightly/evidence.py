@@ -1,0 +1,86 @@
+"""What is kept of a check beside its verdict: ends of the logs, sums over trials, the command that runs it again."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hil.nightly.record import LinkFigures, LogLine, WireFigures
+
+if TYPE_CHECKING:
+    from hil.nightly.rounds import Profile
+    from hil.ring import Ring
+    from hil.session import Settings
+
+LOG_LINES = 40
+LOG_BYTES = 16384
+_LINE = re.compile(r"\s*([0-9.]+) \+[0-9a-f]+ (.*)")
+
+
+def log_ends(ring: Ring) -> list[LogLine]:
+    """The last lines of every board's log, all in order of time."""
+    lines = []
+    for board in ring.boards:
+        with board.log.path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - LOG_BYTES))
+            text = file.read().decode("ascii", "backslashreplace")
+        for line in text.splitlines()[-LOG_LINES:]:
+            match = _LINE.fullmatch(line)
+            if match:
+                lines.append(LogLine(board.rank, float(match[1]), match[2]))
+    return sorted(lines, key=lambda line: line.time_s)
+
+
+def merged_wires(wires: Sequence[WireFigures]) -> list[WireFigures]:
+    """One entry for each wire, its counts added up."""
+    found: dict[tuple[str, str], WireFigures] = {}
+    for wire in wires:
+        old = found.get((wire.link, wire.wire))
+        bits, errors = (old.bits, old.errors) if old is not None else (0, 0)
+        found[wire.link, wire.wire] = WireFigures(wire.link, wire.wire, bits + wire.bits, errors + wire.errors)
+    return list(found.values())
+
+
+def merged_links(links: Sequence[LinkFigures]) -> list[LinkFigures]:
+    """One entry for each link, its counts added up; throughput is the mean, phases are the last that were timed."""
+    by_link: dict[str, list[LinkFigures]] = {}
+    for link in links:
+        by_link.setdefault(link.link, []).append(link)
+    return [
+        LinkFigures(
+            name,
+            sum(link.bytes for link in same),
+            sum(link.frames for link in same),
+            sum(link.resends for link in same),
+            sum(link.timeouts for link in same),
+            sum(link.throughput_kb_s for link in same) / len(same),
+            next((link.phases_us for link in reversed(same) if link.phases_us), {}),
+        )
+        for name, same in by_link.items()
+    ]
+
+
+def replay_command(settings: Settings, profile: Profile, name: str, seed: int) -> str:
+    """`hil nightly` for one check by itself, with all that decides how it goes."""
+    from hil.nightly.rounds import PROFILES
+    from hil.session import Settings as Defaults
+
+    usual = Defaults()
+    words = ["hil", "nightly", "--rig", settings.rig]
+    if settings.world_size != usual.world_size:
+        words += ["--world", str(settings.world_size)]
+    if settings.model != usual.model:
+        words += ["--model", settings.model]
+    if settings.tokenizer is not None:
+        words += ["--tokenizer", settings.tokenizer]
+    if settings.compiler != usual.compiler:
+        words += ["--compiler", settings.compiler]
+    for fault in settings.faults:
+        words += ["--fault", fault]
+    words += ["--profile", profile.name]
+    if profile.name not in PROFILES or profile.ber != PROFILES[profile.name].ber:
+        words += ["--ber", f"{profile.ber:g}"]
+    return shlex.join([*words, "--check", name, "--seed", f"{seed:#x}"])

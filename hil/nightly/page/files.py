@@ -1,0 +1,73 @@
+"""Pages on the disk: each written whole or not at all. Owns: PageError."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from hil.errors import HilError
+from hil.nightly.page.render import render_index, render_night
+from hil.nightly.page.views import WINDOW, file_name
+from hil.nightly.record import Night
+
+NIGHTS_MAX = 90
+"""Nights in the index. Pages of older nights stay where they are."""
+
+
+class PageError(HilError):
+    """A page cannot be written; what was there before is as it was."""
+
+
+class Nights(Protocol):
+    """What is needed of a history: hil.nightly.history.History has it."""
+
+    def nights(self, rig: str | None = None, last: int | None = None) -> list[Night]:
+        """The latest nights, oldest first."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, finds the old one or the new one. Raises PageError."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name[:60]}.", delete=False
+        ) as file:
+            temporary = file.name
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise PageError(f"page {path}: cannot be written: {error.strerror or error}; the one before stays") from None
+
+
+def write_pages(history: Nights, out: Path, beside: Sequence[tuple[str, str]] = ()) -> Path:
+    """Write the page of each night that has none yet, of the newest night in any case, and the index.
+
+    Args:
+        history: its latest NIGHTS_MAX nights go into the index.
+        out: folder for `night-ID.html` and `index.html`; made if missing.
+        beside: (file, what it is) of the newest night's outputs, by paths relative to `out`.
+    Returns: the newest night's page.
+    Raises: PageError where a file cannot be written, or if there is no night at all.
+    """
+    nights = history.nights(last=NIGHTS_MAX)
+    if not nights:
+        raise PageError(f"page {out}: the history has no night yet; run `hil nightly` first")
+    for at, night in enumerate(nights):
+        page = out / file_name(night.id)
+        newest = at == len(nights) - 1
+        if newest or night.ended is None or not page.exists():
+            earlier = [other for other in nights[:at] if other.rig == night.rig][-WINDOW:]
+            write_atomically(page, render_night(night, earlier, beside if newest else ()))
+    write_atomically(out / "index.html", render_index(nights))
+    return out / file_name(nights[-1].id)

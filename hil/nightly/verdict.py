@@ -1,0 +1,96 @@
+"""The end of a night in words and files: night.json, the pages, the verdict on the terminal, its exit code."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from hil.errors import HilError
+from hil.nightly.history import History
+from hil.nightly.record import Check, Night, Outcome
+
+EXIT_GOOD, EXIT_BAD, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143
+
+
+def write_reports(history: History, out: Path, folder: Path, night: Night) -> list[str]:
+    """night.json in the night's folder, and the pages; one sentence for each that could not be written."""
+    from hil.nightly.runner import write_json
+
+    problems = []
+    try:
+        write_json(folder / "night.json", night)
+    except OSError as error:
+        problems.append(f"{folder / 'night.json'} could not be written: {error}")
+    try:
+        importlib.import_module("hil.nightly.page").write_pages(history, out)
+    except ModuleNotFoundError:
+        pass  # this installation has no pages
+    except (OSError, HilError) as error:
+        problems.append(f"the pages could not be written: {error}; `hil report page` makes them again")
+    return problems
+
+
+def counts(night: Night) -> str:
+    """`12 checks: 11 passed, 1 failed`."""
+    found = {outcome: sum(check.outcome is outcome for check in night.checks) for outcome in Outcome}
+    return f"{len(night.checks)} checks: " + (
+        ", ".join(f"{count} {outcome}" for outcome, count in found.items() if count) or "none ran"
+    )
+
+
+def closing_lines(history: History, out: Path, folder: Path, night: Night, problems: list[str]) -> list[str]:
+    """What stands at the end of the terminal's output."""
+    lines = ["", f"{'GOOD' if night.good and not problems else 'NOT GOOD'}: {counts(night)}"]
+    lines += [f"  ended early: {night.stopped}"] if night.stopped else []
+    lines += [f"  marked: {mark.sentence}" for mark in night.marks]
+    for check in night.checks:
+        if check.failure is not None:
+            lines.append(f"  {check.name} (round {check.round}): {check.outcome}, {check.failure.cause}")
+            lines.append(f"    again: {check.failure.replay}")
+    lines += [f"  {problem}" for problem in problems]
+    lines += [f"  {line}" for line in changes(history.last_good(night.rig, night.started), night)]
+    lines.append(f"  record: {folder / 'night.json'}")
+    return lines
+
+
+def changes(good: Night | None, night: Night) -> list[str]:
+    """What is different from the last good night, a line each."""
+    if good is None:
+        return ["no good night of this rig before"]
+    lines = []
+    for name, old, new in (
+        ("harness", good.harness, night.harness),
+        ("firmware", good.firmware_sha256[:12], night.firmware_sha256[:12]),
+        ("compiler", good.compiler, night.compiler),
+        ("model", good.model, night.model),
+        ("profile", good.profile, night.profile),
+        ("boards", _serials(good), _serials(night)),
+    ):
+        if old != new:
+            lines.append(f"{name}: {old} -> {new}")
+    was, now = _worst(good), _worst(night)
+    lines += [f"{name}: {was[name]} -> {now[name]}" for name in now if name in was and was[name] != now[name]]
+    return [f"since the last good night, {good.id}:" + ("" if lines else " nothing changed"), *lines]
+
+
+def _serials(night: Night) -> str:
+    return " ".join(board.serial for board in night.boards)
+
+
+def _worst(night: Night) -> dict[str, Outcome]:
+    """The worst outcome of each check over the rounds."""
+    order = [Outcome.PASSED, Outcome.SKIPPED, Outcome.FLAKY, Outcome.FAILED]
+    worst: dict[str, Check] = {}
+    for check in night.checks:
+        if check.name not in worst or order.index(check.outcome) > order.index(worst[check.name].outcome):
+            worst[check.name] = check
+    return {name: check.outcome for name, check in worst.items()}
+
+
+def exit_code(night: Night) -> int:
+    """0 only if all is well."""
+    if night.stopped == "interrupted":
+        return EXIT_INTERRUPTED
+    if night.stopped == "ended by SIGTERM":
+        return EXIT_TERMINATED
+    return EXIT_GOOD if night.good else EXIT_BAD

@@ -1,0 +1,1 @@
+"""Tests of the nightly page and of the standard outputs."""

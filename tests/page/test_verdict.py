@@ -1,0 +1,89 @@
+"""The night in one sentence, its failures put together, and what changed."""
+
+import dataclasses
+
+import pytest
+
+from hil.nightly.page.verdict import State, changes, groups, last_good, place_of, verdict
+from hil.nightly.record import Cause, Mark, Outcome, Subject
+from tests.page import nights
+
+GOOD = nights.Maker(3).night(1)
+
+
+def test_good_night_is_healthy():
+    said = verdict(GOOD)
+    assert (said.state, said.sentence) == (
+        State.GOOD, "The ring is healthy: all 20 checks passed, none needed a second try."
+    )  # fmt: skip
+
+
+def test_failures_are_counted_with_cause_and_place():
+    said = verdict(nights.bad_night())
+    assert said.state is State.BAD
+    assert said.sentence.startswith("6 of 30 checks failed (3 wiring, link 1->2 CLK; ")
+    assert "2 passed only when tried again; 1 could not be tried." in said.sentence
+
+
+@pytest.mark.parametrize(
+    ("night", "state", "words"),
+    [
+        (nights.partial_night(), State.UNFINISHED, "Stopped early (interrupted by Ctrl-C) after 6 checks: none"),
+        (nights.killed_night(), State.UNFINISHED, "The night has no end (killed, or still running) after 4 checks:"),
+        (dataclasses.replace(GOOD, checks=[]), State.UNFINISHED, "Nothing was tested."),
+        (nights.broken(GOOD, 4, nights.failure(Cause.NOT_REPRODUCED), Outcome.FLAKY), State.WATCH,
+         "Nothing failed in 20 checks, but 1 passed only when tried again."),
+        (dataclasses.replace(GOOD, marks=[Mark(Subject.WIRE, "1->2 D3", "errors", 9, 0, 1e-9, "...")]), State.WATCH,
+         "Nothing failed in 20 checks, but link 1->2 D3 is getting worse."),
+    ],
+)  # fmt: skip
+def test_no_other_night_is_called_healthy(night, state, words):
+    said = verdict(night)
+    assert said.state is state
+    assert said.sentence.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "place"),
+    [
+        ("link 1->2: byte 3 stopped\n  so: look at link 1->2 ACK: board 1 GPIO25", "link 1->2 ACK"),
+        ("link 2->3: frame 77 was wrong", "link 2->3"),
+        ("board 2 (/dev/ttyUSB2): no answer", "board 2"),
+        ("op QUERY of layer 3, rank 1, differs", "board 1"),
+        ("no space left", ""),
+    ],
+)
+def test_place_is_what_the_sentence_names(sentence, place):
+    assert place_of(sentence) == place
+
+
+def test_checks_that_fail_at_one_place_are_one_group_the_largest_first():
+    found = groups(nights.bad_night(), Outcome.FAILED)
+    assert [(str(group.cause), group.place, len(group.checks)) for group in found] == [
+        ("wiring", "link 1->2 CLK", 3), ("harness", "", 1), ("board", "board 2", 1), ("firmware", "board 1", 1)
+    ]  # fmt: skip
+    assert found[0].names == ["wiring scan", "link soak 0->1", "link soak 1->2"]
+
+
+def test_last_good_night_is_the_newest_without_blemish():
+    bad = nights.bad_night()
+    assert last_good([GOOD, bad]) is GOOD
+    assert last_good([bad]) is None
+
+
+def test_changes_name_versions_boards_checks_and_wires():
+    past = nights.history(22)
+    then, now = past[10], nights.broken(past[21], 4, nights.failure(Cause.WIRING))
+    now = dataclasses.replace(
+        now, boards=[dataclasses.replace(now.boards[0], serial="other", resets=2), *now.boards[1:]]
+    )
+    found = changes(now, then)
+    assert found[0] == "firmware: 9bf75f90c962 then, 41d7aa03e5b1 now"
+    for line in (
+        "board 0: serial 00000000b0a2d000 then, other now",
+        "board 0: reset 2 times, 0 then",
+        "passed then, failed now: link soak 1->2",
+    ):
+        assert line in found
+    assert any(line.startswith("link 1->2 D3: 0 wrong bits then, ") for line in found)
+    assert changes(then, then) == []

@@ -1,0 +1,175 @@
+"""`hil train --save`: the boards' weights as a checkpoint that others read, and that `hil generate` runs."""
+
+from pathlib import Path
+
+import llama2
+import numpy as np
+import pytest
+from made_models import make_model
+
+from golden.optimizer import Sgd
+from golden.train import train
+from golden.weights import Config
+from hil import saving
+from hil.checks.forward import compare_taps, golden_run
+from hil.checks.training import same_parameters, windows
+from hil.cli import main
+from hil.errors import BoardError, ModelError
+from hil.model.bundle import load_model
+from hil.model.checkpoint import read_checkpoint, write_checkpoint
+from hil.model.plan import SHARD_ADDRESS
+from hil.protocol.memory_messages import MemoryCrc, MemoryRange
+from hil.protocol.messages import Command
+from hil.saving import check_target, read_weights, save_model
+from hil.training import Plan, RingTraining
+
+SMALL = Config(16, 24, 3, 2, 1, 259, 12, shared_classifier=False)
+PLAN = Plan(Sgd(0.05), 4)
+
+
+def train_small(open_ring, tmp_path, world_size=3, rig=None):
+    """A ring that has trained a small untied model for two steps, and the golden's weights after them."""
+    settings = {"rig": rig} if rig else {"world_size": world_size}
+    session, ring = open_ring(**settings, **make_model(tmp_path, SMALL))
+    batches = [[[1, 40, 50, 60, 70]], [[1, 80, 90, 100, 110]]]
+    training = RingTraining(ring, SMALL, PLAN)
+    for batch in batches:
+        training.step(batch, taps=False)
+    return session, ring, train(session.model.weights, batches, PLAN.optimizer, record=False).weights
+
+
+def test_command_saves_what_the_golden_has_and_an_independent_reader_runs(tmp_path, capsys):
+    path = tmp_path / "trained.bin"
+    arguments = ["--logs", str(tmp_path / "logs")]
+    assert main(["train", "--steps", "2", "--positions", "8", "--save", str(path), *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert "saved       1,056,540 bytes, equal to the golden's; 1,105,888 read in " in shown
+    assert f"every shard's CRC-32 equal before and after; hil generate --model {path}\n" in shown
+
+    tiny = load_model("tiny")
+    plan = Plan(saving_optimizer(), 8)
+    line = Path("fixtures/corpus.txt").read_text().splitlines()[0]
+    batches = windows(tiny.tokenizer.encode(line), plan, 2)
+    golden = train(tiny.weights, batches, plan.optimizer, record=False).weights
+    header, tensors = llama2.read(path)
+    assert tuple(header.values()) == (64, 172, 5, 8, 4, 512, 512)
+    theirs = (golden.tok_emb, golden.rms_att, golden.wq, golden.wk, golden.wv, golden.wo, golden.rms_ffn, golden.w1,
+              golden.w2, golden.w3, golden.rms_final, golden.freq_cos, golden.freq_sin)  # fmt: skip
+    for mine, their in zip(tensors.values(), theirs, strict=False):
+        assert np.array_equal(mine, their)
+
+    assert main(["generate", "--model", str(path), "--positions", "20", *arguments]) == 0
+    assert "tokens      20, all equal to the golden's" in capsys.readouterr().out
+    run = golden_run(read_checkpoint(path), [1], 20, 0.0, 0.9, 1, 4)
+    assert llama2.greedy(path, 20) == list(run.tokens)
+
+
+def saving_optimizer():
+    from hil.commands.train import optimizer
+
+    return optimizer("adamw", 3e-4, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("rig", [3, 1, "sim-loopback"], ids=["3 boards", "1 board", "jumpers"])
+def test_weights_come_back_from_any_ring(open_ring, tmp_path, rig):
+    several = isinstance(rig, int)
+    session, ring, golden = train_small(open_ring, tmp_path, rig if several else 1, None if several else rig)
+    saved = read_weights(ring, SMALL)
+    assert same_parameters(saved.weights, golden)
+    assert not same_parameters(saved.weights, session.model.weights)
+    save_model(saved.weights, session.model, tmp_path / "saved.bin")
+    assert same_parameters(read_checkpoint(tmp_path / "saved.bin"), golden)
+    result = ring.generate([1], 8)
+    expected = golden_run(read_checkpoint(tmp_path / "saved.bin"), [1], 8, 0.0, 0.9, 1, ring.world_size)
+    assert compare_taps(ring, expected).good
+    assert result.tokens == expected.tokens
+
+
+def test_memory_that_changes_while_it_is_read_is_noticed(open_ring, tmp_path, monkeypatch):
+    _, ring, _ = train_small(open_ring, tmp_path)
+    ring_memory = ring.desk.simulation
+    monkeypatch.setattr(saving, "_Reader", spoiling(saving._Reader, ring_memory))
+    with pytest.raises(BoardError, match=r"board 1 .*: its shard has CRC-32 .* before the reading and .* after it"):
+        read_weights(ring, SMALL)
+
+
+def spoiling(reader_class, simulation):
+    """A reader that flips one bit of board 1's memory as soon as it starts to read."""
+
+    def make(board, address, size_bytes):
+        if board.rank == 1:
+            (byte,) = simulation.read_ram(1, SHARD_ADDRESS + 100, 1)
+            simulation.write_ram(1, SHARD_ADDRESS + 100, bytes([byte ^ 1]))
+        return reader_class(board, address, size_bytes)
+
+    return make
+
+
+def test_board_that_stops_answering_is_named_and_nothing_is_written(open_ring, tmp_path):
+    _, ring, _ = train_small(open_ring, tmp_path)
+    ring.desk.set_faults(["uart-hangup:2@200us"])
+    with pytest.raises(BoardError, match="board 2"):
+        read_weights(ring, SMALL)
+
+
+def test_noisy_lines_cost_time_and_no_bit(open_ring, tmp_path):
+    _, ring, golden = train_small(open_ring, tmp_path)
+    ring.desk.set_faults(["uart-corrupt:0=1e-4", "uart-drop:1=1e-4"])
+    assert same_parameters(read_weights(ring, SMALL).weights, golden)
+
+
+def test_shard_of_another_place_is_refused(open_ring, tmp_path):
+    _, ring, _ = train_small(open_ring, tmp_path)
+    ring.boards = [ring.boards[1], ring.boards[0], ring.boards[2]]
+    with pytest.raises(ModelError, match="rank 0 of 3: holds another shard \\(rank 1 of 3, layers 2 to 3\\)"):
+        read_weights(ring, SMALL)
+
+
+def test_crc_of_a_range_beyond_the_memory_is_refused(open_ring, tmp_path):
+    _, ring = open_ring(world_size=1)
+    with pytest.raises(BoardError, match=r"0x1bffffff \+ 2 bytes is not in RAM, which ends at 0x1c000000"):
+        ring.head.command(Command.MEMORY_CRC, MemoryRange(0x1BFFFFFF, 2), MemoryCrc)
+
+
+def test_a_file_that_was_there_survives_a_failure(tmp_path, monkeypatch):
+    tiny = load_model("tiny")
+    path = tmp_path / "kept.bin"
+    path.write_bytes(b"as before")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hil.model.checkpoint.os.fsync", full)
+    with pytest.raises(ModelError, match=r"kept.bin: writing failed: No space left on device; the file is as it was"):
+        save_model(tiny.weights, tiny, path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept.bin"]
+    assert path.read_bytes() == b"as before"
+
+
+def test_another_tokenizer_beside_the_file_is_left_alone(tmp_path):
+    tiny = load_model("tiny")
+    assert save_model(tiny.weights, tiny, tmp_path / "a.bin") == f"--model {tmp_path / 'a.bin'}"
+    (tmp_path / "tokenizer.bin").write_bytes(b"of another model")
+    how = save_model(tiny.weights, tiny, tmp_path / "b.bin")
+    assert how == f"--model {tmp_path / 'b.bin'} --tokenizer {tiny.vocabulary}"
+    assert (tmp_path / "tokenizer.bin").read_bytes() == b"of another model"
+    assert not (tmp_path / "tokenizer.bin.part").exists()
+
+
+def test_target_that_cannot_be_is_refused_before_boot(tmp_path, capsys):
+    with pytest.raises(ModelError, match="is a folder; name a file for the checkpoint"):
+        check_target(tmp_path)
+    missing = tmp_path / "none" / "a.bin"
+    assert main(["train", "--save", str(missing), "--logs", str(tmp_path / "logs")]) == 1
+    assert f"{missing}: there is no folder {missing.parent}; make it first" in capsys.readouterr().err
+    assert not (tmp_path / "logs").exists()
+
+
+def test_independent_reader_refuses_a_file_of_another_length(tmp_path):
+    """The proof above can fail: a byte too few, or another model."""
+    tiny = load_model("tiny")
+    write_checkpoint(tiny.weights, tmp_path / "a.bin")
+    (tmp_path / "b.bin").write_bytes((tmp_path / "a.bin").read_bytes() + b"\0")
+    llama2.read(tmp_path / "a.bin")
+    with pytest.raises(AssertionError, match="1056541 bytes, the header asks for 1056540"):
+        llama2.read(tmp_path / "b.bin")
