@@ -130,6 +130,9 @@ void model_train_apply(struct model_train *t)
     for (uint32_t index = 0; index < t->parameter_count; index++) {
         const struct train_parameter p = model_train_parameter(t, index);
         model_train_update(t, &p);
+        if (t->model->service != 0) {
+            t->model->service(t->model->service_context);
+        }
     }
     record_all(t, OP_PARAM_TOK_EMB, 0);
 }

@@ -24,6 +24,7 @@ from hil.protocol.fields import (
     Words32,
     Words48,
 )
+from hil.protocol.line_messages import BaudSet, SetBaud, Watchdog
 from hil.protocol.memory_messages import MemoryCrc, MemoryMap, MemoryRange
 from hil.protocol.tensor_messages import (
     ParametersPart,
@@ -107,6 +108,9 @@ class Command(IntEnum):
     TAPS_CLEAR = 0x39
     TOKENS_READ = 0x3A
     BENCH = 0x40
+    SET_BAUD = 0x48
+    KEEP_BAUD = 0x49
+    SET_WATCHDOG = 0x4A
     TENSOR_KEEP = 0x50
     TENSOR_DIGESTS = 0x51
     TENSOR_READ = 0x52
@@ -279,7 +283,7 @@ class MemoryRead(Message):
 
 @dataclass(frozen=True)
 class Crash(Message):
-    """Crashes on purpose. kind: 0 undefined instruction, 1 data abort, 2 prefetch abort."""
+    """Crashes on purpose. kind: 0 undefined instruction, 1 data abort, 2 prefetch abort, 3 stuck (no crash)."""
 
     kind: U8
 
@@ -597,6 +601,9 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.TAPS_CLEAR: (Empty, Empty),
     Command.TOKENS_READ: (TokensRead, TokensPart),
     Command.BENCH: (Bench, BenchResult),
+    Command.SET_BAUD: (SetBaud, BaudSet),
+    Command.KEEP_BAUD: (Empty, Empty),
+    Command.SET_WATCHDOG: (Watchdog, Watchdog),
     Command.TENSOR_KEEP: (TensorKeep, TensorKept),
     Command.TENSOR_DIGESTS: (TensorDigests, TensorBlocks),
     Command.TENSOR_READ: (TensorRead, Blob),
