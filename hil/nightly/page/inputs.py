@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from hil.checks.link_suite import CONFIDENCE, ber_limit
+from hil.nightly.page.text import when
 from hil.nightly.record import Check, Kind, Night, Outcome, Subject
 from hil.nightly.trends import DISTANCE, FIGURES_MIN, REFERENCE_NIGHTS, usual_and_spread
 from hil.nightly.triage import wilson
@@ -55,7 +56,10 @@ class WireTrend:
 
 @dataclass(frozen=True, slots=True)
 class FigurePoint:
-    """One figure of one night. low, high: what the nights before allow; mark: why it is marked, or empty."""
+    """One figure of one night.
+
+    night: when it began. low, high: what the nights before allow. mark: why it is marked, or empty.
+    """
 
     night: str
     value: float | None
@@ -184,7 +188,9 @@ def gather(nights: Sequence[Night]) -> Trends:
     for subject, name, what, title, unit, read in _figures(links):
         points = [
             FigurePoint(
-                night.id, read(night) if alike(night, nights[-1]) else None, mark=_mark(night, subject, name, what)
+                when(night.started).removesuffix(" UTC"),
+                read(night) if alike(night, nights[-1]) else None,
+                mark=_mark(night, subject, name, what),
             )
             for night in nights
         ]
