@@ -81,7 +81,7 @@ class Simulation:
         self.boards = tuple(boards)
         self.netlist = netlist
         self.seed = seed
-        self._check(boards)
+        self._check(boards, len(outside or ()))
         self.outside = tuple(
             Outside(self, len(boards) + number, name, pins)
             for number, (name, pins) in enumerate((outside or {}).items())
@@ -109,9 +109,13 @@ class Simulation:
             raise
 
     @staticmethod
-    def _check(boards: Sequence[BoardConfig]) -> None:
+    def _check(boards: Sequence[BoardConfig], others: int) -> None:
         if not 1 <= len(boards) <= BOARDS_MAX:
             raise SimulationError(f"{len(boards)} boards: a simulation has 1 to {BOARDS_MAX}")
+        if len(boards) + others > BOARDS_MAX:
+            raise SimulationError(
+                f"{len(boards)} boards and {others} others: a simulation has 1 to {BOARDS_MAX} of both"
+            )
         for index, board in enumerate(boards):
             if not RAM_BYTES_MIN <= board.ram_bytes <= RAM_BYTES_MAX or board.ram_bytes % (1 << 20):
                 raise SimulationError(
