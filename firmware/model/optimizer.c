@@ -110,6 +110,9 @@ void model_train_step(struct model_train *t, float total)
         } else {
             sgd(&p, s, &step);
         }
+        if (t->model->service != 0) {
+            t->model->service(t->model->service_context);
+        }
     }
     record_all(t, OP_PARAM_TOK_EMB, 0);
 }

@@ -37,6 +37,9 @@ int check_model(const struct board *board, struct reply *reply);
 handler handle_identify, handle_ping, handle_health, handle_reboot, handle_memory_read, handle_crash,
     handle_bench;
 
+/* line.c */
+handler handle_set_baud, handle_keep_baud, handle_set_watchdog;
+
 /* memory_commands.c */
 handler handle_memory_map, handle_memory_crc;
 

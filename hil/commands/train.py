@@ -13,7 +13,8 @@ from hil.commands.generate import logs_of, show_board
 from hil.data import data_path
 from hil.errors import ModelError
 from hil.protocol.messages import Bank
-from hil.ring import BootTimes, Ring
+from hil.ring import Ring
+from hil.ring_boot import BootTimes
 from hil.saving import check_target, line_seconds, read_weights, save_model
 from hil.session import Session
 from hil.training import Plan, RingStep, RingTraining

@@ -24,6 +24,7 @@ from hil.protocol.fields import (
     Words32,
     Words48,
 )
+from hil.protocol.line_messages import BaudSet, SetBaud, Watchdog
 from hil.protocol.memory_messages import MemoryCrc, MemoryMap, MemoryRange
 from hil.protocol.trace_messages import TraceEvent as TraceEvent  # for messages.h
 from hil.protocol.trace_messages import TracePart, TraceRead, TraceState
@@ -96,6 +97,9 @@ class Command(IntEnum):
     TAPS_CLEAR = 0x39
     TOKENS_READ = 0x3A
     BENCH = 0x40
+    SET_BAUD = 0x48
+    KEEP_BAUD = 0x49
+    SET_WATCHDOG = 0x4A
     MEMORY_MAP = 0x58
     MEMORY_CRC = 0x59
     TRACE_START = 0x60
@@ -261,7 +265,7 @@ class MemoryRead(Message):
 
 @dataclass(frozen=True)
 class Crash(Message):
-    """Crashes on purpose. kind: 0 undefined instruction, 1 data abort, 2 prefetch abort."""
+    """Crashes on purpose. kind: 0 undefined instruction, 1 data abort, 2 prefetch abort, 3 stuck (no crash)."""
 
     kind: U8
 
@@ -579,6 +583,9 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.TAPS_CLEAR: (Empty, Empty),
     Command.TOKENS_READ: (TokensRead, TokensPart),
     Command.BENCH: (Bench, BenchResult),
+    Command.SET_BAUD: (SetBaud, BaudSet),
+    Command.KEEP_BAUD: (Empty, Empty),
+    Command.SET_WATCHDOG: (Watchdog, Watchdog),
     Command.TRACE_START: (Empty, TraceState),
     Command.TRACE_STOP: (Empty, TraceState),
     Command.TRACE_CLEAR: (Empty, TraceState),
