@@ -81,7 +81,7 @@ class Desk:
 
     def _open_board(self, spec: BoardSpec, log: BoardLog, session: int) -> Board:
         try:
-            return Board(spec, self.loop, log, self.config.baud, session=session)
+            return Board(spec, self.loop, log, self.config.baud_at_boot, session=session)
         except PortError as error:
             raise PortError(f"board {spec.rank}: {error}") from None
 

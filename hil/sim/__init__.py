@@ -16,6 +16,7 @@ from hil.sim.faults import (
     StrikeAt,
     Stuck,
     UartHangUp,
+    UartLimit,
     UartNoise,
 )
 from hil.sim.netlist import Netlist, Wire
@@ -43,6 +44,7 @@ __all__ = [
     "StrikeAt",
     "Stuck",
     "UartHangUp",
+    "UartLimit",
     "UartNoise",
     "Wire",
 ]
