@@ -13,6 +13,7 @@ from typing import get_args
 
 from hil.commands import nightly, report
 from hil.commands.desk import add_verbs
+from hil.commands.verify import add_verify
 from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError
 from hil.session import Compiler, Session, Settings
@@ -165,6 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate.set_defaults(run=_generate)
 
     _add_train(verbs)
+    add_verify(verbs, _add_rig_options, _settings)
 
     firmware = verbs.add_parser("firmware", help="build kernel.img and ring.img")
     firmware.add_argument("--compiler", choices=(*get_args(Compiler), "all"), default="all")

@@ -205,6 +205,12 @@ def _mark(subject: Subject, name: str, what: str, found: Excess, words: tuple[st
     return Mark(subject, name, what, float(found.recent.events), found.usual, found.chance, sentence)
 
 
+def usual_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Median, and what stands for a standard deviation: the MAD, but not less than SPREAD_MIN of the median."""
+    usual = median(values)
+    return usual, max(MAD_TO_SIGMA * median(abs(v - usual) for v in values), SPREAD_MIN * abs(usual))
+
+
 def figure_mark(check: str, figure: str, points: Sequence[FigurePoint], tonight: str) -> Mark | None:
     """Whether a figure of the night `tonight`, the last of the points, is far on the bad side of the nights before.
 
@@ -213,8 +219,7 @@ def figure_mark(check: str, figure: str, points: Sequence[FigurePoint], tonight:
     if not points or points[-1].night != tonight or len(points) <= FIGURES_MIN:
         return None
     value, before = points[-1].value, [point.value for point in points[:-1]][-REFERENCE_NIGHTS:]
-    usual = median(before)
-    spread = max(MAD_TO_SIGMA * median(abs(v - usual) for v in before), SPREAD_MIN * abs(usual))
+    usual, spread = usual_and_spread(before)
     worse = usual - value if figure in BETTER_HIGH else value - usual
     if spread <= 0 or worse <= DISTANCE * spread:
         return None
