@@ -22,7 +22,7 @@ from tests.nightly.test_trends import (
 )
 
 SOAKED = replace(SMALL, ber=0.05, soak_frames=BITS // 16384 // 2, kinds=frozenset((Kind.BOOT, Kind.LINK)))
-"""Boot and links only: one soak of BITS bits on each wire. Its target is met with all these errors: trends must tell."""
+"""Boot and links: one soak of BITS bits on each wire. All these errors are within its target: trends must tell."""
 BAD = ("1->2", "D3")
 
 
