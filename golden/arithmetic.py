@@ -20,6 +20,8 @@ NORM_EPSILON = np.float32(1e-5)
 SMALLEST_NORMAL = 2.0**-126
 SAFE_PRODUCT = 2.0**-102
 _SMALLEST_NORMAL_BITS = 0x00800000
+_SMALLEST_NORMAL_DOUBLED = np.uint32(2 * _SMALLEST_NORMAL_BITS - 1)
+_TWO = np.uint32(2)
 _BLOCK_ELEMENTS = 1 << 16  # products held at once: stays in the CPU's L2 cache
 
 _EXP_HIGH = np.float32(89.0)
@@ -90,10 +92,7 @@ def accumulate(products: F32Array) -> F32Array:
     """
     if smallest_nonzero(products) >= SAFE_PRODUCT:
         return _sum_rows(products)
-    total = np.zeros(products.shape[1], np.float32)
-    for row in products:
-        total = _flush_sum(total + row)
-    return total
+    return _sum_rows_flushed(products)
 
 
 def reduce_lanes(lanes: F32Array) -> F32Array:
@@ -101,6 +100,14 @@ def reduce_lanes(lanes: F32Array) -> F32Array:
     pairs = add(lanes[0::2], lanes[1::2])
     halves = add(pairs[0::2], pairs[1::2])
     return add(halves[0], halves[1])
+
+
+def _reduce_lanes_safely(lanes: F32Array) -> F32Array:
+    """reduce_lanes where every lane is a sum of safe products: sums of those are multiples of 2^-125 again."""
+    pairs = lanes[0::2] + lanes[1::2]
+    halves = pairs[0::2] + pairs[1::2]
+    total: F32Array = halves[0] + halves[1]
+    return total
 
 
 def dot8(a: F32Array, b: F32Array) -> F32Array:
@@ -113,8 +120,10 @@ def sum8(x: F32Array) -> F32Array:
     """Sum of x (n, ...) over the first axis in eight lanes. Returns (...) float32."""
     rest = x.shape[1:]
     whole = _pad_lanes(x)
-    lanes = accumulate(whole.reshape(len(whole) // LANES, -1))
-    return reduce_lanes(lanes.reshape(LANES, *rest))
+    steps = whole.reshape(len(whole) // LANES, -1)
+    if smallest_nonzero(steps) >= SAFE_PRODUCT:
+        return _reduce_lanes_safely(_sum_rows(steps).reshape(LANES, *rest))
+    return reduce_lanes(_sum_rows_flushed(steps).reshape(LANES, *rest))
 
 
 class Matrix:
@@ -133,7 +142,7 @@ class Matrix:
         """dot8 of every row with x (n,). Returns (rows,) float32."""
         padded = _pad_lanes(x)
         if self.smallest * smallest_nonzero(padded) >= SAFE_PRODUCT:
-            return reduce_lanes(self._lane_sums(padded).reshape(LANES, self.rows))
+            return _reduce_lanes_safely(self._lane_sums(padded).reshape(LANES, self.rows))
         return dot8(self.transposed, padded[:, None])
 
     def of_rows(self, x: F32Array) -> F32Array:
@@ -148,7 +157,7 @@ class Matrix:
             lanes = np.zeros((LANES, part.shape[1], self.rows), np.float32)
             for i in range(0, len(part), LANES):
                 lanes += self.transposed[i : i + LANES, None, :] * part[i : i + LANES, :, None]
-            out[first : first + step] = reduce_lanes(lanes)
+            out[first : first + step] = _reduce_lanes_safely(lanes)
         return out
 
     def _lane_sums(self, x: F32Array) -> F32Array:
@@ -214,8 +223,18 @@ def _magnitude_bits(x: F32Array) -> NDArray[np.uint32]:
 
 
 def _has_tiny(x: F32Array) -> bool:
-    """Is any element subnormal or 2^-126 itself, which a tiny value may have been rounded to?"""
-    return bool((_magnitude_bits(x) - np.uint32(1) < np.uint32(_SMALLEST_NORMAL_BITS)).any())
+    """Is any element subnormal or 2^-126 itself, which a tiny value may have been rounded to?
+
+    Doubling the bits drops the sign; less two, zero wraps round to the largest word.
+    """
+    if x.ndim == 0:
+        return 0.0 < abs(float(x)) <= SMALLEST_NORMAL
+    if x.size == 0:
+        return False
+    bits = x.view(np.uint32)
+    doubled = bits + bits
+    doubled -= _TWO
+    return bool(np.minimum.reduce(doubled, axis=None) < _SMALLEST_NORMAL_DOUBLED)
 
 
 def _flush_sum(total: F32Array) -> F32Array:
@@ -225,6 +244,14 @@ def _flush_sum(total: F32Array) -> F32Array:
 def _sum_rows(rows: F32Array) -> F32Array:
     """Over the first axis, which has the largest stride: NumPy walks it in order."""
     total: F32Array = np.add.reduce(rows, axis=0)
+    return total
+
+
+def _sum_rows_flushed(rows: F32Array) -> F32Array:
+    """The same with every partial sum flushed."""
+    total = np.zeros(rows.shape[1], np.float32)
+    for row in rows:
+        total = _flush_sum(total + row)
     return total
 
 
