@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from hil.commands import nightly
+from hil.commands import nightly, report
 from hil.commands.desk import add_verbs
+from hil.commands.verify import add_verify
 from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError
 from hil.session import Compiler, Session, Settings
@@ -40,7 +41,7 @@ def _count(text: str) -> int | None:
 
 
 def _add_rig_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rig", default="sim", help="rig file, `sim` or `sim-loopback` (default: sim)")
+    parser.add_argument("--rig", default="sim", help="rig file, `sim`, `sim-loopback` or `sim-probe` (default: sim)")
     parser.add_argument("--world", type=int, default=4, metavar="N", help="boards of the simulated ring (default: 4)")
     parser.add_argument("--seed", type=_number, default=SEED_DEFAULT, help=f"default: {SEED_DEFAULT:#x}")
     parser.add_argument("--model", default="tiny", help="`tiny` or a llama2.c checkpoint (default: tiny)")
@@ -169,6 +170,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate.set_defaults(run=_generate)
 
     _add_train(verbs)
+    add_verify(verbs, _add_rig_options, _settings)
 
     firmware = verbs.add_parser("firmware", help="build kernel.img and ring.img")
     firmware.add_argument("--compiler", choices=(*get_args(Compiler), "all"), default="all")
@@ -201,6 +203,7 @@ def build_parser() -> argparse.ArgumentParser:
     sim.set_defaults(run=_sim)
     add_verbs(verbs, _add_rig_options, _settings)
     nightly.add_verb(verbs, _add_rig_options, _settings)
+    report.add_verb(verbs)
     return parser
 
 

@@ -18,7 +18,8 @@ from hil.model.bundle import Model, load_model
 from hil.model.plan import TrainingSize, arm_bytes, check_fits, plan_boards
 from hil.rig.config import RigConfig, load_rig
 from hil.rig.desk import Desk, open_desk
-from hil.ring import BootTimes, Ring
+from hil.ring import Ring
+from hil.ring_boot import BootTimes
 from hil.toolchain import Image, build_image
 
 Compiler = Literal["zig", "gcc"]
@@ -58,7 +59,7 @@ class Session:
         """A firmware image, built when it is first asked for."""
         chosen = compiler or self.settings.compiler
         if (name, chosen) not in self._images:
-            self._images[name, chosen] = build_image(name, compiler=chosen, baud=self.config.baud)
+            self._images[name, chosen] = build_image(name, compiler=chosen, baud=self.config.baud_at_boot)
         return self._images[name, chosen]
 
     def check_memory(self, training: TrainingSize | None = None, config: RigConfig | None = None) -> None:
@@ -93,11 +94,8 @@ class Session:
         Raises: RigError, PortError.
         """
         config = config or self.config
-        if shards and config.sim is not None and config.is_loopback:
-            files: list[Path | None] = [self.model.joined_shards(LOOPBACK_RANKS)]
-        else:
-            files = list(self.model.shards(config.world_size)) if shards and config.sim is not None else []
         simulated = config.sim is not None
+        files = self.card_shards(config) if shards and simulated else []
         desk: Desk = open_desk(
             config,
             logs or self.settings.logs,
@@ -108,6 +106,12 @@ class Session:
             faults=self.settings.faults if config.name == self.config.name else (),
         )
         return Ring(desk)
+
+    def card_shards(self, config: RigConfig) -> list[Path | None]:
+        """The model's shards for the cards of simulated boards; a board with loopback jumpers gets all in one."""
+        if config.is_loopback:
+            return [self.model.joined_shards(LOOPBACK_RANKS)]
+        return list(self.model.shards(config.world_size))
 
     def boot(self, ring: Ring, *, on_board: Callable[[Board, float], None] | None = None) -> BootTimes:
         """Boot the session's ring image on every board of an open ring."""

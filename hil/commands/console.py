@@ -62,7 +62,7 @@ def run_console(config: RigConfig, rank: int, logs: Path, *, terminal: str, raw:
     try:
         before = _attributes(terminal)
         try:
-            _talk(url, config.baud, BoardLog(logs, rank), terminal, raw)
+            _talk(url, config.baud_at_boot, BoardLog(logs, rank), terminal, raw)
         finally:
             _restore(terminal, before)
     finally:

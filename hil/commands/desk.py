@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hil.commands import console, plan, ports, probe, rig, run, sd, shard
+from hil.commands import console, plan, ports, probe, rig, run, sd, shard, sim, trace
 from hil.session import Session, Settings
 
 if TYPE_CHECKING:
@@ -20,12 +20,19 @@ _VERBS: tuple[tuple[str, str, Declare, Callable[[argparse.Namespace], int]], ...
     ("sd", "write a board's SD card, or the image of one", sd.add_options, sd.write),
     ("ports", "list the serial ports of this computer", ports.add_options, ports.ports),
     ("rig", "write a rig file for the boards that are plugged in", rig.add_options, rig.init),
+    (
+        "sim-control",
+        "reset, switch or break boards of a running `hil sim --pty`",
+        sim.add_control_options,
+        sim.sim_control,
+    ),
     ("console", "talk to one board; Ctrl-] ends", console.add_options, console.console),
 )
 
 _RIG_VERBS: tuple[tuple[str, str, Declare, Callable[[Session, argparse.Namespace], int]], ...] = (
     ("run", "boot any image and stream the text that it prints", run.add_options, run.run),
     ("probe", "test one board's link through an FT232H", probe.add_options, probe.probe),
+    ("trace", "record what every board does and when; draw it on one clock", trace.add_options, trace.trace),
     ("reset", "reset boards and see each go away and come back", run.add_reset_options, run.reset),
 )
 """Verbs that work on an open rig."""

@@ -81,7 +81,7 @@ class Desk:
 
     def _open_board(self, spec: BoardSpec, log: BoardLog, session: int) -> Board:
         try:
-            return Board(spec, self.loop, log, self.config.baud, session=session)
+            return Board(spec, self.loop, log, self.config.baud_at_boot, session=session)
         except PortError as error:
             raise PortError(f"board {spec.rank}: {error}") from None
 
@@ -147,6 +147,7 @@ class Desk:
     def close(self) -> None:
         """Close ports, logs and the simulation."""
         self.end_trace()
+        self.power.close()
         self.loop.close()
         for board in self.boards:
             board.finish_text()
@@ -232,6 +233,7 @@ def _open_real(config: RigConfig, logs: Path, seed: int) -> Desk:
             boards = [replace(spec, port=rig.port(spec)) for spec in config.boards]
         else:
             boards = [replace(spec, port=resolve_port(spec.port)) for spec in config.boards]
-        lock = RigLock([spec.port for spec in boards], rig=config.name)
+        probe = [config.probe.url] if config.probe is not None else []
+        lock = RigLock([*(spec.port for spec in boards), *probe], rig=config.name)
         held.callback(lock.release)
         return Desk(replace(config, boards=tuple(boards)), logs, seed=seed, held=held.pop_all(), power=power)

@@ -315,3 +315,6 @@ class LabgridPower:
     def describe(self) -> str:
         """labgrid, and what went wrong."""
         return "; ".join(["labgrid's driver does it", *self._problems.values()])
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -16,6 +16,7 @@ from hil.sim.faults import (
     StrikeAt,
     Stuck,
     UartHangUp,
+    UartLimit,
     UartNoise,
 )
 from hil.sim.netlist import Netlist, Wire
@@ -50,6 +51,7 @@ __all__ = [
     "StrikeAt",
     "Stuck",
     "UartHangUp",
+    "UartLimit",
     "UartNoise",
     "Wire",
 ]

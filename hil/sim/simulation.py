@@ -29,6 +29,7 @@ from hil.sim.faults import (
     StrikeAt,
     Stuck,
     UartHangUp,
+    UartLimit,
     UartNoise,
     wires_of,
 )
@@ -316,7 +317,7 @@ class Simulation:
             for wire in wires_of(fault):
                 if wire not in known:
                     raise SimulationError(f"{fault}: the netlist of {len(known)} wires has no such wire")
-            if isinstance(fault, StrikeAt | StrikeAfter | Drift | UartNoise | UartHangUp):
+            if isinstance(fault, StrikeAt | StrikeAfter | Drift | UartNoise | UartLimit | UartHangUp):
                 self._board(fault.board)
         for kind in (Bridge, Delay, Glitch, StrikeAfter):
             count = sum(isinstance(fault, kind) for fault in faults)
@@ -350,6 +351,8 @@ class Simulation:
                 self._core.sim_drift(self._sim, board, drift_ppm)
             case UartNoise(board, drop_rate, corrupt_rate, duplicate_rate):
                 self._core.sim_uart_faults(self._sim, board, drop_rate, corrupt_rate, duplicate_rate)
+            case UartLimit(board, baud):
+                self._core.sim_uart_limit(self._sim, board, baud)
             case UartHangUp(board, after_ns):
                 self._core.sim_hang_up_at(self._sim, board, self.time_ps + after_ns * 1000)
 

@@ -38,24 +38,45 @@ class Order:
     later_us: int
 
 
-def link_orders(link: LinkSpec, source: BoardTrace, target: BoardTrace) -> list[Order]:
-    """The orders that the frames of a link fix.
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame as both ends recorded it, and its answer if both recorded that."""
 
-    Only frames that went through at the first attempt, and of which each end knows exactly one, count: then both
-    ends speak of the same bursts.
+    sent: Recorded
+    got: Recorded
+    answered: Recorded | None
+    heard: Recorded | None
+
+
+def link_frames(source: BoardTrace, target: BoardTrace) -> list[Frame]:
+    """The frames between two boards, source's high bank to target's low bank, either way, that are certainly the same.
+
+    Those are frames that went through at the first attempt, and of which each end knows exactly one.
     """
     ends = (_certain(source, Bank.DOWNSTREAM), _certain(target, Bank.UPSTREAM))
-    found: list[Order] = []
+    found: list[Frame] = []
     for sender, receiver in (ends, ends[::-1]):
         for (kind, sequence), sent in sender.items():
             got = receiver.get((TraceKind.FRAME_IN, sequence))
             if kind is not TraceKind.FRAME_OUT or got is None or not _same(sent, got):
                 continue
-            found += [*_opening(sent, got), _order(got, got.header_us, sent, sent.header_us)]
-            answer = receiver.get((TraceKind.ANSWER_OUT, sequence))
+            answered = receiver.get((TraceKind.ANSWER_OUT, sequence))
             heard = sender.get((TraceKind.ANSWER_IN, sequence))
-            if answer is not None and heard is not None:
-                found += _opening(answer, heard)
+            both = answered is not None and heard is not None
+            found.append(Frame(sent, got, answered if both else None, heard if both else None))
+    return found
+
+
+def link_orders(source: BoardTrace, target: BoardTrace) -> list[Order]:
+    """The orders that the frames of a link fix; source's high bank is wired to target's low bank."""
+    found: list[Order] = []
+    for frame in link_frames(source, target):
+        found += [
+            *_opening(frame.sent, frame.got),
+            _order(frame.got, frame.got.header_us, frame.sent, frame.sent.header_us),
+        ]
+        if frame.answered is not None and frame.heard is not None:
+            found += _opening(frame.answered, frame.heard)
     return found
 
 
@@ -271,7 +292,7 @@ class _Aligner:
         self._traces = {board.rank: board for board in capture.boards}
         self._spans = {rank: _span(board) for rank, board in self._traces.items() if board.events}
         self._by_link = [
-            (link, link_orders(link, self._traces[link.source], self._traces[link.target]))
+            (link, link_orders(self._traces[link.source], self._traces[link.target]))
             for link in capture.links
             if link.source != link.target
         ]
@@ -289,15 +310,15 @@ class _Aligner:
         clocks: dict[int, BoardClock] = {}
         for rank in self._spans:
             ways = [way for way in self._ways(reference, rank) if all(step.bounded for step in way.maps)]
-            clock = self._clock(rank, ways)
+            clock = self._clock(rank, ways) if ways else None
             if clock is not None:
                 clocks[rank] = clock
+            if not ways:
+                self._problems.append(
+                    f"board {rank}: nothing that it exchanged with others bounds its clock; it cannot be placed"
+                )
         zero_us = clocks[reference].y0_us if reference in clocks else Fraction(0)
         placed = {rank: _shift(clock, zero_us) for rank, clock in clocks.items()}
-        for rank in self._spans.keys() - placed.keys():
-            self._problems.append(
-                f"board {rank}: nothing that it exchanged with others bounds its clock; it cannot be placed"
-            )
         return Alignment(reference, placed, links, tuple(self._problems))
 
     def _link(self, link: LinkSpec, orders: Sequence[Order]) -> LinkClocks:
@@ -339,8 +360,6 @@ class _Aligner:
                         waiting.append(_Way((*way.boards, other), (*way.maps, step)))
 
     def _clock(self, rank: int, ways: Sequence[_Way]) -> BoardClock | None:
-        if not ways:
-            return None
         span_us = self._spans[rank]
         ends = []
         for x_us in span_us:
@@ -348,9 +367,8 @@ class _Aligner:
             low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
             if low > high:
                 round_ = " and ".join("-".join(map(str, way.boards)) for way in ways)
-                self._problems.append(
-                    f"board {rank}: the ways {round_} contradict each other by {float(low - high):.1f} us"
-                )
+                apart = f"contradict each other by {float(low - high):.1f} us"
+                self._problems.append(f"board {rank}: the ways {round_} {apart}; it cannot be placed")
                 return None
             ends.append((low, high))
         (low0, high0), (low1, high1) = ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+OUTSIDE = re.compile("^https?://")
+TIMEOUT_MS = 120_000
+"""For a machine with much else to do; an event ends every wait."""
 MISSING = "no Chromium found; install one (Debian: apt-get install chromium)"
 
 
@@ -42,6 +46,8 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Opened]]:
     def open_one(path: Path, width: int = 1400, scheme: str = "light", **more: Any) -> Opened:
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)
         contexts.append(context)
+        context.set_default_timeout(TIMEOUT_MS)
+        context.route(OUTSIDE, lambda route: route.abort())  # asked for, and seen below; no test waits for a network
         opened = Opened(context.new_page())
         opened.page.on("console", lambda message: opened.console.append(f"{message.type}: {message.text}"))
         opened.page.on("pageerror", lambda error: opened.console.append(f"error: {error}"))

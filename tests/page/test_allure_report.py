@@ -36,7 +36,7 @@ def test_allure_loads_every_result_with_its_outcome(folder):
     stats = json.loads((folder / "report" / "summary.json").read_text())["stats"]
     assert stats == {"total": 30, "passed": 23, "failed": 5, "broken": 1, "skipped": 1, "flaky": 2}
     results = [json.loads(path.read_text()) for path in (folder / "report" / "data" / "test-results").glob("*.json")]
-    wiring = next(r for r in results if r["name"] == "wiring scan" and r["status"] == "failed")
+    wiring = next(r for r in results if r["name"] == "wiring" and r["status"] == "failed")
     assert [step["name"] for step in wiring["steps"] if step["type"] == "step"][:2] == [
         "try 1 on the rig",
         "try 2 on the rig",
@@ -48,7 +48,7 @@ def test_allure_loads_every_result_with_its_outcome(folder):
 def test_the_report_opens_in_a_browser(folder, open_page):
     allure("awesome", "results", "-o", "single", "--single-file", cwd=folder)
     opened = open_page(folder / "single" / "index.html")
-    opened.page.get_by_text("round 2").first.wait_for(timeout=60_000)
+    opened.page.get_by_text("round 2").first.wait_for()
     # Allure's report asks for its own analytics; that these are not to be had here is no error of ours.
     assert not [line for line in opened.console if line.startswith("error") and "Failed to load resource" not in line]
     assert "30" in opened.page.inner_text("body")

@@ -9,10 +9,11 @@ from golden.optimizer import Sgd
 from hil.checks.training import windows
 from hil.session import Session, Settings
 from hil.sim import TIMER_START_US
-from hil.timeline.capture import Capture, start_tracing, stop_tracing
+from hil.timeline.capture import start_tracing, stop_tracing
+from hil.toolchain import Image
 from hil.training import Plan, RingTraining
 
-DRIFT_PPM, SKEW_MS = 100, 300
+BOARDS, DRIFT_PPM, SKEW_MS = 4, 100, 300
 LINE = Path("fixtures/corpus.txt").read_text().splitlines()[0]
 
 
@@ -29,18 +30,19 @@ class Truth:
         return TIMER_START_US + (time_ps - self._start_ps[reference]) * self._rate[reference] / 1e6
 
 
-def drifted_run(folder: Path, seed: int, *, boards: int = 4) -> tuple[Capture, Truth]:
-    """Boards with clocks of random rate and start generate, or train, for a random while."""
+def drifted_run(folder: Path, seed: int, *, image: Image | None = None, faults: tuple[str, ...] = ()):
+    """Four boards with clocks of random rate and start generate, or train, for a random while: (capture, truth)."""
     rng = random.Random(seed)
-    drift = [rng.uniform(-DRIFT_PPM, DRIFT_PPM) for _ in range(boards)]
-    skew = [rng.uniform(0, SKEW_MS) for _ in range(boards)]
+    drift = [rng.uniform(-DRIFT_PPM, DRIFT_PPM) for _ in range(BOARDS)]
+    skew = [rng.uniform(0, SKEW_MS) for _ in range(BOARDS)]
     print(f"seed {seed}: drift {drift} ppm, start {skew} ms")
     rig = folder / f"drifting{seed}.toml"
-    rig.write_text(f"[sim]\nboards = {boards}\ndrift_ppm = {drift}\nstart_delay_ms = {skew}\n")
+    rig.write_text(f"[sim]\nboards = {BOARDS}\ndrift_ppm = {drift}\nstart_delay_ms = {skew}\n")
     session = Session(Settings(rig=str(rig), seed=seed, logs=folder / "logs", work=folder / "work"))
     ring = session.open_ring()
     with ring.desk:
-        ring.boot(session.image("ring"))
+        ring.boot(image or session.image("ring"))
+        ring.desk.set_faults(faults)
         ring.desk.simulation.run(ring.desk.simulation.time_ns + rng.randrange(2_000_000))
         truth = Truth(ring.desk.simulation, drift)
         start_tracing(ring)

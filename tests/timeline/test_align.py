@@ -1,5 +1,6 @@
 """Clocks: the true error is within the stated bound, whatever the boards' clocks do; a wrong instant is noticed."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from hil.protocol.messages import Bank
 from hil.protocol.trace_messages import TraceKind
 from hil.timeline.align import align
 from hil.timeline.capture import BoardTrace, Capture
+from hil.toolchain import build_image, firmware_folder
 from tests.timeline.conftest import drifted_run
 
 BOUND_US = 25
@@ -138,3 +140,24 @@ def test_frame_that_was_sent_twice_is_not_used(one_run):
     capture, _ = one_run
     twice = changed(capture, 0, lambda e: replace(e, sequence=1) if e.kind is TraceKind.FRAME_OUT else e)
     assert next(c.orders for c in align(twice).links if str(c.link) == "0->1") == 0
+
+
+def test_noise_costs_resends_and_never_the_bound(tmp_path):
+    capture, truth = drifted_run(tmp_path, 6, faults=("glitch:1-2.D3=3e-3", "glitch:2-3.CLK=2e-2/300ns"))
+    again = [e for b in capture.boards for e in b.events if e.attempt > 1]
+    assert again, "nothing was sent again; this run proves nothing"
+    alignment = align(capture)
+    assert alignment.problems == ()
+    assert worst_us(capture, truth, alignment) <= 0
+
+
+def test_firmware_that_takes_an_instant_before_what_it_stands_for_is_found_out(tmp_path):
+    """The sender says that its header was acknowledged when it had not even been sent."""
+    source = tmp_path / "firmware"
+    shutil.copytree(firmware_folder(), source)
+    burst = source / "link" / "burst.h"
+    right = "link->burst.header_us = port_now_us();"
+    assert burst.read_text().count(right) == 1
+    burst.write_text(burst.read_text().replace(right, "link->burst.header_us = link->looked_us;"))
+    capture, _ = drifted_run(tmp_path, 1, image=build_image("ring", source=source, out=tmp_path / "out"))
+    assert any("contradict each other" in problem for problem in align(capture).problems)
