@@ -20,7 +20,8 @@ NORM_EPSILON = np.float32(1e-5)
 SMALLEST_NORMAL = 2.0**-126
 SAFE_PRODUCT = 2.0**-102
 _SMALLEST_NORMAL_BITS = 0x00800000
-_SMALLEST_NORMAL_DOUBLED = np.uint32(2 * _SMALLEST_NORMAL_BITS - 1)
+_SMALLEST_NORMAL_DOUBLED = 2 * _SMALLEST_NORMAL_BITS - 2
+_INFINITY_DOUBLED = 2 * 0x7F800000 - 2
 _TWO = np.uint32(2)
 _BLOCK_ELEMENTS = 1 << 16  # products held at once: stays in the CPU's L2 cache
 
@@ -41,9 +42,8 @@ _ZERO = np.float32(0.0)
 
 def smallest_nonzero(x: F32Array) -> float:
     """Smallest magnitude of x (any shape, not empty) that is not zero; infinity when there is none."""
-    below = _magnitude_bits(x) - np.uint32(1)  # zero wraps round to the largest word
-    least = int(below.min())
-    return float("inf") if least >= 0x7F800000 else float(np.uint32(least + 1).view(np.float32))
+    least = _least_doubled(np.ascontiguousarray(x))
+    return float("inf") if least >= _INFINITY_DOUBLED else float(np.uint32((least + 2) >> 1).view(np.float32))
 
 
 def flushed(x: F32Array) -> F32Array:
@@ -92,18 +92,23 @@ def accumulate(products: F32Array) -> F32Array:
     """
     if smallest_nonzero(products) >= SAFE_PRODUCT:
         return _sum_rows(products)
-    return _sum_rows_flushed(products)
+    total = np.zeros(products.shape[1], np.float32)
+    for row in products:
+        total = _flush_sum(total + row)
+    return total
 
 
 def reduce_lanes(lanes: F32Array) -> F32Array:
     """((0+1)+(2+3))+((4+5)+(6+7)) over the first axis of (8, ...)."""
+    if smallest_nonzero(lanes) >= SAFE_PRODUCT:
+        return _reduce_lanes_safely(lanes)
     pairs = add(lanes[0::2], lanes[1::2])
     halves = add(pairs[0::2], pairs[1::2])
     return add(halves[0], halves[1])
 
 
 def _reduce_lanes_safely(lanes: F32Array) -> F32Array:
-    """reduce_lanes where every lane is a sum of safe products: sums of those are multiples of 2^-125 again."""
+    """The same where lanes are multiples of 2^-125: so are their sums, and none can be subnormal."""
     pairs = lanes[0::2] + lanes[1::2]
     halves = pairs[0::2] + pairs[1::2]
     total: F32Array = halves[0] + halves[1]
@@ -120,10 +125,8 @@ def sum8(x: F32Array) -> F32Array:
     """Sum of x (n, ...) over the first axis in eight lanes. Returns (...) float32."""
     rest = x.shape[1:]
     whole = _pad_lanes(x)
-    steps = whole.reshape(len(whole) // LANES, -1)
-    if smallest_nonzero(steps) >= SAFE_PRODUCT:
-        return _reduce_lanes_safely(_sum_rows(steps).reshape(LANES, *rest))
-    return reduce_lanes(_sum_rows_flushed(steps).reshape(LANES, *rest))
+    lanes = accumulate(whole.reshape(len(whole) // LANES, -1))
+    return reduce_lanes(lanes.reshape(LANES, *rest))
 
 
 class Matrix:
@@ -223,18 +226,18 @@ def _magnitude_bits(x: F32Array) -> NDArray[np.uint32]:
 
 
 def _has_tiny(x: F32Array) -> bool:
-    """Is any element subnormal or 2^-126 itself, which a tiny value may have been rounded to?
-
-    Doubling the bits drops the sign; less two, zero wraps round to the largest word.
-    """
+    """Is any element subnormal or 2^-126 itself, which a tiny value may have been rounded to?"""
     if x.ndim == 0:
         return 0.0 < abs(float(x)) <= SMALLEST_NORMAL
-    if x.size == 0:
-        return False
+    return x.size > 0 and _least_doubled(x) <= _SMALLEST_NORMAL_DOUBLED
+
+
+def _least_doubled(x: F32Array) -> int:
+    """The least of twice the bits, less two: doubling drops the sign, and zero wraps round to the largest word."""
     bits = x.view(np.uint32)
     doubled = bits + bits
     doubled -= _TWO
-    return bool(np.minimum.reduce(doubled, axis=None) < _SMALLEST_NORMAL_DOUBLED)
+    return int(np.minimum.reduce(doubled, axis=None))
 
 
 def _flush_sum(total: F32Array) -> F32Array:
@@ -244,14 +247,6 @@ def _flush_sum(total: F32Array) -> F32Array:
 def _sum_rows(rows: F32Array) -> F32Array:
     """Over the first axis, which has the largest stride: NumPy walks it in order."""
     total: F32Array = np.add.reduce(rows, axis=0)
-    return total
-
-
-def _sum_rows_flushed(rows: F32Array) -> F32Array:
-    """The same with every partial sum flushed."""
-    total = np.zeros(rows.shape[1], np.float32)
-    for row in rows:
-        total = _flush_sum(total + row)
     return total
 
 

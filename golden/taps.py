@@ -129,4 +129,4 @@ def canonical_bits(x: np.ndarray) -> np.ndarray:
 
 def digest(x: np.ndarray) -> int:
     """CRC-32 (zlib) of the canonical little-endian words of a float32 tensor of any shape."""
-    return zlib.crc32(canonical_bits(x).astype("<u4", copy=False))
+    return zlib.crc32(canonical_bits(x).astype("<u4", copy=False).data)

@@ -52,8 +52,10 @@ def bench_golden(session: Session, *, as_json: bool) -> int:
     """Measure and print; returns 1 if the golden is slower somewhere."""
     duels = {}
     with tempfile.TemporaryDirectory() as folder:
-        layer = Session(replace(session.settings, world_size=2, **_one_layer(Path(folder), session.settings.seed)))
-        tiny = Session(replace(session.settings, rig="sim", model="tiny", tokenizer=None))
+        checkpoint, tokenizer = _one_layer(Path(folder), session.settings.seed)
+        settings = replace(session.settings, rig="sim", faults=())
+        layer = Session(replace(settings, world_size=2, model=str(checkpoint), tokenizer=str(tokenizer)))
+        tiny = Session(replace(settings, model="tiny", tokenizer=None))
         for name, one, positions, plan in (
             ("tiny", tiny, POSITIONS, Plan(AdamW(1e-3), 16)),
             ("layer_110m", layer, LAYER_POSITIONS, Plan(Sgd(1e-3), LAYER_POSITIONS)),
@@ -78,14 +80,14 @@ def bench_golden(session: Session, *, as_json: bool) -> int:
     return 0 if all(duel.ratio <= 1 for duel in duels.values()) else 1
 
 
-def _one_layer(folder: Path, seed: int) -> dict[str, str]:
-    """Settings of a session with a random model of one layer of the 110M shape."""
+def _one_layer(folder: Path, seed: int) -> tuple[Path, Path]:
+    """Checkpoint and tokenizer of a random model of one layer of the 110M shape."""
     full = SHAPES["110M"]
     config = Config(full.dim, full.hidden_dim, 1, full.n_heads, full.n_kv_heads, VOCABULARY, full.seq_len)
     checkpoint, tokenizer = folder / "layer.bin", folder / "tokenizer.bin"
     synthesize(config, checkpoint, seed)
     write_tokenizer(tokenizer, base_pieces(), [0.0] * VOCABULARY)
-    return {"rig": "sim", "model": str(checkpoint), "tokenizer": str(tokenizer)}
+    return checkpoint, tokenizer
 
 
 def _forward(session: Session, ring: Ring, positions: int) -> Duel:
