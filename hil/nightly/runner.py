@@ -14,6 +14,7 @@ import re
 import shutil
 import sqlite3
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -133,6 +134,9 @@ class Runner:
             except HilError as error:
                 stopped = str(error)
                 self._progress.line(stopped)
+            except Exception as error:  # an unattended night must end with a report whatever happens
+                stopped = f"the program itself failed: {type(error).__name__}: {error}"
+                self._progress.line(traceback.format_exc())
             return self._finish(stopped)
 
     @property
@@ -309,13 +313,16 @@ class Runner:
     # --- keeping -------------------------------------------------------------------------------
 
     def _keep(self, check: Check) -> None:
-        """Into the history; a check that could not be entered, because it was busy, is tried again with the next."""
-        self._progress.end(check)
+        """Into the history, then onto the terminal: what is shown as ended is kept.
+
+        A check that could not be entered, because the history was busy, is tried again with the next.
+        """
         self._lost.append(check)
         self._save(self._flush)
+        self._progress.end(check)
 
     def _flush(self) -> None:
-        entered = {check.number for check in self._history.night(self._night.id).checks} if len(self._lost) > 1 else ()
+        entered = self._history.check_numbers(self._night.id)  # an interruption may have come right behind an entry
         while self._lost:
             if self._lost[0].number not in entered:
                 self._history.add(self._night.id, self._lost[0])

@@ -247,6 +247,18 @@ def test_a_python_error_is_the_harness_and_the_night_goes_on(run_night):
     assert result.check("after").outcome is Outcome.PASSED
 
 
+def test_an_error_outside_any_check_ends_the_night_with_a_report(run_night, monkeypatch):
+    def fail(*values):
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr("hil.nightly.checks.health", fail)
+    result = run_night(plan=plan_with(2)[:1])
+    assert result.kept.stopped == "the program itself failed: ZeroDivisionError: odd"
+    assert [check.outcome for check in result.kept.checks] == [Outcome.PASSED]
+    assert "test_runner.py" in result.text, "the traceback"
+    assert exit_code(result.night) == 1
+
+
 def test_what_cannot_be_tried_is_skipped_with_its_reason(run_night):
     def leave(bench, seed):
         raise Left("no memory for training")
