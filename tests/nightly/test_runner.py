@@ -78,6 +78,9 @@ def test_a_good_night_has_every_figure(run_night, shared):
     assert training.figures["step_s"] > 0
     assert training.losses == training.golden_losses
     assert len(training.losses) == SMALL.steps
+    assert {span.rank for span in night.timeline.spans} == {0, 1}
+    assert {"compute", "send", "receive"} <= {span.what for span in night.timeline.spans}
+    assert 0 < night.timeline.error_s < 1e-3
 
 
 def test_rounds_have_fresh_seeds_and_a_seed_makes_a_night(run_night):
@@ -230,6 +233,8 @@ def test_wrong_firmware_is_found_on_the_simulator_too(run_night, tmp_path):
     check = result.check("layers")
     assert (check.outcome, check.failure.cause) == (Outcome.FAILED, Cause.FIRMWARE), result.text
     assert named.replace("rank 3", "rank 1") in check.sentence
+    wrong = {row.label for row in check.failure.mismatch_map if "x" in row.cells}
+    assert "R1 FINAL_NORM" in wrong
     assert check.figures["taps_equal"] < check.figures["taps"]
     assert result.night.firmware_sha256 == image.sha256
 
