@@ -20,7 +20,15 @@ from hil.board_words import describe_crash, describe_message
 from hil.booting import Upload
 from hil.errors import BoardError
 from hil.program import boot_program, expect_text, read_program
-from hil.protocol.boot import BootError, BootSession, BootState, BootWord, WrongBoardError
+from hil.protocol.boot import (
+    BootError,
+    BootSession,
+    BootState,
+    BootWord,
+    Greeting,
+    WrongBoardError,
+    find_greeting,
+)
 from hil.protocol.fields import Message, MessageError
 from hil.protocol.frames import Frame, FrameDecoder, Junk, encode_frame
 from hil.protocol.messages import (
@@ -51,6 +59,11 @@ RETRY_S = 0.4
 TRIES_MAX = 8
 """Unanswered tries after which a board counts as dead; those in which damaged bytes came are noise, not silence."""
 BOOT_TIMEOUT_S = 60.0
+REBOOT_TRIES, REBOOT_EVERY_S = 4, 0.3
+RECENT_BYTES = 128
+"""Kept to find words and the greeting across reads."""
+RESET_BY_WATCHDOG = 0x70
+"""Bits of PM_RSTS: HADWRQ, HADWRF, HADWRH."""
 GET_PROG_INFO_BYTES = BootWord.GET_PROG_INFO.to_bytes(4, "little")
 
 
@@ -120,15 +133,19 @@ class Board:
         self.events: deque[BoardEvent] = deque(maxlen=65536)
         self.on_event: Callable[[Board, BoardEvent], None] | None = None
         self.junk_bytes = 0
+        self.line_bytes = 0  # of frames, both ways, since the port was opened
         self.image: Image | None = None
         self.power: Power | None = None
         self.on_text: Callable[[Board, bytes], None] | None = None
         self.announced_s: float | None = None
         self.announced_gap_s = 0.0
+        self.line_share: float | None = None
         self.boot_started_s = 0.0
         self.boot_done_s: float | None = None
         self._loop = loop
-        self._baud = baud
+        self.baud = self._boot_baud = baud
+        self.greeting: Greeting | None = None
+        self._reboot_asked = False
         self._session = session
         self._sequence = 0
         self._mode = Mode.BOOT
@@ -138,8 +155,8 @@ class Board:
         self._decoder = FrameDecoder()
         self._pending: Pending | None = None
         self.text: BoardText | None = None
-        self._word_start = b""
-        self._received_bytes = 0
+        self._recent = b""
+        self.received_bytes = 0
         self.port: Port = loop.open_port(spec.port, baud, self.on_data)
 
     def __str__(self) -> str:
@@ -175,7 +192,25 @@ class Board:
         self.events.clear()  # job numbers start again at 1
         self.boot_done_s = None
         self.boot_started_s = self._loop.now_s()
-        self._received_bytes = 0
+        self.received_bytes = 0
+        self.line_share = self.greeting = None
+        if self.baud != self._boot_baud and self.port.failure is None:
+            self.set_baud(self._boot_baud)
+
+    def stop_boot(self) -> None:
+        """Give up an upload that has not sent the image yet."""
+        if not self.boot_begun:
+            self.upload = None
+
+    @property
+    def boot_begun(self) -> bool:
+        """Whether the image, or a part of it, has been sent."""
+        return self.boot_state in (BootState.SENDING, BootState.DONE)
+
+    def set_baud(self, baud: int) -> None:
+        """Change this end of the line, at once. Raises PortError if the adapter cannot."""
+        self.port.set_baud(baud)
+        self.baud = baud
 
     @property
     def booted(self) -> bool:
@@ -191,11 +226,11 @@ class Board:
         """One sentence on a boot that did not finish in time."""
         head = f"{self}: "
         tail = f"; log: {self.log.path}"
-        if self._received_bytes == 0:
+        if self.received_bytes == 0:
             return f"{head}no byte in {timeout_s:.0f} s; is it powered, is its card in, are TX and RX crossed?{tail}"
         if self.boot_state is BootState.WAITING:
             return (
-                f"{head}{self._received_bytes} bytes arrived but no word of the bootloader at {self._baud} baud; "
+                f"{head}{self.received_bytes} bytes arrived but no word of the bootloader at {self.baud} baud; "
                 f"the other end probably runs at another rate{tail}"
             )
         if self.boot_state is BootState.DONE:
@@ -276,6 +311,13 @@ class Board:
         self._loop.run_until(lambda: pending.done or self._dead() is not None, timeout_s)
         return cast(M, self.result(pending, timeout_s))
 
+    def ask_once(self, command: Command, request: Message, *, timeout_s: float) -> Message | None:
+        """Send a command that is not repeated; its response, or None when none came in time."""
+        pending = self.start(command, request)
+        self._loop.run_until(lambda: pending.done or self._dead() is not None, min(timeout_s, RETRY_S))
+        pending.finish(error="no answer in time")
+        return pending.response
+
     def start(self, command: Command, request: Message, *, on_done: Callable[[Pending], None] | None = None) -> Pending:
         """Send a command without waiting; `result` tells how it went, on_done is called when it is settled."""
         if self._pending is not None and not self._pending.done:
@@ -284,6 +326,7 @@ class Board:
         if not isinstance(request, request_class):
             raise TypeError(f"{command.name} takes {request_class.__name__}, not {type(request).__name__}")
         self._sequence = (self._sequence + 1) & 0xFFFF
+        self._reboot_asked = self._reboot_asked or command is Command.REBOOT
         frame = Frame(Kind.COMMAND, command, self._sequence, request.pack())
         pending = Pending(command, encode_frame(frame), self._sequence, junk_seen=self.junk_bytes, on_done=on_done)
         self._pending = pending
@@ -312,6 +355,18 @@ class Board:
 
     def expect_bootloader(self) -> None:
         """Ask firmware that may be running to return to the bootloader."""
+        asked_s = self._loop.now_s()
+        self._ask_to_reboot()
+
+        def once_more() -> None:
+            """A board left at a raised baud by another run comes back to this one when it hears garbage."""
+            if (self.announced_s or 0.0) < asked_s and not self.booted and self.dead is None:
+                self._ask_to_reboot()
+
+        for number in range(1, REBOOT_TRIES):
+            self._loop.call_at(asked_s + number * REBOOT_EVERY_S, once_more)
+
+    def _ask_to_reboot(self) -> None:
         self.say(Command.IDENTIFY, Identify(self._session))
         self.port.write(encode_frame(Frame(Kind.COMMAND, Command.REBOOT, 1, Reboot(10).pack())))
 
@@ -325,8 +380,9 @@ class Board:
             self.failure = f"{self}: {pending.error}{self._garbage_hint()}; log: {self.log.path}"
             return
         pending.tries += 1
+        self.line_bytes += len(pending.data)
         self.port.write(pending.data)
-        wait_s = RETRY_S + (len(pending.data) + 4200) * 10 / self._baud
+        wait_s = RETRY_S + (len(pending.data) + 4200) * 10 / self.baud
         self._loop.call_at(self._loop.now_s() + wait_s, lambda: self._transmit(pending))
 
     def _fail_pending(self, reason: str) -> None:
@@ -356,7 +412,8 @@ class Board:
     def on_data(self, data: bytes) -> None:
         """Take bytes as they arrive."""
         self.log.received(data)
-        self._received_bytes += len(data)
+        self.received_bytes += len(data)
+        self.line_bytes += len(data)
         self._note_announcement(data)
         if self._mode is Mode.BOOT:
             data = self._boot_data(data)
@@ -369,10 +426,11 @@ class Board:
 
     def _note_announcement(self, data: bytes) -> None:
         """Remember when a bootloader asked for an image last, and how long it was quiet before."""
-        window = self._word_start + data
-        self._word_start = window[-3:]
-        if GET_PROG_INFO_BYTES not in window:
+        window = self._recent + data
+        self._recent = window[-RECENT_BYTES:]
+        if GET_PROG_INFO_BYTES not in window[-len(data) - 3 :]:
             return
+        self.greeting = find_greeting(window) or self.greeting
         now_s = self._loop.now_s()
         self.announced_gap_s = now_s - (self.announced_s if self.announced_s is not None else now_s)
         self.announced_s = now_s
@@ -393,6 +451,8 @@ class Board:
         if upload.state is BootState.DONE:
             self._mode = Mode.FRAMES if self.text is None else Mode.TEXT
             self._sequence = 0
+            self._reboot_asked = False
+            self.line_share = upload.line_share(self.baud)
         return leftover
 
     def _frame_data(self, data: bytes) -> None:
@@ -405,8 +465,14 @@ class Board:
             else:
                 self._frame(item)
         if GET_PROG_INFO_BYTES in self._decoder.pending() and self.failure is None:
-            self.failure = f"{self}: restarted by itself and waits in its bootloader; log: {self.log.path}"
+            self.failure = f"{self}: {self._restart_reason()} and waits in its bootloader; log: {self.log.path}"
             self.log.line(self._loop.now_s(), "restart  the bootloader asks for an image")
+
+    def _restart_reason(self) -> str:
+        status = self.greeting.reset_status if self.greeting is not None else 0
+        if self._reboot_asked or not status & RESET_BY_WATCHDOG:
+            return "restarted by itself"
+        return "reset itself: watchdog (its program made no progress)"
 
     def _frame(self, frame: Frame) -> None:
         try:

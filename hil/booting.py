@@ -32,9 +32,8 @@ class Upload:
         self._now_s = now_s
         self._sent_s: float | None = None
         self._done_s: float | None = None
+        self._word_bytes = 0
         self.skipped_bytes = 0
-        self.announced = False
-        """Whether the bootloader has asked for an image."""
 
     @property
     def state(self) -> BootState:
@@ -62,9 +61,11 @@ class Upload:
         except BootError as error:
             self._log.line(self._now_s(), f"boot     failed: {error}")
             raise
-        self.announced = self.announced or self._session.announced
-        if self.state is not before:
-            self._log.line(self._now_s(), f"boot     {self.state.value}", size_bytes=4)
+        explained = self._session.word_bytes - self._word_bytes
+        self._word_bytes += explained
+        if explained:
+            text = self.state.value if self.state is not before else "asks for an image"
+            self._log.line(self._now_s(), f"boot     {text}", size_bytes=explained)
         if self.state is not BootState.DONE:
             return b""
         self._done_s = self._now_s()

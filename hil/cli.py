@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from hil.commands import nightly
+from hil.commands import nightly, report
 from hil.commands.desk import add_verbs
+from hil.commands.verify import add_verify
 from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError
 from hil.session import Compiler, Session, Settings
@@ -40,7 +41,7 @@ def _count(text: str) -> int | None:
 
 
 def _add_rig_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rig", default="sim", help="rig file, `sim` or `sim-loopback` (default: sim)")
+    parser.add_argument("--rig", default="sim", help="rig file, `sim`, `sim-loopback` or `sim-probe` (default: sim)")
     parser.add_argument("--world", type=int, default=4, metavar="N", help="boards of the simulated ring (default: 4)")
     parser.add_argument("--seed", type=_number, default=SEED_DEFAULT, help=f"default: {SEED_DEFAULT:#x}")
     parser.add_argument("--model", default="tiny", help="`tiny` or a llama2.c checkpoint (default: tiny)")
@@ -130,12 +131,20 @@ def _bench_faults(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    if options.what == "divergence":
+        from hil.commands.bench_divergence import bench_divergence
+
+        return bench_divergence(Session(_settings(options)), each=options.each, as_json=options.json)
     if options.what == "faults":
         return _bench_faults(options)
     if options.what == "link":
         from hil.commands.bench_link import bench_link
 
         return bench_link(Session(_settings(options)), as_json=options.json)
+    if options.what == "golden":
+        from hil.commands.bench_golden import bench_golden
+
+        return bench_golden(Session(_settings(options)), as_json=options.json)
     from hil.commands.bench import bench_sim
 
     return bench_sim(Session(_settings(options)), as_json=options.json)
@@ -165,6 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate.set_defaults(run=_generate)
 
     _add_train(verbs)
+    add_verify(verbs, _add_rig_options, _settings)
 
     firmware = verbs.add_parser("firmware", help="build kernel.img and ring.img")
     firmware.add_argument("--compiler", choices=(*get_args(Compiler), "all"), default="all")
@@ -172,14 +182,17 @@ def build_parser() -> argparse.ArgumentParser:
 
     bench = verbs.add_parser("bench", help="measure; the last line of --json is one JSON object")
     bench.add_argument(
-        "what", choices=("sim", "link", "faults"),
-        help="sim: speed of the ring; link: cost of a byte on a link; faults: wiring faults found",
+        "what", choices=("sim", "link", "faults", "golden", "divergence"),
+        help="sim: speed of the ring; link: cost of a byte on a link; faults: wiring faults found; "
+        "golden: time of NumPy against that of the simulated boards; "
+        "divergence: faults in ops, memory and hops found and named",
     )  # fmt: skip
     bench.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
     bench.add_argument("--singles", type=_count, metavar="N", help="faults: single ones (default: all)")
     bench.add_argument("--doubles", type=_count, default=1000, metavar="N", help="faults: double ones (default: 1000)")
     bench.add_argument("--clean", type=_count, default=200, metavar="N", help="faults: clean scans (default: 200)")
     bench.add_argument("--jobs", type=int, default=2, metavar="N", help="faults: processes (default: 2)")
+    bench.add_argument("--each", type=_at_least_one, metavar="N", help="divergence: faults of a kind (default: all)")
     _add_rig_options(bench)
     bench.set_defaults(run=_bench)
 
@@ -196,6 +209,7 @@ def build_parser() -> argparse.ArgumentParser:
     sim.set_defaults(run=_sim)
     add_verbs(verbs, _add_rig_options, _settings)
     nightly.add_verb(verbs, _add_rig_options, _settings)
+    report.add_verb(verbs)
     return parser
 
 

@@ -19,6 +19,7 @@ from hil.errors import HilError, RigError
 
 if TYPE_CHECKING:
     from hil.board import Board
+    from hil.checks.close import CloseCheck, ReportedTensors
     from hil.model.bundle import Model
     from hil.probe.probe import Probe
     from hil.rig.config import RigConfig
@@ -37,7 +38,9 @@ RINGS: pytest.StashKey[list[Ring]] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the `--hil-...` options."""
     group = parser.getgroup("hil", "hardware-in-the-loop ring")
-    group.addoption("--hil-rig", default="sim", metavar="RIG", help="rig file, `sim` or `sim-loopback` (default: sim)")
+    group.addoption(
+        "--hil-rig", default="sim", metavar="RIG", help="rig file, `sim`, `sim-loopback` or `sim-probe` (default: sim)"
+    )
     group.addoption("--hil-world", type=int, default=4, metavar="N", help="boards of the simulated ring (default: 4)")
     group.addoption(
         "--hil-seed", type=lambda text: int(text, 0), default=SEED_DEFAULT, metavar="SEED",
@@ -126,10 +129,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
             if trace is not None:
                 report.sections.append(("wires", f"{trace} (VCD: open with GTKWave)"))
                 attach.file(trace, "wires, VCD")
+                unread = attach.handshake(trace, str(report.longrepr))
+                report.sections += [("handshake", unread)] if unread else []
             for board in ring.boards:
                 report.sections.append((f"board {board.rank}: end of {board.log.path}", board.log.tail()))
                 attach.file(board.log.path, f"board {board.rank} log")
         report.sections.append(("again", _again(item)))
+        attach.text("again", _again(item))
     return report
 
 
@@ -206,6 +212,7 @@ def _guard(ring: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
     if lost and ring.image is not None:
         ring.boot(ring.image)
     before = len(ring.desk.contentions())
+    _describe(ring, request)
     _begin_trace(ring, request)
     yield ring
     met = ring.desk.contentions()[before:]
@@ -216,6 +223,24 @@ def _guard(ring: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
         ring.desk.discard_trace()
     if met:
         pytest.fail("outputs met on a wire:\n" + "\n".join(f"  {contention}" for contention in met), pytrace=False)
+
+
+def _describe(ring: Ring, request: pytest.FixtureRequest) -> None:
+    """Write into the reports what the test runs on."""
+    from hil.report import attach
+
+    option = request.config.option
+    serials = [f"{board.identity.board_serial:016x}" if board.identity else "unknown" for board in ring.boards]
+    facts = {
+        "rig": ring.desk.config.name,
+        "seed": f"{option.hil_seed:#x}",
+        "model": option.hil_model,
+        "board_serials": " ".join(serials),
+        "retries": str(getattr(request.node, "execution_count", 1) - 1),  # set by pytest-rerunfailures
+    }
+    if ring.image is not None:
+        facts |= {"image_sha256": ring.image.sha256, "firmware_git": ring.image.git_revision}
+    attach.describe(request.node, facts)
 
 
 def _begin_trace(ring: Ring, request: pytest.FixtureRequest) -> None:
@@ -280,3 +305,19 @@ def probe(_probe_session: Probe, request: pytest.FixtureRequest) -> Iterator[Pro
 def board(loopback_ring: Ring) -> Board:
     """The one board of the loopback rig."""
     return loopback_ring.boards[0]
+
+
+@pytest.fixture
+def reported_tensors() -> ReportedTensors:
+    """An empty report: what a firmware of any make says that its ops gave. Fill it, then hand it to close_check."""
+    from hil.checks.close import ReportedTensors
+
+    return ReportedTensors()
+
+
+@pytest.fixture
+def close_check(golden: Model) -> CloseCheck:
+    """Checks reported tensors within bounds that follow from each op's sums; fails the test where one is beyond."""
+    from hil.checks.close import CloseCheck
+
+    return CloseCheck(golden.weights, lambda text: pytest.fail(text, pytrace=False))

@@ -42,29 +42,21 @@ from hil.protocol.messages import (
 )
 from hil.rig.config import LinkSpec
 from hil.rig.desk import Desk
+from hil.ring_boot import BootTimes, RingBoot
 from hil.toolchain import Image
 
 BOOT_TIMEOUT_S = 60.0
 SILENCE_S = 5.0
 """A job that says nothing for this long is asked how it is."""
 RECORD_TAPS = 1
+KEEP_TENSORS = 2
+HOLD_STEP = 4
+"""Flags of SERVE, GENERATE and TRAIN_STEP."""
 _TAP_RECORD = struct.Struct("<IIIffII")
 TAPS_PART_BYTES = 4000
 TAPS_PART_BYTES_MIN = 250
 """Taps are read in parts of so many bytes; in smaller ones where noise on the line lets no long answer through."""
 DIGEST_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class BootTimes:
-    """Seconds on the rig's clock from reset to the board's identity, per rank."""
-
-    seconds: tuple[float, ...]
-
-    @property
-    def skew_s(self) -> float:
-        """Between the first board and the last."""
-        return max(self.seconds) - min(self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,37 +110,21 @@ class Ring:
         *,
         timeout_s: float = BOOT_TIMEOUT_S,
         on_board: Callable[[Board, float], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
     ) -> BootTimes:
         """Reset every board, give all of them the image at the same time, learn who they are.
 
+        Then arm their watchdogs and raise the baud, where the rig file says so.
+
         Args:
             on_board: called with each board and its seconds as soon as it has booted.
-        Raises: BoardError naming every board that did not boot; the others stay booted.
+            on_progress: called with a line about boards that are late, every five seconds.
+        Raises: BoardError naming every board that did not boot; the others stay booted. A board with another serial
+            number than the rig file says stops everything before anything is loaded.
         """
         self.image = image
         self.trained = False
-        for board in self.boards:
-            board.begin_boot(image)
-            self.desk.power.reset(board)
-        waiting = set(self.boards)
-
-        def settled() -> bool:
-            for board in sorted(waiting, key=lambda b: b.rank):
-                if board.booted or board.dead is not None:
-                    waiting.discard(board)
-                    if board.booted and on_board is not None:
-                        on_board(board, self._boot_seconds(board))
-            return not waiting
-
-        self._loop.run_until(settled, timeout_s)
-        problems = [b.dead or b.boot_problem(timeout_s) for b in self.boards if b.dead is not None or not b.booted]
-        if problems:
-            raise BoardError("\n".join(problems) + f"\n  to start a board anew: {self.desk.power.describe()}")
-        return BootTimes(tuple(self._boot_seconds(board) for board in self.boards))
-
-    @staticmethod
-    def _boot_seconds(board: Board) -> float:
-        return (board.boot_done_s or board.boot_started_s) - board.boot_started_s
+        return RingBoot(self.desk, image, timeout_s, on_board, on_progress).run()
 
     def check_ranks(self) -> None:
         """Every board must hold the shard of its place in this ring. Raises ModelError."""
@@ -193,7 +169,7 @@ class Ring:
                 f"prompt of {len(prompt)} tokens does not fit {positions} positions; ask for more positions"
             )
         start_s, wall_start_s = self._loop.now_s(), time.perf_counter()
-        flags = RECORD_TAPS if taps else 0
+        flags = RECORD_TAPS | KEEP_TENSORS if taps else 0
         for board in self.boards:
             board.command(Command.TAPS_CLEAR, Empty(), Empty)
         started: list[tuple[Board, int]] = []
@@ -386,14 +362,14 @@ class Ring:
             )
         return part.total
 
-    def tap_digests(self, rank: int, expected_keys: Sequence[TapKey]) -> list[int] | None:
-        """Digests of the board's taps in the order recorded, 4 bytes each over the line.
+    def tap_digests(self, rank: int, expected_keys: Sequence[TapKey], first: int = 0) -> list[int] | None:
+        """Digests of the board's taps from `first` on in the order recorded, 4 bytes each over the line.
 
         Returns None if the board's taps are not the expected ones (then read `tap_records`).
         """
         digests: list[int] = []
         while len(digests) < len(expected_keys):
-            part = self._taps_part(rank, len(digests), len(expected_keys) - len(digests), full=False)
+            part = self._taps_part(rank, first + len(digests), len(expected_keys) - len(digests), full=False)
             count = len(part.data) // DIGEST_BYTES
             keys = expected_keys[len(digests) : len(digests) + count]
             packed = b"".join(struct.pack("<I", key.pack()) for key in keys)

@@ -18,7 +18,8 @@ from hil.model.bundle import Model, load_model
 from hil.model.plan import TrainingSize, arm_bytes, check_fits, plan_boards
 from hil.rig.config import RigConfig, load_rig
 from hil.rig.desk import Desk, open_desk
-from hil.ring import BootTimes, Ring
+from hil.ring import Ring
+from hil.ring_boot import BootTimes
 from hil.toolchain import Image, build_image
 
 Compiler = Literal["zig", "gcc"]
@@ -58,7 +59,7 @@ class Session:
         """A firmware image, built when it is first asked for."""
         chosen = compiler or self.settings.compiler
         if (name, chosen) not in self._images:
-            self._images[name, chosen] = build_image(name, compiler=chosen, baud=self.config.baud)
+            self._images[name, chosen] = build_image(name, compiler=chosen, baud=self.config.baud_at_boot)
         return self._images[name, chosen]
 
     def check_memory(self, training: TrainingSize | None = None, config: RigConfig | None = None) -> None:

@@ -9,6 +9,7 @@
 #include "crc32.h"
 #include "exceptions.h"
 #include "mailbox.h"
+#include "power.h"
 #include "runtime.h"
 #include "timer.h"
 #include "uart.h"
@@ -74,6 +75,30 @@ static const char *sentence(const char *name, uint32_t value)
     return text;
 }
 
+/* "board serial 00000000b0a2d000, reset status 0x00001000": said before every GET_PROG_INFO, so that the host knows
+ * who is there before it gives anything. Empty where the GPU does not tell. */
+static char greeting[64];
+
+static char *put_text(char *at, const char *text)
+{
+    uint32_t length = (uint32_t)strlen(text);
+    memcpy(at, text, length);
+    return at + length;
+}
+
+static void compose_greeting(void)
+{
+    uint64_t serial;
+    if (mailbox_board_serial(&serial))
+        return;
+    char *at = put_text(greeting, "board serial ");
+    at = put_hex(at, (uint32_t)(serial >> 32));
+    at = put_hex(at, (uint32_t)serial);
+    at = put_text(at, ", reset status 0x");
+    at = put_hex(at, power_reset_status());
+    put_text(at, "\n");
+}
+
 /* The next byte, or -1 when none came for limit_us. */
 static int read_byte(uint32_t limit_us)
 {
@@ -118,6 +143,8 @@ static void await_offer(struct offer *offer)
 {
     uint32_t window = 0;
     for (;;) {
+        if (greeting[0])
+            print(greeting);
         send_word(GET_PROG_INFO);
         timer_deadline_set(ANNOUNCE_US);
         while (!timer_deadline_passed()) {
@@ -204,6 +231,7 @@ int main(void)
     crc32_init();
     mailbox_clock_hz(MAILBOX_CLOCK_UART, &clock_hz);
     uart_init(clock_hz, UART_BAUD);
+    compose_greeting();
     while (!load(&offer)) {
     }
     cache_publish_code();

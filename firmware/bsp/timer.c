@@ -1,5 +1,5 @@
 /* timer.c: the free-running 1 MHz system timer. Contract: timer.h. Owns the system timer's counter
- * and compare register 1. */
+ * and compare registers 1 and 3. */
 #include "timer.h"
 
 #include "mmio.h"
@@ -11,8 +11,9 @@ _Static_assert(offsetof(struct timer_registers, clo) == 0x04, "CLO");
 _Static_assert(offsetof(struct timer_registers, compare) == 0x0C, "C0");
 
 enum {
-    DEADLINE = 1
-}; /* the compare register in use */
+    DEADLINE = 1,
+    BEAT = 3
+}; /* the compare registers in use */
 
 #define TIMER ((volatile struct timer_registers *)(PERIPHERAL_BASE + 0x3000u))
 
@@ -36,18 +37,26 @@ uint64_t timer_now64_us(void)
     return ((uint64_t)again << 32) | low;
 }
 
-void timer_deadline_set(uint32_t us)
+static void set_match(uint32_t index, uint32_t us)
 {
     mmio_barrier();
-    mmio_write32(&TIMER->compare[DEADLINE], mmio_read32(&TIMER->clo) + us);
-    mmio_write32(&TIMER->cs, 1u << DEADLINE);
+    mmio_write32(&TIMER->compare[index], mmio_read32(&TIMER->clo) + us);
+    mmio_write32(&TIMER->cs, 1u << index);
     mmio_barrier();
 }
 
-int timer_deadline_passed(void)
+static int has_matched(uint32_t index)
 {
     mmio_barrier();
     uint32_t status = mmio_read32(&TIMER->cs);
     mmio_barrier();
-    return (status >> DEADLINE & 1u) != 0;
+    return (status >> index & 1u) != 0;
 }
+
+void timer_deadline_set(uint32_t us) { set_match(DEADLINE, us); }
+
+int timer_deadline_passed(void) { return has_matched(DEADLINE); }
+
+void timer_beat_set(uint32_t us) { set_match(BEAT, us); }
+
+int timer_beat_passed(void) { return has_matched(BEAT); }

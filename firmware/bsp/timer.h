@@ -1,6 +1,6 @@
 /* timer.h: the free-running 1 MHz system timer.
  * Source: BCM2835 ARM Peripherals ch. 12.
- * Compare register 1 serves the one deadline below; 0 and 2 belong to the GPU. */
+ * Compare register 1 serves the one deadline below, 3 the watchdog's beat; 0 and 2 belong to the GPU. */
 #ifndef TIMER_H
 #define TIMER_H
 
@@ -18,5 +18,9 @@ void timer_deadline_set(uint32_t us);
 
 /* Whether the deadline that was set last has passed. */
 int timer_deadline_passed(void);
+
+/* The same once more, with compare register 3: the beat at which the watchdog is fed. */
+void timer_beat_set(uint32_t us);
+int timer_beat_passed(void);
 
 #endif

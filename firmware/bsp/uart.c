@@ -23,6 +23,7 @@ enum {
     FR_BUSY = 1 << 3,
     FR_RXFE = 1 << 4,
     FR_TXFF = 1 << 5,
+    DR_FRAMING = 1 << 8,
     DR_OVERRUN = 1 << 11,
     LCRH_8N1_FIFO = 3 << 5 | 1 << 4,
     CR_ENABLE_TX_RX = 1 << 0 | 1 << 8 | 1 << 9,
@@ -34,16 +35,20 @@ enum {
 
 #define BLUETOOTH_PINS (3ull << 32)
 
-static uint32_t overruns;
+static uint32_t overruns, framing_errors;
 
-uint32_t uart_init(uint32_t clock_hz, uint32_t baud)
+static uint32_t divisor_64ths(uint32_t clock_hz, uint32_t baud)
 {
     uint32_t divisor = (clock_hz * 4u + baud / 2) / baud;
     if (clock_hz > 0xFFFFFFFFu / 4u - baud)
         divisor =
             (clock_hz / baud) * 4u; /* a clock of 1 GHz, seen with 2018 firmware: coarse but no overflow */
-    if (divisor < 64)
-        divisor = 64;
+    return divisor < 64 ? 64 : divisor;
+}
+
+/* Disabled, with the new divisor latched. */
+static void configure(uint32_t divisor)
+{
     uart_flush();
     mmio_write32(&UART->cr, 0);
     mmio_write32(&UART->icr, ICR_ALL);
@@ -52,12 +57,31 @@ uint32_t uart_init(uint32_t clock_hz, uint32_t baud)
     mmio_write32(&UART->fbrd, divisor & 63);
     mmio_write32(&UART->lcrh, LCRH_8N1_FIFO); /* this write latches both divisors */
     mmio_barrier();
+}
+
+uint32_t uart_real_baud(uint32_t clock_hz, uint32_t baud)
+{
+    uint32_t divisor = divisor_64ths(clock_hz, baud);
+    return clock_hz / divisor * 4u + clock_hz % divisor * 4u / divisor;
+}
+
+uint32_t uart_init(uint32_t clock_hz, uint32_t baud)
+{
+    configure(divisor_64ths(clock_hz, baud));
     gpio_function(BLUETOOTH_PINS, GPIO_INPUT); /* a Zero W's firmware routes UART0 to its Bluetooth chip */
     gpio_function(UART_PINS, GPIO_ALT0);
     gpio_pull(RX_PIN, GPIO_PULL_UP); /* an unplugged adapter reads as an idle line */
     mmio_write32(&UART->cr, CR_ENABLE_TX_RX);
     mmio_barrier();
-    return clock_hz / divisor * 4u + clock_hz % divisor * 4u / divisor;
+    return uart_real_baud(clock_hz, baud);
+}
+
+uint32_t uart_set_baud(uint32_t clock_hz, uint32_t baud)
+{
+    configure(divisor_64ths(clock_hz, baud));
+    mmio_write32(&UART->cr, CR_ENABLE_TX_RX);
+    mmio_barrier();
+    return uart_real_baud(clock_hz, baud);
 }
 
 int uart_read(void)
@@ -67,6 +91,7 @@ int uart_read(void)
     if (!(mmio_read32(&UART->fr) & FR_RXFE)) {
         uint32_t word = mmio_read32(&UART->dr);
         overruns += (word & DR_OVERRUN) != 0;
+        framing_errors += (word & DR_FRAMING) != 0;
         byte = (int)(word & 0xFF);
     }
     mmio_barrier();
@@ -103,3 +128,5 @@ void uart_flush(void)
 }
 
 uint32_t uart_overruns(void) { return overruns; }
+
+uint32_t uart_framing_errors(void) { return framing_errors; }

@@ -14,6 +14,12 @@ enum {
  * gives. Waits (bounded) until bytes still being sent are out. Returns the baud really achieved. */
 uint32_t uart_init(uint32_t clock_hz, uint32_t baud);
 
+/* The baud that uart_init and uart_set_baud would give, in whole bauds. */
+uint32_t uart_real_baud(uint32_t clock_hz, uint32_t baud);
+
+/* The same for a UART that is set up: only the baud changes. */
+uint32_t uart_set_baud(uint32_t clock_hz, uint32_t baud);
+
 /* The next received byte, or UART_RX_EMPTY. Counts overruns. */
 int uart_read(void);
 
@@ -28,5 +34,8 @@ void uart_flush(void);
 
 /* Receive FIFO overruns since start-up. */
 uint32_t uart_overruns(void);
+
+/* Bytes received without a stop bit since start-up: the other end's baud is another one. */
+uint32_t uart_framing_errors(void);
 
 #endif

@@ -15,6 +15,7 @@
 
 enum {
     RANK_NONE = 0xFF,
+    CRASH_STUCK = 3, /* a CRASH of this kind serves nothing any more */
     BANK_COUNT = 2,
     WORK_BYTES = 65536, /* frames of link tests; hops of dim up to 8192 with their head */
     TOKENS_MAX = 32768, /* the longest context that a model may have */
@@ -49,6 +50,7 @@ struct job {
         struct msg_serve serve;
         struct generate_request generate;
         struct msg_train_step train;
+        struct msg_replay replay;
     } request;
 };
 
@@ -67,6 +69,7 @@ struct link_end {
 enum training_state {
     TRAINING_NONE,
     TRAINING_READY,
+    TRAINING_HELD,   /* a step has all gradients; parameters change with TRAIN_APPLY */
     TRAINING_BROKEN, /* a step broke off: ranks may hold weights of different steps */
 };
 
@@ -83,7 +86,19 @@ struct training {
     uint32_t bytes, taps_bytes; /* of memory: all of it, and the logs of taps among it */
 };
 
+/* The serial line's baud and the watchdog: line.c. */
+struct line {
+    uint32_t clock_hz;
+    uint32_t boot_baud, asked_baud; /* asked: 0 when nothing is */
+    uint32_t trial_us, trial_from_us;
+    uint32_t framing_errors, commands; /* when they were looked at last */
+    uint32_t beat_us;                  /* 0: the watchdog is not armed */
+    uint8_t raised, on_trial;
+    uint8_t busy; /* something of the above is set: line_serve and line_change have work */
+};
+
 struct board {
+    struct line line;
     uint32_t session;
     uint64_t serial;
     uint32_t revision, arm_memory_bytes, baud, reset_status;
@@ -98,7 +113,8 @@ struct board {
 
     struct model_train trains[MODEL_WORLD_MAX];
     struct training training;
-    uint32_t free_address; /* first byte behind the models' arenas */
+    uint32_t free_address;  /* first byte behind the models' arenas */
+    uint32_t spare_address; /* first byte behind the memory of a training, too */
 
     struct link links[BANK_COUNT];
     struct link_end ends[BANK_COUNT];

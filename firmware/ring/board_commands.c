@@ -103,8 +103,9 @@ void handle_memory_read(struct board *board, const struct request *request, stru
 void handle_crash(struct board *board, const struct request *request, struct reply *reply)
 {
     uint8_t kind = request->payload[0];
-    if (kind > 2) {
-        refuse(reply, STATUS_BAD_ARGUMENT, "crash kind %u does not exist; 0 to 2", (uint32_t)kind);
+    if (kind > CRASH_STUCK) {
+        refuse(reply, STATUS_BAD_ARGUMENT, "crash kind %u does not exist; 0 to %u", (uint32_t)kind,
+               (uint32_t)CRASH_STUCK);
         return;
     }
     board->crash_asked = 1;

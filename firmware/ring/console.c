@@ -34,6 +34,7 @@ static struct {
     uint8_t serving;        /* a session has begun: `served` means something */
     uint16_t unasked;       /* sequence of the next event or log */
     uint32_t bad_frames;
+    uint32_t commands;
     uint32_t lost_bytes;
 } console;
 
@@ -111,6 +112,8 @@ void console_respond(enum status_code status, uint32_t payload_bytes)
 
 uint32_t console_bad_frames(void) { return console.bad_frames; }
 
+uint32_t console_commands(void) { return console.commands; }
+
 /* Moves received bytes into the piece up to the next delimiter; 1 when a piece is complete. */
 static int next_piece(void)
 {
@@ -150,7 +153,10 @@ int console_take(struct console_command *command)
             continue;
         }
         memcpy(&head, console.piece, sizeof head);
-        if (head.kind != KIND_COMMAND || !is_new(&head))
+        if (head.kind != KIND_COMMAND)
+            continue;
+        console.commands++;
+        if (!is_new(&head))
             continue;
         console.serving = 1;
         console.served = head.sequence;

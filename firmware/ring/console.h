@@ -40,4 +40,7 @@ void console_flush(void);
 /* Pieces that were no frame, since boot. */
 uint32_t console_bad_frames(void);
 
+/* Good command frames received, repeated ones too. */
+uint32_t console_commands(void);
+
 #endif

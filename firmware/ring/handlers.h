@@ -37,6 +37,9 @@ int check_model(const struct board *board, struct reply *reply);
 handler handle_identify, handle_ping, handle_health, handle_reboot, handle_memory_read, handle_crash,
     handle_bench;
 
+/* line.c */
+handler handle_set_baud, handle_keep_baud, handle_set_watchdog;
+
 /* memory_commands.c */
 handler handle_memory_map, handle_memory_crc;
 
@@ -49,7 +52,11 @@ handler handle_serve, handle_generate, handle_model_info, handle_taps_read, hand
     handle_tokens_read;
 
 /* train_commands.c */
-handler handle_train_setup, handle_train_tokens, handle_train_step, handle_train_result;
+handler handle_train_setup, handle_train_tokens, handle_train_step, handle_train_apply, handle_train_result;
+
+/* tensor_commands.c */
+handler handle_tensor_keep, handle_tensor_digests, handle_tensor_read, handle_tensor_write,
+    handle_parameters_read, handle_replay;
 
 /* trace_commands.c */
 handler handle_trace_start, handle_trace_stop, handle_trace_clear, handle_trace_read;

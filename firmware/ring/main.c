@@ -8,6 +8,7 @@
 #include "exceptions.h"
 #include "gpio.h"
 #include "jobs.h"
+#include "line.h"
 #include "mailbox.h"
 #include "mmu.h"
 #include "power.h"
@@ -33,6 +34,8 @@ void board_serve(struct board *self)
 {
     struct console_command command;
     console_poll();
+    if (self->line.busy)
+        line_serve(self);
     /* Commands that come behind an abort wait until the job has ended, instead of being told BUSY. */
     while (!(self->job.result == JOB_RUNNING && (self->job.abort || self->job.pending)) &&
            console_take(&command))
@@ -59,9 +62,10 @@ static void find_board(struct board *self)
 
 static void find_uart(struct board *self)
 {
-    uint32_t clock_hz = UART_CLOCK_DEFAULT_HZ;
-    mailbox_clock_hz(MAILBOX_CLOCK_UART, &clock_hz);
-    self->baud = uart_init(clock_hz, UART_BAUD);
+    self->line.clock_hz = UART_CLOCK_DEFAULT_HZ;
+    self->line.boot_baud = UART_BAUD;
+    mailbox_clock_hz(MAILBOX_CLOCK_UART, &self->line.clock_hz);
+    self->baud = uart_init(self->line.clock_hz, UART_BAUD);
 }
 
 /* Sets up a shard that lies at `shard` with an arena at *arena, and moves *arena behind what it takes. */
@@ -122,6 +126,7 @@ static void find_model(struct board *self)
     }
     self->shard_count = count;
     self->free_address = arena;
+    self->spare_address = arena;
     self->rank = (uint8_t)self->models[0].rank;
     self->world_size = (uint8_t)self->models[0].world_size;
 }
@@ -185,15 +190,25 @@ void exception_report(const struct exception_frame *frame, uint32_t fault_status
     console_flush();
 }
 
+static _Noreturn void get_stuck(void)
+{
+    for (;;)
+        __asm__ volatile("");
+}
+
 static void do_what_was_asked(struct board *self)
 {
     static const enum exception_kind kinds[] = {EXCEPTION_UNDEFINED, EXCEPTION_DATA_ABORT,
                                                 EXCEPTION_PREFETCH_ABORT};
+    if (self->line.busy)
+        line_change(self);
     if (self->job.pending)
         job_run(self);
     if (self->crash_asked) {
         self->crash_asked = 0;
         console_flush();
+        if (self->crash_kind == CRASH_STUCK)
+            get_stuck();
         exception_provoke(kinds[self->crash_kind]);
     }
     if (self->reboot_asked && timer_now_us() - self->reboot_from_us >= self->reboot_delay_us) {

@@ -46,7 +46,7 @@ def _ports(options: argparse.Namespace) -> tuple[Sequence[str], int]:
         config = load_rig(options.source)
         if config.sim is not None:
             raise RigError(f"--from {options.source}: is simulated, it has no ports to ask; name a devices.conf")
-        return [spec.port for spec in config.boards], options.baud or config.baud
+        return [spec.port for spec in config.boards], options.baud or config.baud_at_boot
     ports = options.ports or [port.name for port in plugged_in() if port.is_usb]
     if not ports:
         raise RigError("no USB serial adapter is plugged in; plug the boards in, or name ports with --ports")

@@ -75,6 +75,7 @@ def _serve(session: Session, simulation: Simulation, folder: Path, real_time: bo
 def _rig_file(config: RigConfig, links: Sequence[Path], control_address: str) -> str:
     """TOML. A string of TOML is written as one of JSON."""
     lines = ["[rig]", f"name = {json.dumps(f'{config.name}-pty')}", f"baud = {config.baud}"]
+    lines += [f"boot_baud = {config.baud_at_boot}"] if config.boot_baud is not None else []
     lines += [f"power = {{sim = {json.dumps(control_address)}}}"]
     for spec, link in zip(config.boards, links, strict=True):
         port = str(link.parent.resolve() / link.name)

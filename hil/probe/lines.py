@@ -8,6 +8,7 @@ ACK while it receives, and nothing else, ever; when something goes wrong it make
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,8 @@ CLAIM = 0xA5
 GRANT_READS = 3
 CLAIM_READS = 2
 CONTEST_READS = 4
+EAGER_POLLS = 20
+POLL_S = 0.001
 SAMPLES = 6
 """Reads of all pins behind an edge of ours, in the same transfer: the peer's answer is mostly among them."""
 STEPS_MAX = 64
@@ -104,9 +107,9 @@ class Lines:
         """Every pin an input."""
         self.adapter.let_go()
 
-    def give_up(self, role: Role, phase: Phase, byte_index: int, since_s: float) -> ProbeFault:
-        """Let go, and the fault to raise."""
-        waited_s = self._now_s() - since_s
+    def give_up(self, role: Role, phase: Phase, byte_index: int, since_s: float | None = None) -> ProbeFault:
+        """Let go, and the fault to raise. since_s: of what was waited for."""
+        waited_s = 0.0 if since_s is None else self._now_s() - since_s
         self.let_go()
         return ProbeFault(role, phase, byte_index, waited_s)
 
@@ -136,7 +139,8 @@ class Lines:
 
     def _wait_grant(self, limit_s: float) -> None:
         since_s = self._now_s()
-        while True:
+        for poll in itertools.count():
+            self._pace(poll)
             answers = self.adapter.transact(bytes([GET_LOW] * GRANT_READS), GRANT_READS, self.phase_limit_s)
             if len(answers) == GRANT_READS and all(low & ACK_BIT for low in answers):
                 return
@@ -187,7 +191,7 @@ class Lines:
             if wanted == 0:
                 wanted = more(data)
             if wanted == REFUSE:
-                raise self.give_up(Role.RECEIVER, Phase.DAMAGED, byte, self._now_s())
+                raise self.give_up(Role.RECEIVER, Phase.DAMAGED, byte)
             before_edge(byte, True)
             self._wait_clk(ACK_UP, False, byte)
             before_edge(byte, False)
@@ -197,22 +201,35 @@ class Lines:
 
     def _wait_quiet(self, limit_s: float) -> None:
         since_s = self._now_s()
-        while self.read() != (0, False, False):
+        for poll in itertools.count():
+            self._pace(poll)
+            if self.read() == (0, False, False):
+                return
             if self._now_s() - since_s > limit_s:
                 raise self.give_up(Role.RECEIVER, Phase.WAIT_QUIET, 0, since_s)
 
     def _grant(self, limit_s: float) -> None:
+        """Raise ACK, and let go at once if it reads low: a board that has lost count may hold it."""
         since_s = self._now_s()
-        self.adapter.transact(bytes([SET_LOW, ACK_BIT, 0]) + ACK_UP, 0, self.phase_limit_s)
-        claims = lows = 0
-        while claims < CLAIM_READS:
-            high, _, ack = self.read()
-            lows = 0 if ack else lows + 1
+        grant = bytes([SET_LOW, ACK_BIT, 0]) + ACK_UP + bytes([GET_LOW] * CONTEST_READS)
+        levels = self.adapter.transact(grant, CONTEST_READS, self.phase_limit_s)[1:]  # it takes its time to rise
+        held = not all(low & ACK_BIT for low in levels)
+        claims = 0
+        for poll in itertools.count():
+            self._pace(poll)
+            high, _, ack = (0, False, False) if held else self.read()
             claims = claims + 1 if high == CLAIM else 0
-            if lows == CONTEST_READS:
+            if not ack:
                 raise self.give_up(Role.RECEIVER, Phase.CONTESTED, 0, since_s)
+            if claims == CLAIM_READS:
+                return
             if self._now_s() - since_s > limit_s:
                 raise self.give_up(Role.RECEIVER, Phase.WAIT_CLAIM, 0, since_s)
+
+    def _pace(self, poll: int) -> None:
+        """A peer that is not there at once is asked every millisecond; the board's serial port is heard meanwhile."""
+        if poll >= EAGER_POLLS:
+            self.wait_s(POLL_S)
 
     def _wait_clk(self, edge: bytes, level: bool, byte: int) -> int:
         """Make an edge of ACK, then wait for CLK; the data as read after that."""

@@ -6,7 +6,7 @@ that the board must be given a phase limit of its own for a run with the probe (
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,7 @@ from hil.errors import LinkError, RigError
 from hil.probe import link
 from hil.probe.adapter import Ft232hAdapter
 from hil.probe.lines import STOP, Lines, ProbeFault, Step, burst_steps
-from hil.protocol.messages import Bank
+from hil.protocol.messages import Bank, Phase, Role
 from hil.ring import Ring
 
 PHASE_LIMIT_S = 0.1
@@ -85,19 +85,26 @@ class Probe:
         Args:
             change: may disturb an attempt, for tests.
         Returns: the attempts that it took.
-        Raises: ProbeFault of the last attempt; LinkError if the board never answers good.
+        Raises: the first ProbeFault, when no attempt went well or the board does not grant any more; LinkError if it
+            never answers good.
         """
         self._sent += 1
         header = link.Header(type, SOURCE, self._sent, len(payload))
         data = link.pack_frame(type, SOURCE, self._sent, payload)
         limit_s = open_limit_s
+        first: ProbeFault | None = None
         for attempt in range(1, attempts + 1):
             try:
-                self.lines.send(change(attempt, burst_steps(data)), open_limit_s=limit_s)
+                honest = burst_steps(data)
+                steps = change(attempt, honest)
+                self.lines.send(steps, open_limit_s=limit_s)
+                if not _same_edges(steps, honest):  # the board may not know that the burst is over: no time to grant
+                    raise self.lines.give_up(Role.SENDER, Phase.DAMAGED, len(data) - 1)
                 answer = self.lines.receive(_exactly(link.ANSWER_BYTES), open_limit_s=self.lines.phase_limit_s)
-            except ProbeFault:
-                if attempt == attempts:
-                    raise
+            except ProbeFault as fault:
+                first = first or fault
+                if attempt == attempts or fault.phase is Phase.WAIT_GRANT:
+                    raise first from None
                 self._stay_quiet()
             else:
                 if link.parse_answer(answer, header) == link.GOOD:
@@ -123,9 +130,12 @@ class Probe:
             before_edge: as in Lines.receive, of the frame's burst.
             answer: may change the answer, for tests.
             fresh: False gives a frame that came already, too.
-        Raises: ProbeFault of the last attempt; LinkError if no good frame came.
+        Raises: the first ProbeFault, when no attempt went well or the board does not claim any more; LinkError if no
+            good frame came.
         """
         limit_s = open_limit_s
+        first: ProbeFault | None = None
+        received: Received | None = None
         for attempt in range(1, attempts + 1):
             try:
                 data = self.lines.receive(_frame_length, open_limit_s=limit_s, before_edge=before_edge)
@@ -134,15 +144,20 @@ class Probe:
                 payload, good = link.payload_of(data)
                 new = header.sequence != self._delivered
                 taken = good or not new or header.type == link.FrameType.RAW
+                if taken and (new or not fresh):
+                    received = Received(header.type, header.source, payload, good)
                 self._answer(answer(link.pack_answer(link.GOOD if taken else link.BAD, header)))
-            except ProbeFault:
-                if attempt == attempts:
-                    raise
+            except ProbeFault as fault:
+                first = first or fault
+                if attempt == attempts or fault.phase in (Phase.WAIT_CLAIM, Phase.WAIT_QUIET):
+                    if received is None:
+                        raise first from None
+                    return received  # the board does not ask again: it has the answer, or has given up
                 self._stay_quiet()
             else:
-                if taken and (new or not fresh):
+                if received is not None:
                     self._delivered = header.sequence
-                    return Received(header.type, header.source, payload, good)
+                    return received
             limit_s = REOPEN_FACTOR * self.lines.phase_limit_s
         raise LinkError(f"{self}: no new frame came undamaged in {attempts} attempts")
 
@@ -152,6 +167,11 @@ class Probe:
     def _stay_quiet(self) -> None:
         """Until the board has given up too."""
         self.lines.wait_s(2 * self.lines.phase_limit_s + 0.001)
+
+
+def _same_edges(steps: Sequence[Step], others: Sequence[Step]) -> bool:
+    """Whether the board sees the same edges in the same order, so that it knows of the burst's end."""
+    return [(step.phase, step.byte) for step in steps] == [(step.phase, step.byte) for step in others]
 
 
 def _exactly(count: int) -> Callable[[bytes], int]:

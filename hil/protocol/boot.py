@@ -87,6 +87,12 @@ class Skipped:
     data: bytes
 
 
+def find_greeting(data: bytes) -> Greeting | None:
+    """The last greeting among bytes, if any."""
+    matches = list(_GREETING.finditer(data))
+    return Greeting(int(matches[-1][1], 16), int(matches[-1][2], 16)) if matches else None
+
+
 BootAction = Send | Print | Skipped
 
 
@@ -127,6 +133,7 @@ class BootSession:
         self._board_serial = board_serial
         self._held = hold
         self.announced = False
+        self.word_bytes = 0  # of words understood, their values included, texts not
         self.greeting: Greeting | None = None
         self.state = BootState.WAITING
         self.leftover = b""
@@ -156,7 +163,9 @@ class BootSession:
                 break
             if action is None and used == 1:
                 skipped.append(self._buffer[0])
-            elif skipped:
+            elif not isinstance(action, Print):
+                self.word_bytes += used
+            if skipped and used > 1:
                 yield Skipped(bytes(skipped))
                 skipped.clear()
             del self._buffer[:used]
@@ -201,12 +210,12 @@ class BootSession:
         if len(self._buffer) < 8 + size:
             return None, 0
         text = bytes(self._buffer[8 : 8 + size])
-        greeting = _GREETING.fullmatch(text)
+        greeting = find_greeting(text)
         if greeting is None:
             self._printed = text
         else:
-            self.greeting = Greeting(int(greeting[1], 16), int(greeting[2], 16))
-            self._check_board(self.greeting)
+            self.greeting = greeting
+            self._check_board(greeting)
         return Print(text), 8 + size
 
     def _check_board(self, greeting: Greeting) -> None:

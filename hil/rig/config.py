@@ -21,6 +21,9 @@ PROBE = -1
 """Stands for the probe where a link's end is a rank."""
 BAUD_DEFAULT = 115200
 BAUD_MIN, BAUD_MAX = 1200, 3_000_000
+WATCHDOG_S_DEFAULT = 15.0
+WATCHDOG_S_MIN, WATCHDOG_S_MAX = 0.1, 15.999
+"""The chip's watchdog counts 20 bits of 1/65536 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +89,18 @@ class RigConfig:
     sim: SimSpec | None = None
     source: Path | None = None
     power: PowerSpec | None = None
+    boot_baud: int | None = None
+    """Of bootloader and image at start; None: as `baud`, to which the line is brought after boot."""
+    watchdog_s: float = WATCHDOG_S_DEFAULT
+    """A board whose image makes no progress for so long resets itself; 0: never."""
     probe: ProbeSpec | None = None
     gpu_mem: int = GPU_MEM_DEFAULT
     """Megabytes that the cards give to the GPU."""
+
+    @property
+    def baud_at_boot(self) -> int:
+        """Of bootloader and image at start."""
+        return self.boot_baud if self.boot_baud is not None else self.baud
 
     @property
     def world_size(self) -> int:
@@ -162,13 +174,14 @@ def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
 def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
     _refuse_unknown(data, {"rig", "board", "link", "sim", "probe"}, f"rig {path}")
     head = data.get("rig", {})
-    _refuse_unknown(head, {"name", "baud", "power", "memory_mb", "gpu_mem"}, f"rig {path}: [rig]")
+    _refuse_unknown(
+        head, {"name", "baud", "boot_baud", "power", "watchdog_s", "memory_mb", "gpu_mem"}, f"rig {path}: [rig]"
+    )
     sim = _parse_sim(data["sim"], path) if "sim" in data else None
     boards = _parse_boards(data, path, sim_boards=data.get("sim", {}).get("boards"))
     links = _parse_links(data["link"], len(boards), path) if "link" in data else ring_links(len(boards))
-    baud = head.get("baud", BAUD_DEFAULT)
-    if not isinstance(baud, int) or not BAUD_MIN <= baud <= BAUD_MAX:
-        raise RigError(f"rig {path}: baud = {baud!r}: give a whole number from {BAUD_MIN} to {BAUD_MAX}")
+    baud = _parse_baud(head, "baud", path)
+    boot_baud = _parse_baud(head, "boot_baud", path)
     if sim is not None and "power" in head:
         raise RigError(f"rig {path}: power is for real boards; the simulator resets its boards itself")
     power = parse_power(head["power"], len(boards), f"rig {path}") if "power" in head else None
@@ -179,7 +192,29 @@ def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
     gpu_mem = parse_gpu_mem(head.get("gpu_mem", GPU_MEM_DEFAULT), memory_mb, f"rig {path}")
     boards = tuple(replace(spec, memory_mb=size) for spec, size in zip(boards, memory_mb, strict=True))
     name = str(head.get("name", path.stem))
-    return RigConfig(name, boards, links, baud, sim, power=power, probe=probe, gpu_mem=gpu_mem)
+    return RigConfig(
+        name, boards, links, baud or boot_baud or BAUD_DEFAULT, sim, power=power, probe=probe, gpu_mem=gpu_mem,
+        boot_baud=boot_baud, watchdog_s=_parse_watchdog(head, path),
+    )  # fmt: skip
+
+
+def _parse_baud(head: Mapping[str, Any], key: str, path: Path) -> int | None:
+    baud = head.get(key)
+    if baud is not None and (not isinstance(baud, int) or not BAUD_MIN <= baud <= BAUD_MAX):
+        raise RigError(f"rig {path}: {key} = {baud!r}: give a whole number from {BAUD_MIN} to {BAUD_MAX}")
+    return baud
+
+
+def _parse_watchdog(head: Mapping[str, Any], path: Path) -> float:
+    limit_s = head.get("watchdog_s", WATCHDOG_S_DEFAULT)
+    if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):
+        limit_s = -1
+    if limit_s != 0 and not WATCHDOG_S_MIN <= limit_s <= WATCHDOG_S_MAX:
+        raise RigError(
+            f"rig {path}: watchdog_s = {head['watchdog_s']!r}: give seconds from {WATCHDOG_S_MIN} to "
+            f"{WATCHDOG_S_MAX}, or 0 for none"
+        )
+    return float(limit_s)
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:

@@ -28,6 +28,7 @@ from hil.rig.faults import (
     Swap,
     UartHangUp,
     UartKind,
+    UartLimit,
     UartNoise,
     WireRef,
     link_text,
@@ -162,6 +163,11 @@ def _read_noise(read: _Reader, rest: str) -> Fault:
     return UartNoise(NOISES[read.kind], read.board(board), read.number(value, 0, 1))
 
 
+def _read_limit(read: _Reader, rest: str) -> Fault:
+    board, value = read.pair(rest, "=")
+    return UartLimit(read.board(board), round(read.number(value, 1, 12e6)))
+
+
 def _read_hang_up(read: _Reader, rest: str) -> Fault:
     board, when = read.pair(rest, "@")
     return UartHangUp(read.board(board), round(read.time_ns(when)))
@@ -189,6 +195,7 @@ KINDS: dict[str, tuple[str, Callable[[_Reader, str], Fault]]] = {
     "uart-drop": ("uart-drop:1=1e-3", _read_noise),
     "uart-corrupt": ("uart-corrupt:1=1e-3", _read_noise),
     "uart-duplicate": ("uart-duplicate:1=1e-3", _read_noise),
+    "uart-limit": ("uart-limit:1=460800", _read_limit),
     "uart-hangup": ("uart-hangup:1@2s", _read_hang_up),
 }
 """Kind -> example, reader of what follows the colon."""

@@ -178,6 +178,17 @@ class UartNoise:
 
 
 @dataclass(frozen=True, slots=True)
+class UartLimit:
+    """A board's serial line damages bytes above a baud: `uart-limit:1=460800`."""
+
+    board: int
+    baud: int
+
+    def __str__(self) -> str:
+        return f"uart-limit:{self.board}={self.baud}"
+
+
+@dataclass(frozen=True, slots=True)
 class UartHangUp:
     """A board's serial adapter is pulled out: `uart-hangup:1@2s`."""
 
@@ -189,7 +200,7 @@ class UartHangUp:
 
 
 WiringFault = Open | Stuck | Bridge | Swap | Reversed | Crossed | Missing | NoGround
-Fault = WiringFault | Delay | Glitch | Strike | Drift | UartNoise | UartHangUp
+Fault = WiringFault | Delay | Glitch | Strike | Drift | UartNoise | UartLimit | UartHangUp
 
 
 def link_text(link: LinkSpec) -> str:

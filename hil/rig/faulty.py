@@ -29,6 +29,7 @@ from hil.rig.faults import (
     Stuck,
     Swap,
     UartHangUp,
+    UartLimit,
     UartNoise,
     WireRef,
     WiringFault,
@@ -127,6 +128,8 @@ def _board_faults(fault: Fault) -> list[sim.Fault]:
             return [sim.StrikeAt(board, kind, after_ns)]
         case Drift(board, drift_ppm):
             return [sim.Drift(board, drift_ppm)]
+        case UartLimit(board, baud):
+            return [sim.UartLimit(board, baud)]
         case UartHangUp(board, after_ns):
             return [sim.UartHangUp(board, after_ns)]
         case _:

@@ -84,6 +84,13 @@ class Port:
         self.failure = f"port {self.url}: {reason}; {hint}"
         self.outgoing.clear()
 
+    def set_baud(self, baud: int) -> None:
+        """Change the line's baud, at once. Raises PortError if the adapter cannot."""
+        try:
+            self.device.baudrate = baud
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise PortError(f"port {self.url}: {baud} baud: {error}") from None
+
     def close(self) -> None:
         """Close the device."""
         self.device.close()
@@ -166,7 +173,7 @@ class ThreadedPort(Port):
             item = self._arrived.get()
             if isinstance(item, Exception):
                 if data:
-                    self._arrived.put(item)
+                    self._hand_over(item)  # wakes the loop again: the data is taken first
                     break
                 raise item
             data += item

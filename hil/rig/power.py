@@ -1,4 +1,4 @@
-"""Power: making a board start anew. What a serial port cannot do.
+"""Power: making a board start anew. What a serial port cannot do. Lines of FTDI adapters: hil/rig/power_ftdi.py.
 
 Owns: the Power interface, its implementations, and the check that a board really went away.
 """
@@ -9,12 +9,13 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
-from hil.errors import BoardError, RigError
+from hil.errors import BoardError
 from hil.rig.log import printable
+from hil.rig.power_ftdi import CbusReset, GpioReset
 from hil.rig.power_spec import PowerSpec
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ LISTEN_S = 0.7
 """A bootloader announces itself every 300 ms: it is heard within this time, and a gap as long means it was away."""
 RESET_TIMEOUT_S = 40.0
 """Slow cards take 30 s."""
-RUN_LOW_S = 0.05
 
 
 class Power(Protocol):
@@ -36,6 +36,9 @@ class Power(Protocol):
 
     def describe(self) -> str:
         """For messages: what a person must do if a board does not start."""
+
+    def close(self) -> None:
+        """Let go of every line; harmless when repeated."""
 
 
 class SimPower:
@@ -55,6 +58,9 @@ class SimPower:
         """Nobody has to do anything."""
         return "the simulator resets its boards itself"
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class FirmwareReset:
     """No reset line: firmware that runs is asked to reboot, otherwise a person presses RUN."""
@@ -66,6 +72,9 @@ class FirmwareReset:
     def describe(self) -> str:
         """What to do by hand."""
         return "short RUN to ground, or unplug the board and plug it in again"
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 @dataclass
@@ -116,40 +125,8 @@ class CommandReset:
         said = f": {printable(lines[-1])}" if lines else ""
         return f"for board {run.rank} it ended with {code}{said}"
 
-
-class CbusReset:
-    """A CBUS pin of an FTDI adapter per board: high switches a transistor that pulls RUN low (docs/rigs.md).
-
-    Args:
-        open_ftdi: opens an adapter by its pyftdi URL.
-    """
-
-    def __init__(self, urls: Sequence[str], pin: int, open_ftdi: Callable[[str], Any]) -> None:
-        self._urls = urls
-        self._mask = 1 << pin
-        self._open = open_ftdi
-
-    def reset(self, board: Board) -> None:
-        """Pull RUN low for 50 ms on the rig's clock."""
-        url = self._urls[board.rank]
-        try:
-            ftdi = self._open(url)
-            ftdi.set_cbus_direction(self._mask, self._mask)
-            ftdi.set_cbus_gpio(self._mask)
-        except (OSError, ValueError) as error:
-            raise RigError(f"{board}: reset over {url} failed: {error}; is its CBUS pin set to GPIO?") from None
-
-        def release() -> None:
-            try:
-                ftdi.set_cbus_gpio(0)
-            finally:
-                ftdi.close()
-
-        board.call_later(RUN_LOW_S, release)
-
-    def describe(self) -> str:
-        """Which lines do it."""
-        return f"CBUS pins of {', '.join(self._urls)} do it; pyftdi's ftdi_urls.py lists adapters"
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class Person:
@@ -165,6 +142,9 @@ class Person:
     def describe(self) -> str:
         """What to do by hand."""
         return "somebody must press RUN (short it to ground) on the boards that were named"
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class SimDeskReset:
@@ -187,6 +167,9 @@ class SimDeskReset:
         """Who does it."""
         return f"`hil sim --pty`, which listens at {self._address}, does it"
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 def make_power(spec: PowerSpec | None) -> Power:
     """The back end of a real rig. Without a spec: firmware that runs is asked to reboot."""
@@ -195,7 +178,9 @@ def make_power(spec: PowerSpec | None) -> Power:
     if spec.kind == "person":
         return Person(lambda text: print(text, file=sys.stderr, flush=True))
     if spec.kind == "cbus":
-        return CbusReset(spec.urls, spec.pin, _open_ftdi)
+        return CbusReset(spec.urls, spec.pin)
+    if spec.kind == "gpio":
+        return GpioReset(spec.urls[0], spec.pins)
     if spec.kind == "sim":
         return SimDeskReset(spec.address)
     if spec.kind == "uhubctl":
@@ -207,18 +192,6 @@ def make_power(spec: PowerSpec | None) -> Power:
 def _fill(command: str, board: Board) -> str:
     serial = f"{board.spec.serial:016x}" if board.spec.serial is not None else ""
     return command.format(rank=board.rank, port=shlex.quote(board.spec.port), serial=serial)
-
-
-def _open_ftdi(url: str) -> Any:
-    from pyftdi.ftdi import Ftdi, FtdiError
-    from pyftdi.usbtools import UsbToolsError
-
-    ftdi = Ftdi()
-    try:
-        ftdi.open_from_url(url)
-    except (FtdiError, UsbToolsError) as error:
-        raise OSError(str(error)) from None
-    return ftdi
 
 
 def check_reset(board: Board, power: Power, *, timeout_s: float = RESET_TIMEOUT_S) -> float:

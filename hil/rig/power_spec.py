@@ -9,11 +9,15 @@ from typing import Any, Literal
 
 from hil.errors import RigError
 
-PowerKind = Literal["reset", "uhubctl", "cbus", "person", "sim"]
+PowerKind = Literal["reset", "uhubctl", "cbus", "gpio", "person", "sim"]
 FIELDS = {"rank", "port", "serial"}
 """What a reset command may name in braces."""
 CBUS_PINS = range(4)
-_KEYS: dict[str, set[str]] = {"reset": set(), "uhubctl": {"ports"}, "cbus": {"pin"}, "person": set(), "sim": set()}
+GPIO_PINS = range(8)
+"""AC0..AC7 of an FT232H."""
+_KEYS: dict[str, set[str]] = {
+    "reset": set(), "uhubctl": {"ports"}, "cbus": {"pin"}, "gpio": {"pins"}, "person": set(), "sim": set(),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class PowerSpec:
 
     command: with {rank}, {port}, {serial}. hub, ports: uhubctl's location and one port number per rank.
     urls, pin: one pyftdi URL per rank, and the CBUS pin that pulls RUN low when it is high.
+    urls, pins: one URL, and the number n of the pin ACn by rank, which pulls RUN low when it is low.
     address: HOST:PORT of a simulated rig in another process.
     """
 
@@ -30,6 +35,7 @@ class PowerSpec:
     hub: str = ""
     ports: tuple[int, ...] = ()
     urls: tuple[str, ...] = ()
+    pins: tuple[int, ...] = ()
     pin: int = 0
     address: str = ""
 
@@ -57,6 +63,8 @@ def parse_power(table: Any, world_size: int, where: str) -> PowerSpec:
         if len(urls) != world_size or not all(str(url).startswith("ftdi://") for url in urls) or pin not in CBUS_PINS:
             raise RigError(f"{where}: write cbus = [one ftdi:// URL for each of {world_size} boards], pin = 0 to 3")
         return PowerSpec(kind, urls=urls, pin=pin)
+    if kind == "gpio":
+        return PowerSpec(kind, urls=(str(value),), pins=_gpio_pins(value, table.get("pins"), world_size, where))
     if kind == "sim":
         if not isinstance(value, str) or not value.rpartition(":")[2].isdecimal():
             raise RigError(f'{where}: sim = {value!r}: give "HOST:PORT", as `hil sim --pty` writes it')
@@ -64,6 +72,17 @@ def parse_power(table: Any, world_size: int, where: str) -> PowerSpec:
     if value is not True:
         raise RigError(f"{where}: write person = true")
     return PowerSpec(kind)
+
+
+def _gpio_pins(url: Any, pins: Any, world_size: int, where: str) -> tuple[int, ...]:
+    known = [f"AC{n}" for n in GPIO_PINS]
+    right = isinstance(pins, list) and len(pins) == len(set(map(str, pins))) == world_size
+    if not right or not all(pin in known for pin in pins) or not str(url).startswith("ftdi://"):
+        raise RigError(
+            f'{where}: write gpio = "ftdi://ftdi:232h/1", pins = [a pin of its own, "AC0" to "AC7", for each of '
+            f"{world_size} boards]"
+        )
+    return tuple(known.index(pin) for pin in pins)
 
 
 def _command(value: Any, where: str) -> str:

@@ -16,18 +16,12 @@ from hil.sim.faults import (
     StrikeAt,
     Stuck,
     UartHangUp,
+    UartLimit,
     UartNoise,
 )
 from hil.sim.netlist import Netlist, Wire
-from hil.sim.simulation import (
-    TIMER_START_US,
-    BoardConfig,
-    Contention,
-    Counters,
-    Output,
-    Simulation,
-    SimulationError,
-)
+from hil.sim.records import BoardConfig, Contention, Counters, Output
+from hil.sim.simulation import TIMER_START_US, Simulation, SimulationError
 
 __all__ = [
     "TIMER_START_US",
@@ -50,6 +44,7 @@ __all__ = [
     "StrikeAt",
     "Stuck",
     "UartHangUp",
+    "UartLimit",
     "UartNoise",
     "Wire",
 ]

@@ -110,6 +110,14 @@ class UartNoise:
 
 
 @dataclass(frozen=True, slots=True)
+class UartLimit:
+    """The line carries at most this baud; above it one byte in sixteen has a bit flipped, both ways."""
+
+    board: int
+    baud: int
+
+
+@dataclass(frozen=True, slots=True)
 class UartHangUp:
     """The host's adapter is pulled out after a time."""
 
@@ -118,7 +126,7 @@ class UartHangUp:
 
 
 WireFault = Open | Stuck | Bridge | NoGround | Delay | Glitch
-BoardFault = StrikeAt | StrikeAfter | Drift | UartNoise | UartHangUp
+BoardFault = StrikeAt | StrikeAfter | Drift | UartNoise | UartLimit | UartHangUp
 Fault = WireFault | BoardFault
 
 

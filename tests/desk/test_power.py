@@ -12,7 +12,7 @@ from hil.cli import main
 from hil.errors import BoardError, RigError
 from hil.rig.config import load_rig
 from hil.rig.desk import open_desk
-from hil.rig.power import CbusReset, CommandReset, FirmwareReset, Person, check_reset, make_power
+from hil.rig.power import CommandReset, FirmwareReset, Person, check_reset, make_power
 from hil.rig.power_spec import PowerSpec
 from hil.session import Session, Settings
 from tests.desk.boards import Bootloader
@@ -132,39 +132,6 @@ def test_person_is_asked_and_seen_to_have_done_it(open_rig, rig_file, plug, caps
     assert "press RUN on board 0" in capsys.readouterr().err
 
 
-class FtdiDouble:
-    """The four methods of pyftdi's Ftdi that are used."""
-
-    def __init__(self, calls: list[str], board: Bootloader) -> None:
-        self._calls, self._board = calls, board
-
-    def set_cbus_direction(self, mask: int, direction: int) -> None:
-        self._calls.append(f"direction {mask} {direction}")
-
-    def set_cbus_gpio(self, pins: int) -> None:
-        self._calls.append(f"pins {pins}")
-        if pins == 0:
-            self._board.reset()
-
-    def close(self) -> None:
-        self._calls.append("closed")
-
-
-def test_cbus_pin_pulls_run_and_lets_go(open_rig, rig_file, plug):
-    board, calls = plug(Bootloader()), []
-    desk = open_rig(rig_file(board.path))
-    power = CbusReset(["ftdi://ftdi:ft-x:A/1"], 2, lambda url: calls.append(url) or FtdiDouble(calls, board))
-    assert check_reset(desk.boards[0], power, timeout_s=20) > 0.5
-    assert calls == ["ftdi://ftdi:ft-x:A/1", "direction 4 4", "pins 4", "pins 0", "closed"]
-
-
-def test_missing_ftdi_adapter_is_one_sentence(open_rig, rig_file, plug):
-    desk = open_rig(rig_file(plug(Bootloader()).path))
-    power = make_power(PowerSpec("cbus", urls=("ftdi://ftdi:ft-x:NONE/1",)))
-    with pytest.raises(RigError, match="reset over ftdi://ftdi:ft-x:NONE/1 failed: .*; is its CBUS pin set to GPIO"):
-        power.reset(desk.boards[0])
-
-
 def test_rig_without_power_asks_the_firmware():
     assert isinstance(make_power(None), FirmwareReset)
     assert isinstance(make_power(PowerSpec("uhubctl", hub="1", ports=(1,))), CommandReset)
@@ -173,7 +140,7 @@ def test_rig_without_power_asks_the_firmware():
 @pytest.mark.parametrize(
     ("power", "sentence"),
     [
-        ("3", "power = 3: give one of {reset = ...}, {uhubctl = ...}, {cbus = ...}, {person = ...}"),
+        ("3", "power = 3: give one of {reset = ...}, {uhubctl = ...}, {cbus = ...}, {gpio = ...}, {person = ...}"),
         ("{}", "give one of"),
         ('{reset = "x", person = true}', "give one of"),
         ('{reset = ""}', "reset = '': give a shell command"),
@@ -183,6 +150,11 @@ def test_rig_without_power_asks_the_firmware():
         ('{uhubctl = "1-1", ports = [1]}', 'ports = [one port number for each of 2 boards]'),
         ('{cbus = ["ftdi://a/1", "/dev/ttyUSB0"]}', "one ftdi:// URL for each of 2 boards"),
         ('{cbus = ["ftdi://a/1", "ftdi://b/1"], pin = 4}', "pin = 0 to 3"),
+        ('{gpio = "ftdi://a/1", pins = ["AC0"]}', 'a pin of its own, "AC0" to "AC7", for each of 2 boards'),
+        ('{gpio = "ftdi://a/1", pins = ["AC0", "AC0"]}', "a pin of its own"),
+        ('{gpio = "ftdi://a/1", pins = ["AC7", "AC8"]}', "a pin of its own"),
+        ('{gpio = "/dev/ttyUSB0", pins = ["AC0", "AC1"]}', "a pin of its own"),
+        ('{gpio = "ftdi://a/1"}', "a pin of its own"),
         ("{person = false}", "write person = true"),
     ],
 )  # fmt: skip

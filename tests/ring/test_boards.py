@@ -104,6 +104,9 @@ def test_dead_board_is_named_and_the_others_boot(open_ring):
         def describe(self):
             return "plug it in"
 
+        def close(self):
+            pass
+
     ring.desk.power = NotBoardOne()
     with pytest.raises(BoardError, match="board 1 .*: no byte in 30 s; is it powered") as caught:
         ring.boot(session.image("ring"), timeout_s=30)

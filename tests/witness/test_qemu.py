@@ -60,7 +60,7 @@ def _open(process: subprocess.Popen[str], logs: Path, image) -> Ring:
             port = found.group(1)
             break
     assert port is not None, "QEMU ended without naming its serial port"
-    desk = Desk(RigConfig("qemu", (BoardSpec(0, port),), ()), logs, seed=1)
+    desk = Desk(RigConfig("qemu", (BoardSpec(0, port),), (), watchdog_s=0), logs, seed=1)
     ring = Ring(desk)
     ring.boot(image, timeout_s=120)
     return ring

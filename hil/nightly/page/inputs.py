@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from hil.checks.link_suite import CONFIDENCE, ber_limit
-from hil.nightly.record import Check, Kind, Night, Subject
+from hil.nightly.page.text import when
+from hil.nightly.record import Check, Kind, Night, Outcome, Subject
+from hil.nightly.trends import DISTANCE, FIGURES_MIN, REFERENCE_NIGHTS, usual_and_spread
+from hil.nightly.triage import wilson
 
 EXACT_ERRORS_MAX = 400
 """Up to this count the limit is exact; beyond it the approximation of Wilson and Hilferty is right to 5 digits."""
+FLAKES_MAX = 20
 SIGMA = statistics.NormalDist().inv_cdf(CONFIDENCE)
 
 
@@ -51,7 +56,10 @@ class WireTrend:
 
 @dataclass(frozen=True, slots=True)
 class FigurePoint:
-    """One figure of one night. low, high: what the nights before allow; mark: why it is marked, or empty."""
+    """One figure of one night.
+
+    night: when it began. low, high: what the nights before allow. mark: why it is marked, or empty.
+    """
 
     night: str
     value: float | None
@@ -128,10 +136,17 @@ def figure(night: Night, key: str) -> float | None:
 
 
 def throughput(night: Night, link: str) -> float | None:
-    """The median throughput of a link over the night's link checks, in 1000 bytes per second."""
-    return median(
-        [entry.throughput_kb_s for check in _of(night, Kind.LINK) for entry in check.links if entry.link == link]
-    )
+    """The median throughput of a link over the night's checks of it alone, in 1000 bytes per second."""
+    alone = [check.links[0] for check in _of(night, Kind.LINK) if len(check.links) == 1]
+    return median([entry.throughput_kb_s for entry in alone if entry.link == link and entry.throughput_kb_s > 0])
+
+
+def usual_range(known: Sequence[float]) -> tuple[float, float, float] | None:
+    """(low, middle, high) that earlier nights allow, by the test of hil/nightly/trends.py; None with too few nights."""
+    if len(known) < FIGURES_MIN:
+        return None
+    middle, spread = usual_and_spread(known[-REFERENCE_NIGHTS:])
+    return middle - DISTANCE * spread, middle, middle + DISTANCE * spread
 
 
 def resends(night: Night, link: str) -> float | None:
@@ -171,9 +186,41 @@ def gather(nights: Sequence[Night]) -> Trends:
     ]
     figures = []
     for subject, name, what, title, unit, read in _figures(links):
-        points = [FigurePoint(night.id, read(night), mark=_mark(night, subject, name, what)) for night in nights]
+        points = [
+            FigurePoint(
+                when(night.started).removesuffix(" UTC"),
+                read(night) if alike(night, nights[-1]) else None,
+                mark=_mark(night, subject, name, what),
+            )
+            for night in nights
+        ]
+        if (subject, what) != (Subject.LINK, "resends"):  # a count; its test is another one
+            points = [_with_range(points[:at], point) for at, point in enumerate(points)]
         figures.append(FigureTrend(f"{what} {name}" if subject is Subject.LINK else name, title, unit, points))
-    return Trends([night.id for night in nights], wires, figures)
+    return Trends([night.id for night in nights], wires, figures, _flakes(nights))
+
+
+def _flakes(nights: Sequence[Night]) -> list[FlakeRate]:
+    """Checks that were flaky in these nights, the most often first."""
+    runs: Counter[str] = Counter()
+    flaky: Counter[str] = Counter()
+    for check in (check for night in nights for check in night.checks if check.outcome is not Outcome.SKIPPED):
+        runs[check.name] += 1
+        flaky[check.name] += check.outcome is Outcome.FLAKY
+    rates = [FlakeRate(name, runs[name], many, *wilson(many, runs[name])) for name, many in flaky.items() if many]
+    return sorted(rates, key=lambda rate: (-rate.flaky / rate.runs, rate.name))[:FLAKES_MAX]
+
+
+def alike(night: Night, other: Night) -> bool:
+    """Whether figures of two nights can be compared."""
+    return (night.profile, night.model, night.world_size) == (other.profile, other.model, other.world_size)
+
+
+def _with_range(before: Sequence[FigurePoint], point: FigurePoint) -> FigurePoint:
+    """The point with the range that the nights before it allow; marked ones say nothing of what is usual."""
+    known = [entry.value for entry in before if entry.value is not None and not entry.mark]
+    usual = usual_range(known)
+    return replace(point, low=usual[0], middle=usual[1], high=usual[2]) if usual is not None else point
 
 
 def _figures(links: Sequence[str]) -> list[tuple[Subject, str, str, str, str, Callable[[Night], float | None]]]:
@@ -192,8 +239,12 @@ def _figures(links: Sequence[str]) -> list[tuple[Subject, str, str, str, str, Ca
 
 
 def _mark(night: Night, subject: Subject, name: str, what: str) -> str:
-    found = [mark for mark in night.marks if mark.subject is subject and mark.name == name and what in mark.what]
-    return found[0].sentence if found else ""
+    """The sentence of a night's mark; a figure is known by `what`, a wire or link by its name too."""
+    for mark in night.marks:
+        named = mark.what == name if subject is Subject.FIGURE else (mark.name == name and what in mark.what)
+        if mark.subject is subject and named:
+            return mark.sentence
+    return ""
 
 
 def _reader(read: Callable[[Night, str], float | None], what: str) -> Callable[[Night], float | None]:

@@ -49,6 +49,7 @@ void faults_clear(sim_t *sim)
     sched_event(sim, NEVER);
     for (uint32_t i = 0; i < sim->board_count; i++) {
         sim->boards[i].uart.hung_up = false;
+        sim->boards[i].uart.limit_baud = 0;
     }
 }
 

@@ -62,6 +62,7 @@ typedef struct {
     uint8_t *to_host;
     size_t to_host_head, to_host_count, to_host_capacity;
     double drop_rate, corrupt_rate, duplicate_rate;
+    uint32_t limit_baud; /* above it the line damages bytes; 0: no limit */
     bool hung_up;
     uint64_t random;
     /* transmit pipeline of the board */

@@ -10,7 +10,7 @@
 #include "internal.h"
 
 enum {
-    INSTRUCTIONS_PER_READ_MAX = 48,
+    INSTRUCTIONS_PER_READ_MAX = 64,
     READS_PER_ROUND_MAX = 512,
     GROWTH_SHIFT = 6
 };
@@ -68,6 +68,9 @@ static uint64_t wake_time(board_t *b, uint64_t now_ps)
     }
     if (p->seen_mask & 1u << POLL_CS) {
         uint64_t match = board_timer_match_ps(b, now_ps);
+        if (b->timer_matched != p->value[POLL_CS]) { /* it came since CS was read in this round */
+            match = now_ps;
+        }
         wake = match < wake ? match : wake;
     }
     if (p->seen_mask & (1u << POLL_CLO | 1u << POLL_CHI)) {

@@ -196,6 +196,8 @@ SIM_API uint32_t sim_uart_tx_pending(sim_t *sim, uint32_t board);
 SIM_API void sim_uart_set_baud(sim_t *sim, uint32_t board, uint32_t baud);
 SIM_API void sim_uart_faults(sim_t *sim, uint32_t board, double drop_rate, double corrupt_rate,
                              double duplicate_rate);
+/* Above this baud one byte in sixteen is damaged; 0: no limit. */
+SIM_API void sim_uart_limit(sim_t *sim, uint32_t board, uint32_t baud);
 SIM_API int sim_uart_hung_up(sim_t *sim, uint32_t board);
 
 SIM_API uint8_t *sim_ram(sim_t *sim, uint32_t board);

@@ -1,4 +1,5 @@
-/* uart.c: both UARTs of a board, the line to the host and the host's adapter.
+/* uart.c: a board's serial line, from its UARTs to the host, and the host's adapter.
+ * The UARTs' registers: uart_pl011.c, uart_mini.c.
  *
  * Sources: BCM2835 ARM Peripherals ch. 2 and 13; ARM DDI 0183; elinux errata for the mini-UART.
  * A byte is 10 bit times. Bytes carry the baud they were sent at; where it differs from the receiver's by
@@ -6,77 +7,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "uart.h"
 
-enum {
-    DR = 0x00,
-    RSRECR = 0x04,
-    FR = 0x18,
-    IBRD = 0x24,
-    FBRD = 0x28,
-    LCRH = 0x2C,
-    CR = 0x30,
-    IFLS = 0x34,
-    IMSC = 0x38,
-    RIS = 0x3C,
-    MIS = 0x40,
-    ICR = 0x44
-};
-enum {
-    AUX_IRQ = 0x00,
-    AUX_ENABLES = 0x04,
-    MU_IO = 0x40,
-    MU_IER = 0x44,
-    MU_IIR = 0x48,
-    MU_LCR = 0x4C,
-    MU_MCR = 0x50,
-    MU_LSR = 0x54,
-    MU_MSR = 0x58,
-    MU_SCRATCH = 0x5C,
-    MU_CNTL = 0x60,
-    MU_STAT = 0x64,
-    MU_BAUD = 0x68
-};
-enum {
-    CR_EN = 1 << 0,
-    CR_TXE = 1 << 8,
-    CR_RXE = 1 << 9,
-    LCRH_FEN = 1 << 4
-};
-enum {
-    DR_FE = 1 << 8,
-    DR_OE = 1 << 11,
-    RSR_FE = 1 << 0,
-    RSR_OE = 1 << 3,
-    RIS_OE = 1 << 10,
-    RIS_FE = 1 << 7
-};
-enum {
-    ROUTE_NONE,
-    ROUTE_PL011,
-    ROUTE_MINI
-};
 enum {
     ALT0 = 4,
     ALT5 = 2,
-    PIN_TX = 14,
     PIN_RX = 15
 };
-#define BITS_PER_BYTE 10u
+#define BITS_PER_BYTE      10u
+#define LIMIT_CORRUPT_RATE 0.0625
 
-static uint32_t route(const board_t *b, uint32_t pin)
+uint32_t uart_route(const board_t *b, uint32_t pin)
 {
     uint32_t function = gpio_function(b, pin);
     return function == ALT0 ? ROUTE_PL011 : function == ALT5 ? ROUTE_MINI : ROUTE_NONE;
 }
 
-static uint32_t pl011_baud(const board_t *b)
+uint32_t uart_pl011_baud(const board_t *b)
 {
     /* baud = clock / (16 * divisor), divisor in 64ths */
     return b->uart.divisor64 < 64u ? 0 : (uint32_t)((uint64_t)b->uart_hz * 4u / b->uart.divisor64);
 }
 
-static uint32_t mini_baud(const board_t *b) { return b->core_hz / (8u * (b->uart.mu_baud + 1u)); }
+uint32_t uart_mini_baud(const board_t *b) { return b->core_hz / (8u * (b->uart.mu_baud + 1u)); }
 
 static uint64_t byte_ps(uint32_t baud) { return BITS_PER_BYTE * 1000000000000ull / baud; }
 
@@ -84,6 +37,13 @@ static double draw(uart_t *u)
 {
     u->random += 0x9E3779B97F4A7C15ull;
     return (double)(mix64(u->random) >> 11) / 9007199254740992.0;
+}
+
+/* One bit flipped: by chance, and more often at a baud that is too much for the line. */
+static uint8_t damaged(uart_t *u, uint8_t byte, uint32_t baud)
+{
+    double rate = u->limit_baud != 0 && baud > u->limit_baud ? LIMIT_CORRUPT_RATE : u->corrupt_rate;
+    return rate > 0 && draw(u) < rate ? (uint8_t)(byte ^ 1u << (mix64(u->random) & 7u)) : byte;
 }
 
 bool uart_enabled(const board_t *b) { return (b->uart.cr & CR_EN) != 0 || (b->uart.aux_enables & 1u) != 0; }
@@ -150,9 +110,9 @@ static void receive(board_t *b, uint16_t character, uint32_t depth)
 static void arrive(board_t *b, const line_byte_t *in)
 {
     uart_t *u = &b->uart;
-    uint32_t to = b->state == SIM_OFF ? ROUTE_NONE : route(b, PIN_RX);
-    if (to == ROUTE_PL011 && (u->cr & (CR_EN | CR_RXE)) == (CR_EN | CR_RXE) && pl011_baud(b) != 0) {
-        uint32_t baud = pl011_baud(b);
+    uint32_t to = b->state == SIM_OFF ? ROUTE_NONE : uart_route(b, PIN_RX);
+    if (to == ROUTE_PL011 && (u->cr & (CR_EN | CR_RXE)) == (CR_EN | CR_RXE) && uart_pl011_baud(b) != 0) {
+        uint32_t baud = uart_pl011_baud(b);
         uint16_t c = bauds_agree(in->baud, baud) ? in->byte : garbled(in->byte, in->baud, baud, in->end_ps);
         if ((c & DR_FE) != 0) {
             u->ris_sticky |= RIS_FE;
@@ -161,7 +121,7 @@ static void arrive(board_t *b, const line_byte_t *in)
         receive(b, (uint16_t)((c & 0xFF00u) | (c & ((1u << bits) - 1u))),
                 u->lcrh & LCRH_FEN ? PL011_FIFO : 1);
     } else if (to == ROUTE_MINI && (u->aux_enables & 1u) && (u->mu_cntl & 1u)) {
-        uint32_t baud = mini_baud(b);
+        uint32_t baud = uart_mini_baud(b);
         uint16_t c = bauds_agree(in->baud, baud) ? in->byte : garbled(in->byte, in->baud, baud, in->end_ps);
         /* Errata: LCR = 3 means 8 bits; anything else is 7. */
         receive(b, (uint16_t)(c & ((u->mu_lcr & 3u) == 3u ? 0xFFu : 0x7Fu)), MINI_FIFO);
@@ -214,9 +174,7 @@ int sim_uart_write(sim_t *sim, uint32_t board, const uint8_t *data, uint32_t siz
         if (u->drop_rate > 0 && draw(u) < u->drop_rate) {
             continue;
         }
-        if (u->corrupt_rate > 0 && draw(u) < u->corrupt_rate) {
-            byte ^= (uint8_t)(1u << (mix64(u->random) & 7u));
-        }
+        byte = damaged(u, byte, u->host_baud);
         bool twice = u->duplicate_rate > 0 && draw(u) < u->duplicate_rate;
         for (int copy = 0; copy <= twice; copy++) {
             at += copy ? byte_ps(u->host_baud) : 0;
@@ -261,6 +219,8 @@ void sim_uart_faults(sim_t *sim, uint32_t board, double drop_rate, double corrup
     u->duplicate_rate = duplicate_rate;
 }
 
+void sim_uart_limit(sim_t *sim, uint32_t board, uint32_t baud) { sim->boards[board].uart.limit_baud = baud; }
+
 /* The adapter is pulled out: bytes on the way to the board are lost, later ones in both directions too. */
 void uart_hang_up(board_t *b)
 {
@@ -274,7 +234,7 @@ int sim_uart_hung_up(sim_t *sim, uint32_t board) { return sim->boards[board].uar
 /* ---- board to host ------------------------------------------------------------------------------------ */
 
 /* Bytes in the transmit FIFO: those that have not begun to leave. */
-static uint32_t tx_level(const uart_t *u, uint64_t now_ps)
+uint32_t uart_tx_level(const uart_t *u, uint64_t now_ps)
 {
     uint32_t level = 0;
     while (level < u->tx_count && u->tx[(u->tx_head + u->tx_count - 1 - level) % TX_RING].start_ps > now_ps) {
@@ -299,14 +259,14 @@ static void due_update(board_t *b)
     }
 }
 
-static void transmit(board_t *b, uint8_t byte, uint32_t baud, uint32_t depth, bool routed, uint64_t now_ps)
+void uart_transmit(board_t *b, uint8_t byte, uint32_t baud, uint32_t depth, bool routed, uint64_t now_ps)
 {
     uart_t *u = &b->uart;
     if (baud == 0) {
         board_lint(b, SIM_LINT_UART_DIVISOR, 0, byte);
         return;
     }
-    if (tx_level(u, now_ps) >= depth || u->tx_count == TX_RING) {
+    if (uart_tx_level(u, now_ps) >= depth || u->tx_count == TX_RING) {
         board_lint(b, SIM_LINT_UART_TX_FULL, 0, byte);
         return;
     }
@@ -348,8 +308,8 @@ void uart_deliver(board_t *b, uint64_t now_ps)
         uint8_t byte = t->byte;
         if (!bauds_agree(t->baud, u->host_baud)) {
             byte = (uint8_t)garbled(byte, t->baud, u->host_baud, t->end_ps);
-        } else if (u->corrupt_rate > 0 && draw(u) < u->corrupt_rate) {
-            byte ^= (uint8_t)(1u << (mix64(u->random) & 7u));
+        } else {
+            byte = damaged(u, byte, t->baud);
         }
         host_append(u, byte);
         b->counters.uart_sent++;
@@ -377,14 +337,12 @@ uint32_t sim_uart_pending(sim_t *sim, uint32_t board)
     return (uint32_t)sim->boards[board].uart.to_host_count;
 }
 
-/* ---- registers ---------------------------------------------------------------------------------------- */
-
 uint64_t uart_next_ps(board_t *b, uint64_t now_ps)
 {
     const uart_t *u = &b->uart;
     uint64_t next =
         u->to_board_count > 0 ? u->to_board[u->to_board_head % u->to_board_capacity].end_ps : NEVER;
-    uint32_t level = tx_level(u, now_ps);
+    uint32_t level = uart_tx_level(u, now_ps);
     uint64_t transmit_ps = NEVER;
     if (level > 0) {
         transmit_ps = u->tx[(u->tx_head + u->tx_count - level) % TX_RING].start_ps;
@@ -394,7 +352,7 @@ uint64_t uart_next_ps(board_t *b, uint64_t now_ps)
     return transmit_ps < next ? transmit_ps : next;
 }
 
-static uint16_t take(uart_t *u)
+uint16_t uart_take(uart_t *u)
 {
     if (u->rx_count == 0) {
         return 0;
@@ -403,204 +361,4 @@ static uint16_t take(uart_t *u)
     u->rx_head = (u->rx_head + 1) % PL011_FIFO;
     u->rx_count--;
     return character;
-}
-
-static uint32_t pl011_depth(const uart_t *u) { return u->lcrh & LCRH_FEN ? PL011_FIFO : 1u; }
-
-uint32_t uart_pl011_read(board_t *b, uint32_t offset, uint64_t now_ps)
-{
-    uart_t *u = &b->uart;
-    uart_advance(b, now_ps);
-    uint32_t level = tx_level(u, now_ps);
-    switch (offset) {
-    case DR: {
-        uint16_t character = take(u);
-        u->rsr = (u->rsr & RSR_OE) | (character & DR_FE ? RSR_FE : 0u);
-        return character;
-    }
-    case RSRECR:
-        return u->rsr;
-    case FR:
-        return (u->tx_free_ps > now_ps ? 1u << 3 : 0u) | (u->rx_count == 0 ? 1u << 4 : 0u) |
-               (level >= pl011_depth(u) ? 1u << 5 : 0u) | (u->rx_count >= pl011_depth(u) ? 1u << 6 : 0u) |
-               (level == 0 ? 1u << 7 : 0u);
-    case IBRD:
-        return u->ibrd;
-    case FBRD:
-        return u->fbrd;
-    case LCRH:
-        return u->lcrh;
-    case CR:
-        return u->cr;
-    case IFLS:
-        return u->ifls;
-    case IMSC:
-        return u->imsc;
-    case RIS:
-    case MIS: {
-        uint32_t ris =
-            u->ris_sticky | (u->rx_count > 0 ? 1u << 4 | 1u << 6 : 0u) | (level == 0 ? 1u << 5 : 0u);
-        return offset == RIS ? ris : ris & u->imsc;
-    }
-    case ICR:
-        return 0;
-    case 0xFE0:
-        return 0x11;
-    case 0xFE4:
-        return 0x10;
-    case 0xFE8:
-        return 0x34;
-    case 0xFEC:
-        return 0x00;
-    default:
-        board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, 0x20201000u + offset, 0);
-        return 0;
-    }
-}
-
-void uart_pl011_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
-{
-    uart_t *u = &b->uart;
-    uart_advance(b, now_ps);
-    switch (offset) {
-    case DR:
-        if ((u->cr & (CR_EN | CR_TXE)) != (CR_EN | CR_TXE)) {
-            board_lint(b, SIM_LINT_UART_TX_DISABLED, 0x20201000u, value);
-        } else {
-            transmit(b, (uint8_t)value, pl011_baud(b), pl011_depth(u), route(b, PIN_TX) == ROUTE_PL011,
-                     now_ps);
-        }
-        break;
-    case RSRECR:
-        u->rsr = 0;
-        break;
-    case IBRD:
-        u->ibrd = value & 0xFFFFu;
-        break;
-    case FBRD:
-        u->fbrd = value & 0x3Fu;
-        break;
-    case LCRH:
-        u->lcrh = value & 0xFFu;
-        u->divisor64 = u->ibrd * 64u + u->fbrd; /* only this write takes the divisor over */
-        if (!(value & LCRH_FEN) && u->rx_count > 1) {
-            u->rx_count = 0;
-        }
-        break;
-    case CR:
-        u->cr = value & 0xFF87u;
-        break;
-    case IFLS:
-        u->ifls = value & 0x3Fu;
-        break;
-    case IMSC:
-        u->imsc = value & 0x7FFu;
-        break;
-    case ICR:
-        u->ris_sticky &= ~value;
-        break;
-    case 0x48:
-        break; /* DMACR: no DMA here */
-    default:
-        board_lint(b, SIM_LINT_UNIMPLEMENTED_WRITE, 0x20201000u + offset, value);
-        break;
-    }
-}
-
-uint32_t uart_aux_read(board_t *b, uint32_t offset, uint64_t now_ps)
-{
-    uart_t *u = &b->uart;
-    if (offset == AUX_ENABLES) {
-        return u->aux_enables;
-    }
-    if (offset != AUX_IRQ && !(u->aux_enables & 1u)) {
-        return 0;
-    }
-    uart_advance(b, now_ps);
-    uint32_t level = tx_level(u, now_ps);
-    bool idle = u->tx_free_ps <= now_ps;
-    switch (offset) {
-    case AUX_IRQ:
-        return 0;
-    case MU_IO:
-        return take(u) & 0xFFu;
-    case MU_IER:
-        return u->mu_ier;
-    case MU_IIR:
-        return 0xC1u;
-    case MU_LCR:
-        return u->mu_lcr;
-    case MU_MCR:
-        return u->mu_mcr;
-    case MU_LSR: {
-        uint32_t overrun = u->mu_overrun;
-        u->mu_overrun = 0;
-        return (u->rx_count > 0 ? 1u : 0u) | overrun << 1 | (level < MINI_FIFO ? 1u << 5 : 0u) |
-               (idle ? 1u << 6 : 0u);
-    }
-    case MU_MSR:
-        return 0x10u;
-    case MU_SCRATCH:
-        return u->mu_scratch;
-    case MU_CNTL:
-        return u->mu_cntl;
-    case MU_STAT:
-        return (u->rx_count > 0 ? 1u : 0u) | (level < MINI_FIFO ? 2u : 0u) | (idle ? 1u << 3 : 0u) |
-               u->mu_overrun << 4 | (level >= MINI_FIFO ? 1u << 5 : 0u) | (level == 0 ? 1u << 8 : 0u) |
-               (level == 0 && idle ? 1u << 9 : 0u) | u->rx_count << 16 | level << 24;
-    case MU_BAUD:
-        return u->mu_baud;
-    default:
-        board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, 0x20215000u + offset, 0);
-        return 0;
-    }
-}
-
-void uart_aux_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
-{
-    uart_t *u = &b->uart;
-    uart_advance(b, now_ps);
-    if (offset == AUX_ENABLES) {
-        u->aux_enables = value & 7u;
-        return;
-    }
-    if (!(u->aux_enables & 1u)) {
-        board_lint(b, SIM_LINT_UART_TX_DISABLED, 0x20215000u + offset, value);
-        return;
-    }
-    switch (offset) {
-    case MU_IO:
-        if (u->mu_cntl & 2u) {
-            transmit(b, (uint8_t)value, mini_baud(b), MINI_FIFO, route(b, PIN_TX) == ROUTE_MINI, now_ps);
-        } else {
-            board_lint(b, SIM_LINT_UART_TX_DISABLED, 0x20215040u, value);
-        }
-        break;
-    case MU_IER:
-        u->mu_ier = value & 0xFu;
-        break;
-    case MU_IIR:
-        if (value & 2u) {
-            u->rx_count = 0;
-        }
-        break;
-    case MU_LCR:
-        u->mu_lcr = value & 0xC3u;
-        break;
-    case MU_MCR:
-        u->mu_mcr = value & 2u;
-        break;
-    case MU_SCRATCH:
-        u->mu_scratch = value & 0xFFu;
-        break;
-    case MU_CNTL:
-        u->mu_cntl = value & 0xFFu;
-        break;
-    case MU_BAUD:
-        u->mu_baud = value & 0xFFFFu;
-        break;
-    default:
-        board_lint(b, SIM_LINT_UNIMPLEMENTED_WRITE, 0x20215000u + offset, value);
-        break;
-    }
 }
