@@ -197,6 +197,17 @@ class Board:
         if self.baud != self._boot_baud and self.port.failure is None:
             self.set_baud(self._boot_baud)
 
+    def reopen(self) -> None:
+        """Open the port anew after it has failed: its adapter may have been plugged in again.
+
+        Raises: PortError if it is not there; then the board stays as dead as it was.
+        """
+        failed = self.port
+        failed.close()
+        self.port = self._loop.open_port(failed.url, self._boot_baud, self.on_data)
+        self.baud = self._boot_baud
+        self._loop.forget(failed)
+
     def stop_boot(self) -> None:
         """Give up an upload that has not sent the image yet."""
         if not self.boot_begun:

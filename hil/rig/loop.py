@@ -320,6 +320,10 @@ class Loop:
         self._ports.append(port)
         return port
 
+    def forget(self, port: Port) -> None:
+        """Listen no longer to a port that has been closed."""
+        self._ports.remove(port)
+
     def call_at(self, time_s: float, action: Callable[[], None]) -> None:
         """Call action once when the clock reaches time_s and somebody waits."""
         heapq.heappush(self._timers, (time_s, next(self._ticket), action))

@@ -11,8 +11,9 @@ from hil.cli import main
 from hil.nightly.checks import Found, Left
 from hil.nightly.record import Cause, Kind, Night, Outcome, from_json
 from hil.nightly.rounds import PROFILES, Planned, check_seed, plan_round
+from hil.nightly.triage import clean_rig
 from hil.nightly.verdict import exit_code
-from hil.rig.config import sim_rig
+from hil.rig.config import BoardSpec, LinkSpec, RigConfig, SimSpec, sim_rig
 from tests.nightly.conftest import SEED, SMALL
 
 ALL = ["boot", "wiring", "link 0->1", "link 1->0", "all links at once", "layers", "gradients", "generation", "training"]
@@ -201,11 +202,18 @@ def test_a_board_that_dies_is_reset_and_the_retry_is_seen(run_night, kind):
     assert result.check("link 1->0").outcome is Outcome.PASSED, "the rest goes on"
 
 
-def test_a_board_that_stays_dead_leaves_the_rest_running(run_night):
+def test_a_board_that_stays_dead_leaves_the_rest_running_until_it_is_plugged_in_again(run_night):
     def pull_out(bench):
         bench.ring.desk.set_faults(["uart-hangup:2@1us"])
 
-    result = run_night(world_size=4, plan=plan_with(4, wiring=once(pull_out)))
+    def plug_in(bench, seed):
+        bench.ring.desk.set_faults(())
+        return Found()
+
+    plan = plan_with(4, wiring=once(pull_out))
+    plan += [Planned("plug in", Kind.LINK, plug_in, frozenset())]
+    plan += [replace(check, name=f"{check.name} again") for check in plan if check.name in ("boot", "link 1->2")]
+    result = run_night(world_size=4, plan=plan)
     outcomes = {check.name: check.outcome for check in result.night.checks}
     assert outcomes == {
         "boot": Outcome.PASSED,
@@ -215,11 +223,27 @@ def test_a_board_that_stays_dead_leaves_the_rest_running(run_night):
         "link 2->3": Outcome.SKIPPED,
         "link 3->0": Outcome.PASSED,
         "all links at once": Outcome.PASSED,
+        "plug in": Outcome.PASSED,
+        "boot again": Outcome.PASSED,
+        "link 1->2 again": Outcome.PASSED,
     }, result.text
     assert result.check("wiring").failure.cause is Cause.BOARD
     assert "is the adapter still plugged in?" in result.check("link 1->2").sentence
     assert {link.link for link in result.check("all links at once").links} == {"0->1", "3->0"}
     assert result.night.boards[2].resets == 1
+
+
+def test_the_simulator_of_the_triage_is_the_rig_without_its_faults():
+    boards = (BoardSpec(0, "/dev/ttyUSB0", serial=5, memory_mb=256), BoardSpec(1, "1330"))
+    rig = RigConfig(
+        "desk", boards, (LinkSpec(0, 1),), baud=921600, boot_baud=115200, sim=SimSpec(faults=("open:0-1.D3",))
+    )
+    clean = clean_rig(rig)
+    assert (clean.name, clean.links, clean.baud, clean.baud_at_boot) == ("desk-clean", rig.links, 921600, 115200)
+    assert clean.sim == SimSpec()
+    assert [(spec.port, spec.serial, spec.memory_mb) for spec in clean.boards] == [
+        ("sim://0", None, 256), ("sim://1", None, boards[1].memory_mb),
+    ]  # fmt: skip
 
 
 def test_wrong_firmware_is_found_on_the_simulator_too(run_night, tmp_path):
