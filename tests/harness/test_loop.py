@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hil.errors import PortError
-from hil.rig.loop import Loop, WallWaiter, open_device
+from hil.rig.loop import Loop, WallWaiter
+from hil.rig.port import open_device
 
 
 class Terminal:
