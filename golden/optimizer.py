@@ -39,6 +39,8 @@ class AdamW:
 
 
 Settings = Sgd | AdamW
+State = tuple[dict[Piece, F32Array], dict[Piece, F32Array]]
+"""Momentum or first moment, and second moment, of every parameter."""
 
 
 def gradient_norm(gradients: Iterable[F32Array]) -> np.float32:
@@ -70,6 +72,11 @@ class Optimizer:
         self._first = {piece: np.zeros_like(value) for piece, value in values.items()}
         self._second = {piece: np.zeros_like(value) for piece, value in values.items()}
         self._power1 = self._power2 = _ONE  # beta1, beta2 to the number of steps done
+
+    def state(self) -> State:
+        """A copy of the state as it is now."""
+        first, second = ({piece: x.copy() for piece, x in kept.items()} for kept in (self._first, self._second))
+        return first, second
 
     def step(self, gradients: Mapping[Piece, F32Array], factor: np.float32) -> None:
         """One step with gradients times factor (of clip_factor)."""

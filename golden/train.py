@@ -5,8 +5,9 @@ Contract: docs/arithmetic.md, sections 8 and 9. Owns the order of microbatches w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from golden.taps import NO_LAYER, Op, TapKey, digest
 from golden.weights import Config, F32Array, Weights
 
 TapDigest = tuple[TapKey, int]
+_T = TypeVar("_T")
 Sequences = Sequence[Sequence[int]]
 """The microbatches of one step; each T + 1 tokens, so T positions with the token after each as its target."""
 
@@ -80,9 +82,12 @@ def check_batch(config: Config, batch: Sequences, where: str) -> None:
             raise ValueError(f"{where}: token {token} is outside the vocabulary of {config.vocab_size}")
 
 
-def accumulate(backward: Backward, batch: Sequences) -> tuple[list[F32Array], list[list[TapDigest]]]:
+def accumulate(
+    backward: Backward, batch: Sequences, measure: Callable[[F32Array], _T]
+) -> tuple[list[F32Array], list[list[tuple[TapKey, _T]]]]:
     """Gradients of all microbatches into `backward`; the losses (T,) and the taps of each microbatch.
 
+    measure: what is kept of a tap's tensor.
     The embedding's share comes last, microbatch by microbatch, so the order of a pipeline does not matter.
     """
     scale = np.float32(1.0) / np.float32(sum(len(tokens) - 1 for tokens in batch))
@@ -98,7 +103,7 @@ def accumulate(backward: Backward, batch: Sequences) -> tuple[list[F32Array], li
             dx = backward.layer_backward(index, kept[index], dx)
         losses.append(loss)
         entering.append(dx)
-        taps.append([(key, digest(x)) for key, x in backward.take_taps()])
+        taps.append([(key, measure(x)) for key, x in backward.take_taps()])
     for tokens, dx in zip(batch, entering, strict=True):
         backward.embed_backward(tokens[:-1], dx)
     return losses, taps
@@ -137,7 +142,7 @@ def _step(
     record: bool,
 ) -> Step:
     backward = Backward(weights, values, record=record)
-    losses, taps = accumulate(backward, batch)
+    losses, taps = accumulate(backward, batch, digest)
     norm = gradient_norm(backward.gradients.values())
     factor = clip_factor(norm, clip)
     parameter_taps: list[TapDigest] = []

@@ -91,6 +91,7 @@ class Board:
         self.events: deque[BoardEvent] = deque(maxlen=65536)
         self.on_event: Callable[[Board, BoardEvent], None] | None = None
         self.junk_bytes = 0
+        self.line_bytes = 0  # of frames, both ways, since the port was opened
         self.image: Image | None = None
         self.power: Power | None = None
         self.on_text: Callable[[Board, bytes], None] | None = None
@@ -344,6 +345,7 @@ class Board:
             self.failure = f"{self}: {pending.error}{self._garbage_hint()}; log: {self.log.path}"
             return
         pending.tries += 1
+        self.line_bytes += len(pending.data)
         self.port.write(pending.data)
         wait_s = RETRY_S + (len(pending.data) + 4200) * 10 / self.baud
         self._loop.call_at(self._loop.now_s() + wait_s, lambda: self._transmit(pending))
@@ -394,6 +396,7 @@ class Board:
         """Take bytes as they arrive."""
         self.log.received(data)
         self.received_bytes += len(data)
+        self.line_bytes += len(data)
         self.announcements.hear(data, self._loop.now_s())
         if self._mode is Mode.BOOT:
             data = self._boot_data(data)

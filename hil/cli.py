@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from hil.commands import nightly
+from hil.commands import nightly, report
 from hil.commands.desk import add_verbs
+from hil.commands.verify import add_verify
 from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError
 from hil.session import Compiler, Session, Settings
@@ -165,6 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate.set_defaults(run=_generate)
 
     _add_train(verbs)
+    add_verify(verbs, _add_rig_options, _settings)
 
     firmware = verbs.add_parser("firmware", help="build kernel.img and ring.img")
     firmware.add_argument("--compiler", choices=(*get_args(Compiler), "all"), default="all")
@@ -196,6 +198,7 @@ def build_parser() -> argparse.ArgumentParser:
     sim.set_defaults(run=_sim)
     add_verbs(verbs, _add_rig_options, _settings)
     nightly.add_verb(verbs, _add_rig_options, _settings)
+    report.add_verb(verbs)
     return parser
 
 

@@ -128,10 +128,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
             if trace is not None:
                 report.sections.append(("wires", f"{trace} (VCD: open with GTKWave)"))
                 attach.file(trace, "wires, VCD")
+                unread = attach.handshake(trace, str(report.longrepr))
+                report.sections += [("handshake", unread)] if unread else []
             for board in ring.boards:
                 report.sections.append((f"board {board.rank}: end of {board.log.path}", board.log.tail()))
                 attach.file(board.log.path, f"board {board.rank} log")
         report.sections.append(("again", _again(item)))
+        attach.text("again", _again(item))
     return report
 
 
@@ -208,6 +211,7 @@ def _guard(ring: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
     if lost and ring.image is not None:
         ring.boot(ring.image)
     before = len(ring.desk.contentions())
+    _describe(ring, request)
     _begin_trace(ring, request)
     yield ring
     met = ring.desk.contentions()[before:]
@@ -218,6 +222,24 @@ def _guard(ring: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
         ring.desk.discard_trace()
     if met:
         pytest.fail("outputs met on a wire:\n" + "\n".join(f"  {contention}" for contention in met), pytrace=False)
+
+
+def _describe(ring: Ring, request: pytest.FixtureRequest) -> None:
+    """Write into the reports what the test runs on."""
+    from hil.report import attach
+
+    option = request.config.option
+    serials = [f"{board.identity.board_serial:016x}" if board.identity else "unknown" for board in ring.boards]
+    facts = {
+        "rig": ring.desk.config.name,
+        "seed": f"{option.hil_seed:#x}",
+        "model": option.hil_model,
+        "board_serials": " ".join(serials),
+        "retries": str(getattr(request.node, "execution_count", 1) - 1),  # set by pytest-rerunfailures
+    }
+    if ring.image is not None:
+        facts |= {"image_sha256": ring.image.sha256, "firmware_git": ring.image.git_revision}
+    attach.describe(request.node, facts)
 
 
 def _begin_trace(ring: Ring, request: pytest.FixtureRequest) -> None:

@@ -49,6 +49,9 @@ BOOT_TIMEOUT_S = 60.0
 SILENCE_S = 5.0
 """A job that says nothing for this long is asked how it is."""
 RECORD_TAPS = 1
+KEEP_TENSORS = 2
+HOLD_STEP = 4
+"""Flags of SERVE, GENERATE and TRAIN_STEP."""
 _TAP_RECORD = struct.Struct("<IIIffII")
 TAPS_PART_BYTES = 4000
 TAPS_PART_BYTES_MIN = 250
@@ -166,7 +169,7 @@ class Ring:
                 f"prompt of {len(prompt)} tokens does not fit {positions} positions; ask for more positions"
             )
         start_s, wall_start_s = self._loop.now_s(), time.perf_counter()
-        flags = RECORD_TAPS if taps else 0
+        flags = RECORD_TAPS | KEEP_TENSORS if taps else 0
         for board in self.boards:
             board.command(Command.TAPS_CLEAR, Empty(), Empty)
         started: list[tuple[Board, int]] = []
@@ -359,14 +362,14 @@ class Ring:
             )
         return part.total
 
-    def tap_digests(self, rank: int, expected_keys: Sequence[TapKey]) -> list[int] | None:
-        """Digests of the board's taps in the order recorded, 4 bytes each over the line.
+    def tap_digests(self, rank: int, expected_keys: Sequence[TapKey], first: int = 0) -> list[int] | None:
+        """Digests of the board's taps from `first` on in the order recorded, 4 bytes each over the line.
 
         Returns None if the board's taps are not the expected ones (then read `tap_records`).
         """
         digests: list[int] = []
         while len(digests) < len(expected_keys):
-            part = self._taps_part(rank, len(digests), len(expected_keys) - len(digests), full=False)
+            part = self._taps_part(rank, first + len(digests), len(expected_keys) - len(digests), full=False)
             count = len(part.data) // DIGEST_BYTES
             keys = expected_keys[len(digests) : len(digests) + count]
             packed = b"".join(struct.pack("<I", key.pack()) for key in keys)

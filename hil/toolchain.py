@@ -99,6 +99,7 @@ def build_image(
     defines: Mapping[str, str] | None = None,
     source: Path | None = None,
     out: Path | None = None,
+    objects: Path | None = None,
 ) -> Image:
     """Build `kernel` (the bootloader) or `ring`, or return the image that the same content gave before.
 
@@ -109,6 +110,7 @@ def build_image(
         defines: additional preprocessor macros, name to value.
         source: the firmware folder; the project's own by default.
         out: folder for build results; build/firmware by default.
+        objects: folder in which compiled files are kept by content, for many images that differ in a line.
     Raises: BuildError.
     """
     if name not in _PARTS:
@@ -122,7 +124,7 @@ def build_image(
     if not (folder / f"{name}.img").exists():
         macros["BUILD_ID_BYTES"] = ",".join(f"0x{byte:02x}" for byte in build_id)
         macros["GIT_REVISION"] = f'"{revision}"'
-        _build_into(folder, name, compiler, macros, root)
+        _build_into(folder, name, compiler, macros, root, objects)
     path = folder / f"{name}.img"
     return Image(
         path=path,
@@ -244,12 +246,14 @@ def _flags(compiler: Compiler) -> tuple[str, ...]:
     return _ZIG_FLAGS if compiler == "zig" else _GCC_FLAGS
 
 
-def _build_into(folder: Path, name: str, compiler: Compiler, macros: Mapping[str, str], root: Path) -> None:
+def _build_into(
+    folder: Path, name: str, compiler: Compiler, macros: Mapping[str, str], root: Path, objects: Path | None
+) -> None:
     """Build in a temporary folder beside the final one and rename it; the first builder wins."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
     try:
-        elf = _compile_and_link(work, name, compiler, macros, root)
+        elf = _compile_and_link(work, name, compiler, macros, root, objects)
         (work / f"{name}.img").write_bytes(raw_image(elf))
         for leftover in work.glob("*.o"):
             leftover.unlink()
@@ -262,7 +266,9 @@ def _build_into(folder: Path, name: str, compiler: Compiler, macros: Mapping[str
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _compile_and_link(work: Path, name: str, compiler: Compiler, macros: Mapping[str, str], root: Path) -> Path:
+def _compile_and_link(
+    work: Path, name: str, compiler: Compiler, macros: Mapping[str, str], root: Path, objects: Path | None
+) -> Path:
     (work / "messages.h").write_text(c_header())
     sources = _sources(root, name)
     prefix = [
@@ -276,16 +282,37 @@ def _compile_and_link(work: Path, name: str, compiler: Compiler, macros: Mapping
         *(f"-D{macro}={value}" for macro, value in sorted(macros.items())),
     ]
 
+    headers = c_header().encode() + b"".join(
+        path.read_bytes() for part in _PARTS[name] for path in sorted((root / part).glob("*.h"))
+    )
+
     def compile_one(path: Path) -> Path:
         target = work / f"{path.parent.name}-{path.stem}{path.suffix.replace('.', '-')}.o"
+        kept = objects / f"{_object_key(path, compiler, macros, headers)}.o" if objects is not None else None
+        if kept is not None and kept.exists():
+            return kept
         _run([*prefix, "-c", str(path), "-o", str(target)], f"{path.relative_to(root)} does not compile", root)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            copy = Path(tempfile.mkdtemp(prefix=".copying-", dir=kept.parent))
+            shutil.copy(target, copy / kept.name)
+            (copy / kept.name).replace(kept)
+            copy.rmdir()
         return target
 
     with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, sources))
+        compiled = list(pool.map(compile_one, sources))
     elf = work / f"{name}.elf"
-    _run(_link_command(compiler, name, root, objects, elf), f"{name}.img does not link", root)
+    _run(_link_command(compiler, name, root, compiled, elf), f"{name}.img does not link", root)
     return elf
+
+
+def _object_key(path: Path, compiler: Compiler, macros: Mapping[str, str], headers: bytes) -> str:
+    """SHA-256 over what can change the object of one file: macros count where the file names them."""
+    text = path.read_bytes()
+    named = sorted(item for item in macros.items() if item[0].encode() in text + headers)
+    known = (path.parent.name, path.name, compiler_version(compiler), _COMMON_FLAGS, _flags(compiler), named)
+    return hashlib.sha256(repr(known).encode() + b"\0" + headers + b"\0" + text).hexdigest()
 
 
 def _link_command(compiler: Compiler, name: str, root: Path, objects: Sequence[Path], elf: Path) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from golden.optimizer import AdamW, Sgd
@@ -24,7 +23,7 @@ from hil.protocol.messages import (
     JobStarted,
 )
 from hil.protocol.training_messages import Optimizer, TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
-from hil.ring import RECORD_TAPS, Ring
+from hil.ring import HOLD_STEP, KEEP_TENSORS, RECORD_TAPS, Ring
 
 COMMAND_TIMEOUT_S = 60.0
 """Of TRAIN_SETUP, which clears gradients and the optimiser's state."""
@@ -97,30 +96,32 @@ class RingTraining:
             for board in ring.boards
         ]
 
-    def step(self, batch: Sequences, *, taps: bool = True, timeout_s: float = 600.0) -> RingStep:
+    def step(self, batch: Sequences, *, taps: bool = True, hold: bool = False, timeout_s: float = 600.0) -> RingStep:
         """Run one step.
 
         Args:
             batch: the microbatches, each of positions + 1 tokens.
             taps: whether the boards record digests.
+            hold: stop before the parameters change; `apply` goes on, another step takes its place.
             timeout_s: for the whole step, on the rig's clock.
         Raises: ModelError if the batch is not the plan's, LinkError with the fault in words, BoardError.
         """
         __tracebackhide__ = True
         self._check(batch)
         start_s, wall_start_s = self.ring.desk.loop.now_s(), time.perf_counter()
-        self._send_tokens([token for tokens in batch for token in tokens])
-        request = TrainStep(RECORD_TAPS if taps else 0, int(timeout_s * 1000))
+        self.send_tokens(batch)
+        flags = (RECORD_TAPS | KEEP_TENSORS if taps else 0) | (HOLD_STEP if hold else 0)
+        request = TrainStep(flags, int(timeout_s * 1000))
         self.ring.trained = True
         jobs: list[tuple[Board, int]] = [
             (board, board.command(Command.TRAIN_STEP, request, JobStarted).job) for board in self.ring.boards
         ]
         self.ring.wait_jobs(jobs, timeout_s=timeout_s)
         result = self.ring.head.command(Command.TRAIN_RESULT, Empty(), TrainResult)
-        self.steps += 1
+        self.steps += not hold
         losses = struct.unpack(f"<{len(result.losses) // 4}f", result.losses)
         return RingStep(
-            number=result.steps,
+            number=result.steps + hold,
             loss=result.loss,
             losses=losses,
             norm=result.norm,
@@ -128,6 +129,13 @@ class RingTraining:
             rig_s=self.ring.desk.loop.now_s() - start_s,
             wall_s=time.perf_counter() - wall_start_s,
         )
+
+    def apply(self, *, timeout_s: float = 600.0) -> None:
+        """Change the parameters by the step that was held. Raises BoardError if none was."""
+        __tracebackhide__ = True
+        jobs = [(board, board.command(Command.TRAIN_APPLY, Empty(), JobStarted).job) for board in self.ring.boards]
+        self.ring.wait_jobs(jobs, timeout_s=timeout_s)
+        self.steps += 1
 
     def _check(self, batch: Sequences) -> None:
         where = f"step {self.steps}"
@@ -141,7 +149,9 @@ class RingTraining:
                 f"{self.plan.microbatches} of {self.plan.positions + 1}"
             )
 
-    def _send_tokens(self, tokens: Sequence[int]) -> None:
+    def send_tokens(self, batch: Sequences) -> None:
+        """Give the head the tokens of a step, which stay until others come. Raises BoardError."""
+        tokens = [token for one in batch for token in one]
         for first in range(0, len(tokens), _TOKENS_PER_PART):
             part = tokens[first : first + _TOKENS_PER_PART]
             request = TrainTokens(first, struct.pack(f"<{len(part)}H", *part))

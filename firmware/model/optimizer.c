@@ -68,15 +68,24 @@ static void adamw(const struct train_parameter *p, const struct train_settings *
     }
 }
 
-static struct step prepare(struct model_train *t)
+/* Counts a step of AdamW. */
+static void advance(struct model_train *t)
+{
+    const struct train_settings *s = &t->settings;
+
+    if (s->optimizer == TRAIN_ADAMW) {
+        t->power1 = t->power1 * s->beta1;
+        t->power2 = t->power2 * s->beta2;
+    }
+}
+
+static struct step prepare(const struct model_train *t)
 {
     const struct train_settings *s = &t->settings;
     struct step step = {.factor = t->factor, .rate = s->learning_rate};
 
     step.shrink = 1.0f - s->learning_rate * s->weight_decay;
     if (s->optimizer == TRAIN_ADAMW) {
-        t->power1 = t->power1 * s->beta1;
-        t->power2 = t->power2 * s->beta2;
         step.rate = s->learning_rate / (1.0f - t->power1);
         step.grow = 1.0f / (1.0f - t->power2);
     }
@@ -92,7 +101,7 @@ static void record_all(struct model_train *t, uint32_t first_op, int gradients)
     }
 }
 
-void model_train_step(struct model_train *t, float total)
+void model_train_norm(struct model_train *t, float total)
 {
     const struct train_settings *s = &t->settings;
     const struct layer nowhere = {.number = NO_LAYER};
@@ -102,17 +111,34 @@ void model_train_step(struct model_train *t, float total)
     const float norm_and_factor[] = {t->norm, t->factor};
     record_all(t, OP_GRAD_TOK_EMB, 1);
     model_record(t->model, OP_GRAD_NORM, &nowhere, norm_and_factor, 2);
+}
+
+void model_train_update(const struct model_train *t, const struct train_parameter *p)
+{
     const struct step step = prepare(t);
+
+    if (t->settings.optimizer == TRAIN_ADAMW) {
+        adamw(p, &t->settings, &step);
+    } else {
+        sgd(p, &t->settings, &step);
+    }
+}
+
+void model_train_apply(struct model_train *t)
+{
+    advance(t);
     for (uint32_t index = 0; index < t->parameter_count; index++) {
         const struct train_parameter p = model_train_parameter(t, index);
-        if (s->optimizer == TRAIN_ADAMW) {
-            adamw(&p, s, &step);
-        } else {
-            sgd(&p, s, &step);
-        }
+        model_train_update(t, &p);
         if (t->model->service != 0) {
             t->model->service(t->model->service_context);
         }
     }
     record_all(t, OP_PARAM_TOK_EMB, 0);
+}
+
+void model_train_step(struct model_train *t, float total)
+{
+    model_train_norm(t, total);
+    model_train_apply(t);
 }

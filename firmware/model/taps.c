@@ -44,13 +44,30 @@ void tap_log_init(struct tap_log *log, struct tap_entry *entries, uint32_t capac
     log->crc_table = crc_table;
     log->capacity = capacity;
     log->enabled = 1;
+    log->keep_first = 0;
+    tap_log_keep(log, 0, 0);
     tap_log_clear(log);
+}
+
+static void forget_copies(struct tap_log *log)
+{
+    log->kept_first = log->keep_first;
+    log->kept_count = 0;
+    log->kept_words = 0;
+}
+
+void tap_log_keep(struct tap_log *log, float *memory, uint32_t words)
+{
+    log->kept = memory;
+    log->keep_words = memory == 0 ? 0 : words;
+    forget_copies(log);
 }
 
 void tap_log_clear(struct tap_log *log)
 {
     log->count = 0;
     log->dropped = 0;
+    forget_copies(log);
     (void)take_flushed();
 }
 
@@ -99,6 +116,44 @@ static void digest(struct tap_entry *entry, const uint32_t *table, const float *
     entry->maximum = most < least ? 0.0f : bits_float((uint32_t)ordered((uint32_t)most));
 }
 
+uint32_t tap_digest(const uint32_t *crc_table, const float *data, uint32_t count)
+{
+    struct tap_entry entry;
+
+    digest(&entry, crc_table, data, count);
+    return entry.crc32;
+}
+
+/* Copies the tensor of the newest entry if it is the next one to be kept and fits. */
+static void keep(struct tap_log *log, uint32_t op, const float *data, uint32_t count)
+{
+    uint32_t index = log->count - 1;
+
+    if (op >= OP_GRAD_TOK_EMB || index != log->kept_first + log->kept_count ||
+        count > log->keep_words - log->kept_words) {
+        return;
+    }
+    float *copy = log->kept + log->kept_words;
+    for (uint32_t i = 0; i < count; i++) {
+        copy[i] = data[i];
+    }
+    log->kept_words += count;
+    log->kept_count++;
+}
+
+const float *tap_kept(const struct tap_log *log, uint32_t index)
+{
+    const float *copy = log->kept;
+
+    if (index < log->kept_first || index - log->kept_first >= log->kept_count) {
+        return 0;
+    }
+    for (uint32_t i = log->kept_first; i < index; i++) {
+        copy += log->entries[i].count;
+    }
+    return copy;
+}
+
 void tap_record(struct tap_log *log, uint32_t op, uint32_t layer, uint32_t position, const float *data,
                 uint32_t count)
 {
@@ -113,4 +168,5 @@ void tap_record(struct tap_log *log, uint32_t op, uint32_t layer, uint32_t posit
     entry->key = (op << 24) | ((layer & 0xFFu) << 16) | (position & 0xFFFFu);
     entry->flags = take_flushed();
     digest(entry, log->crc_table, data, count);
+    keep(log, op, data, count);
 }

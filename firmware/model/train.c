@@ -150,6 +150,12 @@ static void count_parameters(struct model_train *t)
     }
 }
 
+void model_train_look(struct model_train *t, struct model *m)
+{
+    *t = (struct model_train){.model = m};
+    count_parameters(t);
+}
+
 int model_train_init(struct model_train *t, struct model *m, const struct train_settings *settings,
                      void *arena, uint32_t arena_bytes)
 {

@@ -134,8 +134,22 @@ void model_train_embed_backward(struct model_train *t, const uint16_t *tokens, c
 /* total plus the squares of all gradients of this rank; begin with +0 on rank 0. */
 float model_train_squares(const struct model_train *t, float total);
 
+/* The two halves of model_train_step. First: norm sqrt(total) of all ranks' gradients, and the factor by clipping.
+ * Records GRAD_ of every tensor, GRAD_NORM. */
+void model_train_norm(struct model_train *t, float total);
+
+/* Second: changes the parameters. Records PARAM_ of every tensor after the step. */
+void model_train_apply(struct model_train *t);
+
+/* What model_train_apply did last, to one tensor anywhere in memory. */
+void model_train_update(const struct model_train *t, const struct train_parameter *p);
+
 /* Clips by the norm sqrt(total) of all ranks' gradients and changes the parameters. Sets norm and factor. Records
  * GRAD_ of every tensor, GRAD_NORM, PARAM_ of every tensor after the step. */
 void model_train_step(struct model_train *t, float total);
+
+/* Sets up t to look at the tensors of a model in which nothing is trained: model_train_parameter then gives values
+ * without gradients and states. */
+void model_train_look(struct model_train *t, struct model *m);
 
 #endif

@@ -50,6 +50,7 @@ struct job {
         struct msg_serve serve;
         struct generate_request generate;
         struct msg_train_step train;
+        struct msg_replay replay;
     } request;
 };
 
@@ -68,6 +69,7 @@ struct link_end {
 enum training_state {
     TRAINING_NONE,
     TRAINING_READY,
+    TRAINING_HELD,   /* a step has all gradients; parameters change with TRAIN_APPLY */
     TRAINING_BROKEN, /* a step broke off: ranks may hold weights of different steps */
 };
 
@@ -111,7 +113,8 @@ struct board {
 
     struct model_train trains[MODEL_WORLD_MAX];
     struct training training;
-    uint32_t free_address; /* first byte behind the models' arenas */
+    uint32_t free_address;  /* first byte behind the models' arenas */
+    uint32_t spare_address; /* first byte behind the memory of a training, too */
 
     struct link links[BANK_COUNT];
     struct link_end ends[BANK_COUNT];

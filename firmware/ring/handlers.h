@@ -52,7 +52,11 @@ handler handle_serve, handle_generate, handle_model_info, handle_taps_read, hand
     handle_tokens_read;
 
 /* train_commands.c */
-handler handle_train_setup, handle_train_tokens, handle_train_step, handle_train_result;
+handler handle_train_setup, handle_train_tokens, handle_train_step, handle_train_apply, handle_train_result;
+
+/* tensor_commands.c */
+handler handle_tensor_keep, handle_tensor_digests, handle_tensor_read, handle_tensor_write,
+    handle_parameters_read, handle_replay;
 
 /* trace_commands.c */
 handler handle_trace_start, handle_trace_stop, handle_trace_clear, handle_trace_read;

@@ -5,7 +5,9 @@
 #include "console.h"
 #include "exceptions.h"
 #include "link_jobs.h"
+#include "replay_jobs.h"
 #include "runtime.h"
+#include "tensors.h"
 #include "timer.h"
 #include "train_jobs.h"
 
@@ -169,6 +171,7 @@ static enum job_step send_end(struct board *board, uint32_t timeout_ms)
 
 static void reset_models(struct board *board, uint32_t flags)
 {
+    tensors_keep(board, flags & FLAG_KEEP_TENSORS);
     for (uint32_t i = 0; i < board->shard_count; i++) {
         model_reset(&board->models[i]);
         board->models[i].taps.enabled = (flags & FLAG_RECORD_TAPS) != 0;
@@ -315,6 +318,10 @@ static enum job_step run(struct board *board)
         return run_serve(board);
     case COMMAND_TRAIN_STEP:
         return train_job_run(board);
+    case COMMAND_TRAIN_APPLY:
+        return train_job_apply(board);
+    case COMMAND_REPLAY:
+        return replay_job_run(board);
     default:
         return run_generate(board);
     }

@@ -23,6 +23,8 @@ _Static_assert(sizeof(struct hop) + MODEL_DIM_MAX * sizeof(float) <= WORK_BYTES,
 
 enum {
     FLAG_RECORD_TAPS = 1,
+    FLAG_KEEP_TENSORS = 2,
+    FLAG_HOLD = 4, /* TRAIN_STEP: parameters change with TRAIN_APPLY */
 };
 
 /* Runs the pending job to its end; commands are served meanwhile. Sends JOB_DONE. */

@@ -126,6 +126,7 @@ static void find_model(struct board *self)
     }
     self->shard_count = count;
     self->free_address = arena;
+    self->spare_address = arena;
     self->rank = (uint8_t)self->models[0].rank;
     self->world_size = (uint8_t)self->models[0].world_size;
 }

@@ -112,6 +112,7 @@ void handle_train_setup(struct board *board, const struct request *request, stru
     if (!check_model(board, reply) || !check_setup(board, &asked, reply))
         return;
     uint64_t at = board->free_address;
+    board->spare_address = board->free_address;
     int error = MODEL_OK;
     *training = (struct training){
         .positions = asked.positions, .microbatches = asked.microbatches, .slots = asked.slots};
@@ -138,6 +139,7 @@ void handle_train_setup(struct board *board, const struct request *request, stru
         return;
     }
     training->state = TRAINING_READY;
+    board->spare_address = (uint32_t)at;
     training->bytes = memory.needed_bytes;
     training->taps_bytes = (uint32_t)(at - taps);
     give(reply, &memory, sizeof memory);
@@ -150,7 +152,7 @@ static int check_training(const struct board *board, struct reply *reply)
 {
     if (!check_model(board, reply))
         return 0;
-    if (board->training.state == TRAINING_READY)
+    if (board->training.state == TRAINING_READY || board->training.state == TRAINING_HELD)
         return 1;
     if (board->training.state == TRAINING_BROKEN)
         refuse(reply, STATUS_BAD_ARGUMENT,
@@ -210,6 +212,18 @@ void handle_train_step(struct board *board, const struct request *request, struc
     accept_job(board, COMMAND_TRAIN_STEP, reply);
 }
 
+void handle_train_apply(struct board *board, const struct request *request, struct reply *reply)
+{
+    (void)request;
+    if (!check_training(board, reply))
+        return;
+    if (board->training.state != TRAINING_HELD)
+        refuse(reply, STATUS_BAD_ARGUMENT, "no step is held; send TRAIN_STEP with flag %u first",
+               (uint32_t)FLAG_HOLD);
+    else
+        accept_job(board, COMMAND_TRAIN_APPLY, reply);
+}
+
 void handle_train_result(struct board *board, const struct request *request, struct reply *reply)
 {
     (void)request;
@@ -223,6 +237,6 @@ void handle_train_result(struct board *board, const struct request *request, str
         .factor = board->trains[0].factor,
     };
     give(reply, &result, sizeof result);
-    if (head_model(board)->has_head && training->steps > 0)
+    if (head_model(board)->has_head && (training->steps > 0 || training->state == TRAINING_HELD))
         give(reply, training->losses, training->microbatches * (uint32_t)sizeof(float));
 }

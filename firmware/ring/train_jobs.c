@@ -6,6 +6,7 @@
 
 #include "console.h"
 #include "runtime.h"
+#include "tensors.h"
 
 static uint32_t dim_of(const struct board *board) { return board->models[0].config.dim; }
 
@@ -358,27 +359,41 @@ static enum job_step run_step(struct board *board)
     step = sum_squares(board, &total);
     trace_compute(&board->trace, TRACE_OPTIMIZER, 0, 0);
     for (uint32_t i = 0; i < board->shard_count && step == STEP_OK; i++)
-        model_train_step(&board->trains[i], total);
+        model_train_norm(&board->trains[i], total);
     trace_computed(&board->trace);
     return step;
+}
+
+enum job_step train_job_apply(struct board *board)
+{
+    struct training *training = &board->training;
+    training->state = TRAINING_BROKEN;
+    trace_compute(&board->trace, TRACE_OPTIMIZER, 0, 0);
+    for (uint32_t i = 0; i < board->shard_count; i++)
+        model_train_apply(&board->trains[i]);
+    trace_computed(&board->trace);
+    board->shard_crc32_known = 0;
+    training->steps++;
+    training->state = TRAINING_READY;
+    return STEP_OK;
 }
 
 enum job_step train_job_run(struct board *board)
 {
     struct training *training = &board->training;
+    uint32_t flags = board->job.request.train.flags;
     training->state = TRAINING_BROKEN;
+    tensors_keep(board, flags & FLAG_KEEP_TENSORS);
     trace_compute(&board->trace, TRACE_CLEAR, 0, 0);
     for (uint32_t i = 0; i < board->shard_count; i++) {
         tap_log_clear(&board->models[i].taps);
-        board->models[i].taps.enabled = (board->job.request.train.flags & FLAG_RECORD_TAPS) != 0;
+        board->models[i].taps.enabled = (flags & FLAG_RECORD_TAPS) != 0;
         model_train_begin(&board->trains[i]);
     }
     trace_computed(&board->trace);
     enum job_step step = run_step(board);
     if (step != STEP_OK)
         return step;
-    board->shard_crc32_known = 0;
-    training->steps++;
-    training->state = TRAINING_READY;
-    return STEP_OK;
+    training->state = TRAINING_HELD;
+    return flags & FLAG_HOLD ? STEP_OK : train_job_apply(board);
 }

@@ -5,7 +5,10 @@
 
 #include "jobs.h"
 
-/* Runs the TRAIN_STEP in board->job to its end. */
+/* Runs the TRAIN_STEP in board->job to its end; with FLAG_HOLD up to where parameters would change. */
 enum job_step train_job_run(struct board *board);
+
+/* Changes the parameters by the step that is held. */
+enum job_step train_job_apply(struct board *board);
 
 #endif

@@ -13,7 +13,7 @@ from golden.generate import expected_taps, generate
 from golden.taps import NO_LAYER, Op, TapKey
 from golden.weights import Weights
 from hil.protocol.messages import TapRecord
-from hil.ring import Ring
+from hil.ring import DIGEST_BYTES, Ring
 
 TapDigest = tuple[TapKey, int]
 
@@ -97,6 +97,8 @@ class TapComparison:
     equal: int
     line_bytes: int
     first: TapDifference | None
+    cells: tuple[str, ...] = ()
+    """For each rank one character per expected tap: `=` equal, `x` different, `?` missing."""
 
     @property
     def good(self) -> bool:
@@ -121,25 +123,38 @@ def golden_run(
 
 def compare_taps(ring: Ring, golden: GoldenRun) -> TapComparison:
     """Read the digests of every board's last run and compare them with the golden's."""
-    compared = equal = line_bytes = 0
+    line_bytes = 0
+    cells: list[str] = []
     differences: list[tuple[tuple[int, int, int], TapDifference]] = []
     for rank, expected in enumerate(golden.by_rank):
-        compared += len(expected)
         count = ring.tap_count(rank)
         digests = ring.tap_digests(rank, [key for key, _ in expected]) if count == len(expected) else None
         if digests is None:
-            difference = _missing(ring, rank, expected)
-            equal += difference.index
+            records = ring.tap_records(rank)
+            cells.append(aligned(expected, records))
+            difference = _missing(ring, rank, expected, records)
             differences.append((_order(difference, ring.world_size), difference))
             continue
-        line_bytes += 4 * len(digests)
-        wrong = [i for i, (_, crc) in enumerate(expected) if digests[i] != crc]
-        equal += len(expected) - len(wrong)
-        if wrong:
-            difference = _difference(ring, rank, expected, wrong[0])
+        line_bytes += DIGEST_BYTES * len(digests)
+        cells.append("".join("=" if digests[i] == crc else "x" for i, (_, crc) in enumerate(expected)))
+        if "x" in cells[-1]:
+            difference = _difference(ring, rank, expected, cells[-1].index("x"))
             differences.append((_order(difference, ring.world_size), difference))
     first = min(differences, key=lambda pair: pair[0])[1] if differences else None
-    return TapComparison(compared, equal, line_bytes, first)
+    equal = sum(row.count("=") for row in cells)
+    return TapComparison(sum(map(len, golden.by_rank)), equal, line_bytes, first, tuple(cells))
+
+
+def aligned(expected: Sequence[TapDigest], records: Sequence[TapRecord]) -> str:
+    """A cell for each expected tap, found by its key: of taps with the same key the n-th stands for the n-th."""
+    found: dict[int, list[int]] = {}
+    for record in reversed(records):
+        found.setdefault(record.key, []).append(record.crc32)
+    cells = ""
+    for key, crc in expected:
+        left = found.get(key.pack())
+        cells += "?" if not left else "=" if left.pop() == crc else "x"
+    return cells
 
 
 def _order(difference: TapDifference, world_size: int) -> tuple[int, int, int]:
@@ -156,9 +171,8 @@ def _difference(ring: Ring, rank: int, expected: Sequence[TapDigest], index: int
     return TapDifference(rank, index, expected[index], record, source_rank=(rank - 1) % ring.world_size)
 
 
-def _missing(ring: Ring, rank: int, expected: Sequence[TapDigest]) -> TapDifference:
+def _missing(ring: Ring, rank: int, expected: Sequence[TapDigest], records: Sequence[TapRecord]) -> TapDifference:
     """The first place where the board's taps are not the golden's, by key or by digest."""
-    records = ring.tap_records(rank)
     for index, (golden, record) in enumerate(zip(expected, records, strict=False)):
         if record.key != golden[0].pack() or record.crc32 != golden[1]:
             return TapDifference(rank, index, golden, record, source_rank=(rank - 1) % ring.world_size)

@@ -15,10 +15,10 @@ from golden.taps import canonical_bits
 from golden.train import Step, Training, train
 from golden.train_ring import RankTap, ring_taps
 from golden.weights import Weights
-from hil.checks.forward import TapComparison, TapDifference
+from hil.checks.forward import TapComparison, TapDifference, aligned
 from hil.errors import ModelError
 from hil.protocol.messages import TapRecord
-from hil.ring import Ring
+from hil.ring import DIGEST_BYTES, Ring
 from hil.training import Plan, RingStep
 
 Place = tuple[int, int, int]
@@ -76,27 +76,33 @@ def same_parameters(weights: Weights, golden: Weights) -> bool:
     )
 
 
-def compare_step(ring: Ring, expected: StepTaps) -> TapComparison:
-    """Read the digests of every rank's last step and compare them with the golden's."""
-    compared = equal = line_bytes = 0
+def compare_step(ring: Ring, expected: StepTaps, *, since: StepTaps | None = None) -> TapComparison:
+    """Read the digests of every rank's last step and compare them with the golden's.
+
+    Args:
+        since: taps that stand before the expected ones in the boards' logs and have been compared already.
+    """
+    line_bytes = 0
+    cells: list[str] = []
     found: list[tuple[Place, TapDifference]] = []
     for rank, taps in enumerate(expected.by_rank):
-        compared += len(taps)
+        skip = len(since.by_rank[rank]) if since is not None else 0
         count = ring.tap_count(rank)
-        digests = ring.tap_digests(rank, [tap.key for tap in taps]) if count == len(taps) else None
+        digests = ring.tap_digests(rank, [tap.key for tap in taps], skip) if count == skip + len(taps) else None
         if digests is None:
-            place, difference = _missing(ring, rank, taps)
-            equal += difference.index
-            found.append((place, difference))
+            records = ring.tap_records(rank, skip)
+            cells.append(aligned([(tap.key, tap.crc) for tap in taps], records))
+            found.append(_missing(ring, rank, taps, records, skip))
             continue
-        line_bytes += 4 * len(digests)
-        wrong = [i for i, tap in enumerate(taps) if digests[i] != tap.crc]
-        equal += len(taps) - len(wrong)
-        if wrong:
+        line_bytes += DIGEST_BYTES * len(digests)
+        cells.append("".join("=" if digests[i] == tap.crc else "x" for i, tap in enumerate(taps)))
+        if "x" in cells[-1]:
+            wrong = [i for i, cell in enumerate(cells[-1]) if cell == "x"]
             first = min(wrong, key=lambda i: _place(taps, i))
-            found.append((_place(taps, first), _difference(ring, rank, taps, first)))
+            found.append((_place(taps, first), _difference(ring, rank, taps, first, skip)))
     first_of_all = min(found, key=lambda pair: pair[0])[1] if found else None
-    return TapComparison(compared, equal, line_bytes, first_of_all)
+    equal = sum(row.count("=") for row in cells)
+    return TapComparison(sum(map(len, expected.by_rank)), equal, line_bytes, first_of_all, tuple(cells))
 
 
 def _place(taps: Sequence[RankTap], index: int) -> Place:
@@ -104,8 +110,8 @@ def _place(taps: Sequence[RankTap], index: int) -> Place:
     return tap.microbatch, tap.stage, index
 
 
-def _difference(ring: Ring, rank: int, taps: Sequence[RankTap], index: int) -> TapDifference:
-    return _made(ring, rank, taps[index], index, ring.tap_records(rank, index, 1)[0])
+def _difference(ring: Ring, rank: int, taps: Sequence[RankTap], at: int, skip: int) -> TapDifference:
+    return _made(ring, rank, taps[at], skip + at, ring.tap_records(rank, skip + at, 1)[0])
 
 
 def _made(ring: Ring, rank: int, tap: RankTap, index: int, record: TapRecord) -> TapDifference:
@@ -114,15 +120,16 @@ def _made(ring: Ring, rank: int, tap: RankTap, index: int, record: TapRecord) ->
     return TapDifference(rank, index, (tap.key, tap.crc), record, source, tap.microbatch)
 
 
-def _missing(ring: Ring, rank: int, taps: Sequence[RankTap]) -> tuple[Place, TapDifference]:
+def _missing(
+    ring: Ring, rank: int, taps: Sequence[RankTap], records: Sequence[TapRecord], skip: int
+) -> tuple[Place, TapDifference]:
     """The first place where the rank's taps are not the golden's, by key or by digest."""
-    records = ring.tap_records(rank)
-    for index, (tap, record) in enumerate(zip(taps, records, strict=False)):
+    for at, (tap, record) in enumerate(zip(taps, records, strict=False)):
         if record.key != tap.key.pack() or record.crc32 != tap.crc:
-            return _place(taps, index), _made(ring, rank, tap, index, record)
+            return _place(taps, at), _made(ring, rank, tap, skip + at, record)
     at = min(len(taps), len(records))
     if at < len(taps):
-        missing = TapDifference(rank, at, (taps[at].key, taps[at].crc), None, None, taps[at].microbatch)
+        missing = TapDifference(rank, skip + at, (taps[at].key, taps[at].crc), None, None, taps[at].microbatch)
         return _place(taps, at), missing
     last = taps[-1].microbatch if taps else 0
-    return (last, 1 << 30, at), TapDifference(rank, at, None, records[at], None, last)
+    return (last, 1 << 30, at), TapDifference(rank, skip + at, None, records[at], None, last)

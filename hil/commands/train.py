@@ -65,7 +65,7 @@ def train(session: Session, request: Request) -> int:
     """Run it; returns the exit code: 1 if a loss, a tap or a saved parameter differs from the golden's."""
     if request.save is not None:
         check_target(request.save)
-    batches = windows(_tokens(session, request.text), request.plan, request.steps)
+    batches = windows(text_tokens(session, request.text), request.plan, request.steps)
     session.check_memory(request.plan.size)
     ring = session.open_ring()
     try:
@@ -89,7 +89,8 @@ def train(session: Session, request: Request) -> int:
         ring.desk.close()
 
 
-def _tokens(session: Session, text: Path | None) -> list[int]:
+def text_tokens(session: Session, text: Path | None) -> list[int]:
+    """The tokens of a text file, or of the shipped corpus' first line. Raises ModelError if it cannot be read."""
     try:
         written = (text or data_path("fixtures/corpus.txt")).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from hil.nightly.outputs.wavejson import WaveError, wavejson
 from hil.nightly.record import LinkFigures, LogLine, WireFigures
 
 if TYPE_CHECKING:
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from hil.session import Settings
 
 LOG_LINES = 40
+TRACE_CHANGES = 100_000
+"""How much of a recording of the wires is kept: the end of it."""
 LOG_BYTES = 16384
 _LINE = re.compile(r"\s*([0-9.]+) \+[0-9a-f]+ (.*)")
 
@@ -32,6 +37,33 @@ def log_ends(ring: Ring) -> list[LogLine]:
             if match:
                 lines.append(LogLine(board.rank, float(match[1]), match[2]))
     return sorted(lines, key=lambda line: line.time_s)
+
+
+@contextlib.contextmanager
+def recorded_wires(ring: Ring, path: Path) -> Iterator[Callable[[bool], None]]:
+    """Record the wires of a simulated rig while the block runs; gives what to call with whether the file is kept."""
+    kept: list[bool] = []
+    if ring.desk.simulation is not None:
+        ring.desk.trace(path)
+    try:
+        yield kept.append
+    finally:
+        if any(kept):
+            ring.desk.flush_trace(TRACE_CHANGES)
+            ring.desk.end_trace()
+        else:
+            ring.desk.discard_trace()
+
+
+def waveform(vcd: Path, sentence: str) -> dict[str, Any] | None:
+    """The end of the handshake on the link that a sentence names, as WaveJSON; None where nothing was recorded."""
+    link = re.search(r"link (\d+->\d+)", sentence)
+    if link is None or not vcd.exists():
+        return None
+    try:
+        return wavejson(vcd, link[1])
+    except WaveError:
+        return None
 
 
 def merged_wires(wires: Sequence[WireFigures]) -> list[WireFigures]:

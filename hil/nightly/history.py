@@ -191,7 +191,7 @@ class History:
         """Enter a night with what it has so far. Raises HistoryError, also if its id is taken."""
         with self._writing(f"night {night.id}") as db:
             values = [str(night.seed) if name == "seed" else getattr(night, name) for name in NIGHT_COLUMNS]
-            db.execute(f"INSERT INTO nights ({', '.join(NIGHT_COLUMNS)}) VALUES ({_marks(values)})", values)
+            db.execute(f"INSERT INTO nights ({', '.join(NIGHT_COLUMNS)}) VALUES ({_places(values)})", values)
             self._put_end(db, night)
             for check in night.checks:
                 _insert_check(db, night.id, check)
@@ -260,6 +260,11 @@ class History:
         )
         return self._night(rows[0]) if rows else None
 
+    def ids(self, rig: str | None = None) -> list[str]:
+        """Ids of all nights of a rig (default: of any), oldest first."""
+        rows = self._rows("SELECT id FROM nights WHERE ? IS NULL OR rig = ? ORDER BY started, rowid", (rig, rig))
+        return [row["id"] for row in rows]
+
     def rigs(self) -> list[str]:
         """Names of the rigs that have nights."""
         return [row["rig"] for row in self._rows("SELECT DISTINCT rig FROM nights ORDER BY rig", ())]
@@ -292,23 +297,34 @@ class History:
         )
         return [(row["check_name"], row["name"]) for row in rows]
 
-    def figure_trend(self, rig: str, name: str, check: str | None = None, last: int | None = None) -> list[FigurePoint]:
+    def figure_trend(
+        self, rig: str, name: str, check: str | None = None, last: int | None = None, like: Night | None = None
+    ) -> list[FigurePoint]:
         """A figure night by night, oldest first: the median of what its checks gave.
 
         Args:
             name: of the figure, such as tokens_s.
             check: name of the check it must come from (default: any).
+            like: only nights of this one's profile, model and world size, up to it.
         """
         rows = self._rows(
             _latest("SELECT night, latest.started started, value FROM figures JOIN latest ON latest.id = night "
                     "JOIN checks USING (night, number) WHERE figures.name = ? AND (? IS NULL OR checks.name = ?) "
-                    "AND outcome IN ('passed', 'flaky') ORDER BY latest.started, night, value"),
-            (rig, -1 if last is None else last, name, check, check),
+                    "AND outcome IN ('passed', 'flaky') ORDER BY latest.started, night, value", like),
+            (rig, *_same(like), -1 if last is None else last, name, check, check),
         )  # fmt: skip
         by_night: dict[tuple[str, str], list[float]] = {}
         for row in rows:
             by_night.setdefault((row["night"], row["started"]), []).append(row["value"])
         return [FigurePoint(*key, (v[(len(v) - 1) // 2] + v[len(v) // 2]) / 2) for key, v in by_night.items()]
+
+    def marks(self, rig: str, last: int | None = None) -> list[tuple[str, Mark]]:
+        """(night, mark) of the latest nights, oldest first."""
+        rows = self._rows(
+            _latest("SELECT marks.* FROM marks JOIN latest ON latest.id = night ORDER BY started, position"),
+            (rig, -1 if last is None else last),
+        )
+        return [(row["night"], _record(Mark, row, subject=Subject(row["subject"]))) for row in rows]
 
     def check_counts(self, rig: str, last: int | None = None) -> list[CheckCount]:
         """How often each check ran, and was flaky or failed, over the latest nights; skipped ones do not count."""
@@ -385,18 +401,23 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _latest(query: str) -> str:
-    """A query over the table `latest`: the rig's latest nights. Its first two values are the rig and their count."""
-    latest = "SELECT id, started FROM nights WHERE rig = ? ORDER BY started DESC, rowid DESC LIMIT ?"
+def _latest(query: str, like: Night | None = None) -> str:
+    """A query over the table `latest`, the rig's latest nights. Its first values: the rig, _same(like), their count."""
+    alike = "AND profile = ? AND model = ? AND world_size = ? AND started <= ?" if like is not None else ""
+    latest = f"SELECT id, started FROM nights WHERE rig = ? {alike} ORDER BY started DESC, rowid DESC LIMIT ?"
     return f"WITH latest AS ({latest}) {query}"
 
 
-def _marks(values: Iterable[object]) -> str:
+def _same(like: Night | None) -> tuple[object, ...]:
+    return (like.profile, like.model, like.world_size, like.started) if like is not None else ()
+
+
+def _places(values: Iterable[object]) -> str:
     return ", ".join("?" for _ in values)
 
 
 def _insert(db: sqlite3.Connection, table: str, values: dict[str, Any]) -> None:
-    db.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({_marks(values)})", list(values.values()))
+    db.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({_places(values)})", list(values.values()))
 
 
 def _put_boards(db: sqlite3.Connection, night_id: str, boards: Sequence[BoardFigures]) -> None:

@@ -25,6 +25,7 @@ from hil.errors import BoardError, HilError
 from hil.nightly import checks, evidence, triage
 from hil.nightly.checks import Bench, Found, Sign
 from hil.nightly.history import History, HistoryError
+from hil.nightly.outputs.files import WAVES
 from hil.nightly.progress import Progress
 from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome, to_json
 from hil.nightly.rounds import Planned, Profile, check_seed, plan_round
@@ -229,7 +230,7 @@ class Runner:
     def _triage(self, check: Check, planned: Planned, first: Trial) -> Check:
         logs = evidence.log_ends(self._ring)
         self._progress.say("again on the rig")
-        retry = self._again(planned, check.seed, first)
+        retry = self._again(planned, check, first)
         self._progress.say("again on the simulator")
         simulated = self._twin.try_check(planned, self._bench(), check.seed)
         cause = triage.classify(first, retry, simulated)
@@ -238,6 +239,7 @@ class Runner:
             cause,
             self.replay(planned, check.seed),
             logs,
+            waveform=evidence.waveform(self._vcd(check), first.attempt.sentence),
             detail=_details(first, retry, simulated),
         )
         outcome = Outcome.FLAKY if retry.passed else Outcome.FAILED
@@ -246,7 +248,7 @@ class Runner:
             done, sentence=first.attempt.sentence, attempts=[*done.attempts, simulated.attempt], failure=failure
         )
 
-    def _again(self, planned: Planned, seed: int, first: Trial) -> Trial:
+    def _again(self, planned: Planned, check: Check, first: Trial) -> Trial:
         """The second trial on the rig, after every board was reset; boards that had died are counted."""
         for rank in first.dead:
             self._count(rank, resets=1, retries=1)
@@ -255,9 +257,14 @@ class Runner:
             missing = self._missing(planned)
             if missing:
                 return Trial(Attempt(triage.RIG, False, 0.0, f"not tried again: {missing}"), None, Sign.BOARD)
-        trial = try_check(planned, self._bench(), seed, triage.RIG)
+        with evidence.recorded_wires(self._ring, self._vcd(check)) as keep:
+            trial = try_check(planned, self._bench(), check.seed, triage.RIG)
+            keep(not trial.passed and Sign.LINK in (first.sign, trial.sign))
         self._note_boards()
         return trial
+
+    def _vcd(self, check: Check) -> Path:
+        return self.folder / WAVES / f"check-{check.number}.vcd"
 
     def replay(self, planned: Planned, seed: int) -> str:
         """The command that runs a check again by itself."""

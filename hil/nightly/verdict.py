@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 from hil.errors import HilError
 from hil.nightly.history import History
+from hil.nightly.outputs import OUTPUTS, write_outputs
+from hil.nightly.page import write_pages
+from hil.nightly.page.views import file_name
 from hil.nightly.record import Check, Night, Outcome
 
 EXIT_GOOD, EXIT_BAD, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143
@@ -22,12 +24,23 @@ def write_reports(history: History, out: Path, folder: Path, night: Night) -> li
     except OSError as error:
         problems.append(f"{folder / 'night.json'} could not be written: {error}")
     try:
-        importlib.import_module("hil.nightly.page").write_pages(history, out)
-    except ModuleNotFoundError:
-        pass  # this installation has no pages
+        write_outputs(night, folder)
     except (OSError, HilError) as error:
-        problems.append(f"the pages could not be written: {error}; `hil report page` makes them again")
+        problems.append(str(error))
+    try:
+        write_pages(history, out, beside_of(folder, out))
+    except (OSError, HilError) as error:
+        problems.append(f"{error}; `hil report page` makes the pages again")
     return problems
+
+
+def beside_of(folder: Path, out: Path) -> list[tuple[str, str]]:
+    """(path relative to out, what it is) of the outputs that a night's folder has."""
+    return [
+        ((folder / name).relative_to(out).as_posix(), what)
+        for name, what in OUTPUTS.items()
+        if (folder / name).exists()
+    ]
 
 
 def counts(night: Night) -> str:
@@ -49,6 +62,7 @@ def closing_lines(history: History, out: Path, folder: Path, night: Night, probl
             lines.append(f"    again: {check.failure.replay}")
     lines += [f"  {problem}" for problem in problems]
     lines += [f"  {line}" for line in changes(history.last_good(night.rig, night.started), night)]
+    lines.append(f"  page:   {out / file_name(night.id)}")
     lines.append(f"  record: {folder / 'night.json'}")
     return lines
 
@@ -57,20 +71,25 @@ def changes(good: Night | None, night: Night) -> list[str]:
     """What is different from the last good night, a line each."""
     if good is None:
         return ["no good night of this rig before"]
-    lines = []
-    for name, old, new in (
-        ("harness", good.harness, night.harness),
-        ("firmware", good.firmware_sha256[:12], night.firmware_sha256[:12]),
-        ("compiler", good.compiler, night.compiler),
-        ("model", good.model, night.model),
-        ("profile", good.profile, night.profile),
-        ("boards", _serials(good), _serials(night)),
-    ):
-        if old != new:
-            lines.append(f"{name}: {old} -> {new}")
-    was, now = _worst(good), _worst(night)
-    lines += [f"{name}: {was[name]} -> {now[name]}" for name in now if name in was and was[name] != now[name]]
+    lines = differences(good, night)
     return [f"since the last good night, {good.id}:" + ("" if lines else " nothing changed"), *lines]
+
+
+def differences(a: Night, b: Night) -> list[str]:
+    """What ran, and how it ended, as far as it is not the same in two nights: a line each."""
+    pairs = (
+        ("harness", a.harness, b.harness),
+        ("firmware", a.firmware_sha256[:12], b.firmware_sha256[:12]),
+        ("compiler", a.compiler, b.compiler),
+        ("model", a.model, b.model),
+        ("profile", a.profile, b.profile),
+        ("boards", _serials(a), _serials(b)),
+    )
+    lines = [f"{name}: {old} -> {new}" for name, old, new in pairs if old != new]
+    was, now = _worst(a), _worst(b)
+    lines += [f"{name}: {was.get(name, 'not run')} -> {now.get(name, 'not run')}" for name in was | now
+              if was.get(name) != now.get(name)]  # fmt: skip
+    return lines
 
 
 def _serials(night: Night) -> str:

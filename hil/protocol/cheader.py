@@ -11,7 +11,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from golden.taps import NO_LAYER, Op
-from hil.protocol import messages
+from hil.protocol import messages, tensor_messages
 from hil.protocol.fields import Message
 from hil.protocol.trace_messages import TraceKind
 
@@ -28,6 +28,8 @@ _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
     (messages.Pattern, "PATTERN"),
     (messages.RunFlag, "RUN"),
     (messages.Edge, "EDGE"),
+    (tensor_messages.Source, "SOURCE"),
+    (tensor_messages.Part, "PART"),
     (TraceKind, "TRACE"),
     (Op, "OP"),
 )

@@ -26,6 +26,17 @@ from hil.protocol.fields import (
 )
 from hil.protocol.line_messages import BaudSet, SetBaud, Watchdog
 from hil.protocol.memory_messages import MemoryCrc, MemoryMap, MemoryRange
+from hil.protocol.tensor_messages import (
+    ParametersPart,
+    ParametersRead,
+    Replay,
+    TensorBlocks,
+    TensorDigests,
+    TensorKeep,
+    TensorKept,
+    TensorRead,
+    TensorWrite,
+)
 from hil.protocol.trace_messages import TraceEvent as TraceEvent  # for messages.h
 from hil.protocol.trace_messages import TracePart, TraceRead, TraceState
 from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
@@ -100,6 +111,13 @@ class Command(IntEnum):
     SET_BAUD = 0x48
     KEEP_BAUD = 0x49
     SET_WATCHDOG = 0x4A
+    TENSOR_KEEP = 0x50
+    TENSOR_DIGESTS = 0x51
+    TENSOR_READ = 0x52
+    TENSOR_WRITE = 0x53
+    PARAMETERS_READ = 0x54
+    REPLAY = 0x55
+    TRAIN_APPLY = 0x56
     MEMORY_MAP = 0x58
     MEMORY_CRC = 0x59
     TRACE_START = 0x60
@@ -426,7 +444,7 @@ class ModelInfo(Message):
 class Serve(Message):
     """A rank without head: take activations from upstream, run the layers, send downstream, until END."""
 
-    flags: U8  # bit 0: record taps
+    flags: U8  # bit 0: record taps; bit 1: and keep copies of their tensors
     timeout_ms: U32  # between frames
 
 
@@ -434,7 +452,7 @@ class Serve(Message):
 class Generate(Message):
     """The rank with the head: prompt tokens (uint16 each) in the tail, then sample up to `positions` in all."""
 
-    flags: U8  # bit 0: record taps
+    flags: U8  # bit 0: record taps; bit 1: and keep copies of their tensors
     positions: U16
     temperature: F32
     topp: F32
@@ -586,6 +604,13 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.SET_BAUD: (SetBaud, BaudSet),
     Command.KEEP_BAUD: (Empty, Empty),
     Command.SET_WATCHDOG: (Watchdog, Watchdog),
+    Command.TENSOR_KEEP: (TensorKeep, TensorKept),
+    Command.TENSOR_DIGESTS: (TensorDigests, TensorBlocks),
+    Command.TENSOR_READ: (TensorRead, Blob),
+    Command.TENSOR_WRITE: (TensorWrite, Empty),
+    Command.PARAMETERS_READ: (ParametersRead, ParametersPart),
+    Command.REPLAY: (Replay, JobStarted),
+    Command.TRAIN_APPLY: (Empty, JobStarted),
     Command.TRACE_START: (Empty, TraceState),
     Command.TRACE_STOP: (Empty, TraceState),
     Command.TRACE_CLEAR: (Empty, TraceState),

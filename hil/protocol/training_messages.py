@@ -58,7 +58,7 @@ class TrainTokens(Message):
 class TrainStep(Message):
     """One step, on every rank at once."""
 
-    flags: U8  # bit 0: record taps
+    flags: U8  # bit 0: record taps; bit 1: and keep copies of their tensors; bit 2: hold before parameters change
     timeout_ms: U32  # between frames
 
 

@@ -23,7 +23,7 @@ WAITING_BYTES_MAX = 1 << 20
 READ_BYTES = 4096
 IDLE_S = 0.001
 LINE_QUIET_NS = 5 * STEP_NS
-"""A board that has said nothing for so long is not in the middle of a message, at 2400 baud and more."""
+"""A line on which nothing has moved for so long is not in the middle of a message, at 2400 baud and more."""
 _RATES = (9600, 115200, 230400, 460800, 921600, 1000000, 2000000, 3000000)
 BAUDS = {getattr(termios, f"B{rate}"): rate for rate in _RATES if hasattr(termios, f"B{rate}")}
 
@@ -134,11 +134,11 @@ def _loop(
     control: ControlServer | None,
 ) -> None:
     wall_start, virtual_start = time.monotonic(), sim.time_ns
-    heard_ns = virtual_start
+    moved_ns = virtual_start
     while not stop():
         target = sim.time_ns + STEP_NS
         ahead_s = (target - virtual_start) / 1e9 - (time.monotonic() - wall_start)
-        wait_s = max(0.0, ahead_s) if paced else IDLE_S if _nothing_to_do(sim, heard_ns) else 0.0
+        wait_s = max(0.0, ahead_s) if paced else IDLE_S if _nothing_to_do(sim, moved_ns) else 0.0
         reading: list[Any] = [t.ours for t in terminals if t.plugged]
         reading += [control] if control is not None else []
         writing = [t.ours for t in terminals if t.plugged and t.waiting]
@@ -151,20 +151,21 @@ def _loop(
                 sim.uart_set_baud(index, terminal.baud)
             if terminal.ours in readable and (data := terminal.receive()):
                 sim.uart_write(index, data)
+                moved_ns = sim.time_ns
         if all(len(t.waiting) < WAITING_BYTES_MAX for t in terminals):
             if paced and -ahead_s > 0.1:  # too slow a machine: fall behind, do not race later
                 wall_start, virtual_start = time.monotonic(), sim.time_ns
             sim.run(target, stop_on_rx=[i for i, terminal in enumerate(terminals) if terminal.plugged])
         for index, terminal in enumerate(terminals):
             if data := sim.uart_read(index):
-                heard_ns = sim.time_ns
+                moved_ns = sim.time_ns
                 terminal.waiting += data
             terminal.send()
 
 
-def _nothing_to_do(sim: Simulation, heard_ns: int) -> bool:
+def _nothing_to_do(sim: Simulation, moved_ns: int) -> bool:
     """Whether every board only waits and no byte is under way; then virtual time need not be faster than the wall's."""
     boards = range(len(sim.boards))
-    if sim.time_ns - heard_ns < LINE_QUIET_NS or any(sim.uart_tx_pending(i) for i in boards):
+    if sim.time_ns - moved_ns < LINE_QUIET_NS or any(sim.uart_tx_pending(i) for i in boards):
         return False
     return all(sim.state(i) in ("off", "sleeping", "halted") for i in boards)

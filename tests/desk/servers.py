@@ -151,13 +151,17 @@ def need_ser2net() -> str:
 
 
 @contextlib.contextmanager
-def ser2net(ports: Sequence[Path | str], folder: Path, *, accepter: str = "telnet(rfc2217),tcp") -> Iterator[list[int]]:
-    """ser2net for these ports; the numbers that it listens at."""
+def ser2net(ports: Sequence[Path | str], folder: Path, *, chardelay: bool = False) -> Iterator[list[int]]:
+    """ser2net for these ports; the numbers that it listens at.
+
+    chardelay: collect characters for some milliseconds before they are sent on, which is ser2net's default.
+    """
     numbers = free_numbers(len(ports))
     lines = ["%YAML 1.1", "---"]
     for index, (port, number) in enumerate(zip(ports, numbers, strict=True)):
-        lines += [f"connection: &pi{index}", f"    accepter: {accepter},127.0.0.1,{number}"]
+        lines += [f"connection: &pi{index}", f"    accepter: telnet(rfc2217),tcp,127.0.0.1,{number}"]
         lines += [f"    connector: serialdev,{port},115200n81,local"]
+        lines += [f"    options: {{chardelay: {str(chardelay).lower()}}}"]
     path = folder / "ser2net.yaml"
     path.write_text("\n".join(lines) + "\n")
     with (folder / "ser2net.out").open("w") as output:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import threading
 
@@ -97,6 +98,32 @@ def test_image_for_a_slow_line_leaves_in_parts(monkeypatch):
     assert remote_device("rfc2217://lab:4000", 115200, 0.1).write(image) == len(image)
     assert b"".join(parts) == image
     assert max(map(len, parts)) <= 4800
+
+
+def test_telnet_commands_may_be_cut_anywhere(monkeypatch):
+    """Data with doubled escapes, an option, an answer with an escape in it, a command of two bytes."""
+    stream = (
+        b"ab\xff\xffc" + b"\xff\xfb\x2c" + b"d" + b"\xff\xfa\x2c\x65\x00\xff\xff\xc2\x00\xff\xf0" + b"\xff\xf1e\xff\xff"
+    )
+    said: list[tuple[bytes, ...]] = []
+    port = remote_device("rfc2217://lab:4000", 115200, 0.1)
+    monkeypatch.setattr(port, "_telnet_negotiate_option", lambda *words: said.append(words))
+    monkeypatch.setattr(port, "_telnet_process_subnegotiation", lambda *words: said.append(words))
+    for cut in range(len(stream) + 1):
+        said.clear()
+        monkeypatch.setattr(port, "_read_buffer", queue.Queue())
+        assert port._decode(port._decode(stream[:cut]) + stream[cut:]) == b""
+        assert b"".join(port._read_buffer.queue) == b"ab\xffcde\xff", f"cut at {cut}"
+        assert said == [(b"\xfb", b"\x2c"), (b"\x2c\x65\x00\xff\xc2\x00",)], f"cut at {cut}"
+
+
+def test_subnegotiation_without_end_is_data_after_a_while(monkeypatch):
+    """A server that is none cannot make the host keep everything it says."""
+    port = remote_device("rfc2217://lab:4000", 115200, 0.1)
+    monkeypatch.setattr(port, "_read_buffer", queue.Queue())
+    junk = b"\xff\xfa" + bytes(5000)
+    assert port._decode(junk) == b""
+    assert b"".join(port._read_buffer.queue) == junk
 
 
 def test_nobody_listens():

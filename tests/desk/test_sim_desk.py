@@ -12,9 +12,10 @@ from hil.rig.config import load_rig
 from hil.rig.power import check_reset
 from hil.rig.sim_desk import SimDesk as Inside
 from hil.rig.sim_desk import control
+from hil.ring import Ring
 from hil.session import Session, Settings
 from hil.sim.control import ControlServer
-from tests.desk.servers import SimDesk, wait_for
+from tests.desk.servers import PortServer, SimDesk, wait_for, with_ports
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,23 @@ def test_adapter_pulled_out_in_mid_story_names_port_and_rank_and_works_again_whe
         check_reset(again.boards[1], again.desk.power)
     finally:
         again.desk.close()
+
+
+def test_network_that_breaks_in_mid_story_names_board_and_server_and_the_next_run_is_well(sim, plug, tmp_path):
+    servers = [plug(PortServer(str(port))) for port in sim.ports]
+    rig = with_ports(sim.rig, [server.url for server in servers], "network")
+    session = Session(Settings(rig=str(rig), logs=tmp_path / "logs"))
+    prompt = session.model.encode_prompt("", 8)
+    told = f"board 3: port {servers[3].url}: .*; is the serial server on 127.0.0.1 still running"
+    with session.open_ring().desk as desk, pytest.raises(BoardError, match=told):
+        ring = Ring(desk)
+        session.boot(ring)
+        ring.generate(prompt, 8, on_token=lambda token: servers[3].drop())
+    assert all((tmp_path / "logs" / f"pi{rank}.log").read_text() for rank in range(4))
+    with session.open_ring().desk as desk:
+        ring = Ring(desk)
+        session.boot(ring)
+        assert len(ring.generate(prompt, 8).tokens) == 8
 
 
 def test_status_counts_outputs_that_met(sim, capsys):

@@ -38,7 +38,7 @@ def tokens_of(config: Config, positions: int) -> list[int]:
 def golden_gradients(weights: Weights, tokens: list[int]) -> tuple[float, dict[str, np.ndarray]]:
     """Loss and gradients by name, stacked over layers, in float64."""
     work = Backward(weights, record=False)
-    losses, _ = accumulate(work, [tokens])
+    losses, _ = accumulate(work, [tokens], digest)
     stacked: dict[str, list[F32Array]] = {}
     for (name, _), gradient in work.gradients.items():
         stacked.setdefault(name, []).append(gradient)
@@ -170,7 +170,7 @@ def test_training_forward_has_the_bits_of_generation(name: str) -> None:
     for position in range(32):
         forward.step(tokens[position], position)
     expected = {key: digest(x) for key, x in forward.take_taps()}
-    _, taps = accumulate(Backward(weights), [tokens])
+    _, taps = accumulate(Backward(weights), [tokens], digest)
     found = dict(taps[0])
     assert len(found) == len(taps[0])
     assert {key: found.get(key) for key in expected} == expected

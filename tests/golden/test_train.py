@@ -12,7 +12,7 @@ from golden import train as train_module
 from golden.backward import Backward, Piece, parameters, pieces
 from golden.make_digests import TINY, read_tiny
 from golden.optimizer import AdamW, Optimizer, Settings, Sgd, clip_factor, gradient_norm
-from golden.taps import NO_LAYER, Op
+from golden.taps import NO_LAYER, Op, digest
 from golden.train import accumulate, train
 from golden.weights import Config, Weights
 from hil.model.synth import random_weights
@@ -112,11 +112,11 @@ def test_microbatches_give_the_gradient_of_one_batch() -> None:
     weights = random_weights(CONFIG, seed=SEED)
     batch = batch_of(3, 8)
     together = Backward(weights, record=False)
-    accumulate(together, batch)
+    accumulate(together, batch, digest)
     alone = []
     for tokens in batch:
         alone.append(Backward(weights, record=False))
-        accumulate(alone[-1], [tokens])
+        accumulate(alone[-1], [tokens], digest)
     for piece, gradient in together.gradients.items():
         mean = np.mean([one.gradients[piece].astype(np.float64) for one in alone], axis=0)
         assert np.linalg.norm(gradient - mean) < 1e-5 * np.linalg.norm(mean), piece

@@ -70,8 +70,9 @@ def test_a_good_night_has_every_figure(run_night, shared):
     layers, gradients = result.check("layers").figures, result.check("gradients").figures
     assert layers["taps"] == layers["taps_equal"] > 100
     assert gradients["taps"] == gradients["taps_equal"] > 100
-    assert layers["tokens_s"] > 1
+    assert layers["traced_tokens_s"] > 1
     story = result.check("generation").figures
+    assert story["tokens_s"] > layers["traced_tokens_s"]
     assert story["tokens"] == story["tokens_equal"] == SMALL.story_positions
     training = result.check("training")
     assert training.figures["step_s"] > 0
@@ -122,6 +123,9 @@ def test_an_open_wire_is_put_down_to_the_wiring_and_the_replay_command_shows_it_
         times = [line.time_s for line in check.failure.logs]
         assert times == sorted(times)
     check = result.check("link 0->1")
+    assert (result.out / "nights" / result.night.id / "waves" / f"check-{check.number}.vcd").exists()
+    assert any("CLK" in str(lane) for lane in check.failure.waveform["signal"])
+    assert (result.out / f"night-{result.night.id}.html").exists()
     monkeypatch.chdir(tmp_path)
     program, *arguments = shlex.split(check.failure.replay)
     assert program == "hil"

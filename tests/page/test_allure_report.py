@@ -36,7 +36,7 @@ def test_allure_loads_every_result_with_its_outcome(folder):
     stats = json.loads((folder / "report" / "summary.json").read_text())["stats"]
     assert stats == {"total": 30, "passed": 23, "failed": 5, "broken": 1, "skipped": 1, "flaky": 2}
     results = [json.loads(path.read_text()) for path in (folder / "report" / "data" / "test-results").glob("*.json")]
-    wiring = next(r for r in results if r["name"] == "wiring scan" and r["status"] == "failed")
+    wiring = next(r for r in results if r["name"] == "wiring" and r["status"] == "failed")
     assert [step["name"] for step in wiring["steps"] if step["type"] == "step"][:2] == [
         "try 1 on the rig",
         "try 2 on the rig",

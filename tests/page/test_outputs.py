@@ -98,7 +98,7 @@ def test_allure_results_carry_steps_parameters_severity_links_and_attachments(tm
             assert (tmp_path / attachment["source"]).stat().st_size > 0
     assert by_status == {"passed": 23, "failed": 5, "broken": 1, "skipped": 1}
     assert len({result["historyId"] for result in results}) == 30
-    wiring = next(r for r in results if r["name"] == "wiring scan" and r["status"] == "failed")
+    wiring = next(r for r in results if r["name"] == "wiring" and r["status"] == "failed")
     names = [attachment["name"] for attachment in wiring["attachments"]]
     assert names == ["replay", "last lines of the boards", "detail", "handshake, WaveJSON", "handshake"]
     assert [(step["name"], step["status"]) for step in wiring["steps"]] == [

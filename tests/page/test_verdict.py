@@ -29,7 +29,7 @@ def test_failures_are_counted_with_cause_and_place():
     ("night", "state", "words"),
     [
         (nights.partial_night(), State.UNFINISHED, "Stopped early (interrupted by Ctrl-C) after 6 checks: none"),
-        (nights.killed_night(), State.UNFINISHED, "The night has no end (killed, or still running) after 4 checks:"),
+        (nights.killed_night(), State.UNFINISHED, "No end is recorded (killed, or still running) after 4 checks:"),
         (dataclasses.replace(GOOD, checks=[]), State.UNFINISHED, "Nothing was tested."),
         (nights.broken(GOOD, 4, nights.failure(Cause.NOT_REPRODUCED), Outcome.FLAKY), State.WATCH,
          "Nothing failed in 20 checks, but 1 passed only when tried again."),
@@ -62,7 +62,7 @@ def test_checks_that_fail_at_one_place_are_one_group_the_largest_first():
     assert [(str(group.cause), group.place, len(group.checks)) for group in found] == [
         ("wiring", "link 1->2 CLK", 3), ("harness", "", 1), ("board", "board 2", 1), ("firmware", "board 1", 1)
     ]  # fmt: skip
-    assert found[0].names == ["wiring scan", "link soak 0->1", "link soak 1->2"]
+    assert found[0].names == ["wiring", "link 0->1", "link 1->2"]
 
 
 def test_last_good_night_is_the_newest_without_blemish():
@@ -82,7 +82,7 @@ def test_changes_name_versions_boards_checks_and_wires():
     for line in (
         "board 0: serial 00000000b0a2d000 then, other now",
         "board 0: reset 2 times, 0 then",
-        "passed then, failed now: link soak 1->2",
+        "passed then, failed now: link 1->2",
     ):
         assert line in found
     assert any(line.startswith("link 1->2 D3: 0 wrong bits then, ") for line in found)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hil.checks.forward import compare_taps, golden_run
-from hil.toolchain import build_image, firmware_folder
+from hil.toolchain import build_image, default_out, firmware_folder
 
 ERRORS = {
     "swiglu forgets its last element in layer 2": (
@@ -45,7 +45,9 @@ def broken_firmware(folder: Path, right: str, wrong: str) -> Path:
 @pytest.mark.parametrize("error", ERRORS)
 def test_one_wrong_op_is_named(open_ring, tmp_path, error):
     right, wrong, named = ERRORS[error]
-    image = build_image("ring", source=broken_firmware(tmp_path, right, wrong), out=tmp_path / "out")
+    image = build_image(
+        "ring", source=broken_firmware(tmp_path, right, wrong), out=tmp_path / "out", objects=default_out() / "objects"
+    )
     session, ring = open_ring(image=image)
     tokens = session.model.encode_prompt("Once", 4)
     ring.generate(tokens, 4)

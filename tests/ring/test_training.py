@@ -11,7 +11,7 @@ from hil.cli import main
 from hil.errors import BoardError, LinkError, ModelError
 from hil.protocol.messages import Bank, Command, Empty, JobStarted
 from hil.protocol.training_messages import TrainResult, TrainStep, TrainTokens
-from hil.toolchain import build_image, firmware_folder
+from hil.toolchain import build_image, default_out, firmware_folder
 from hil.training import Plan, RingTraining
 
 TEXT = Path("fixtures/corpus.txt").read_text()
@@ -123,7 +123,7 @@ def broken_image(folder, name, right, wrong):
     text = (source / name).read_text()
     assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in {name}"
     (source / name).write_text(text.replace(right, wrong))
-    return build_image("ring", source=source, out=folder / "out")
+    return build_image("ring", source=source, out=folder / "out", objects=default_out() / "objects")
 
 
 @pytest.mark.parametrize("error", ERRORS)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from hil.checks.link_suite import CONFIDENCE, ber_limit
 from hil.nightly.record import Check, Kind, Night, Subject
+from hil.nightly.trends import DISTANCE, FIGURES_MIN, REFERENCE_NIGHTS, usual_and_spread
 
 EXACT_ERRORS_MAX = 400
 """Up to this count the limit is exact; beyond it the approximation of Wilson and Hilferty is right to 5 digits."""
@@ -128,10 +129,17 @@ def figure(night: Night, key: str) -> float | None:
 
 
 def throughput(night: Night, link: str) -> float | None:
-    """The median throughput of a link over the night's link checks, in 1000 bytes per second."""
-    return median(
-        [entry.throughput_kb_s for check in _of(night, Kind.LINK) for entry in check.links if entry.link == link]
-    )
+    """The median throughput of a link over the night's checks of it alone, in 1000 bytes per second."""
+    alone = [check.links[0] for check in _of(night, Kind.LINK) if len(check.links) == 1]
+    return median([entry.throughput_kb_s for entry in alone if entry.link == link and entry.throughput_kb_s > 0])
+
+
+def usual_range(known: Sequence[float]) -> tuple[float, float, float] | None:
+    """(low, middle, high) that earlier nights allow, by the test of hil/nightly/trends.py; None with too few nights."""
+    if len(known) < FIGURES_MIN:
+        return None
+    middle, spread = usual_and_spread(known[-REFERENCE_NIGHTS:])
+    return middle - DISTANCE * spread, middle, middle + DISTANCE * spread
 
 
 def resends(night: Night, link: str) -> float | None:
@@ -171,9 +179,28 @@ def gather(nights: Sequence[Night]) -> Trends:
     ]
     figures = []
     for subject, name, what, title, unit, read in _figures(links):
-        points = [FigurePoint(night.id, read(night), mark=_mark(night, subject, name, what)) for night in nights]
+        points = [
+            FigurePoint(
+                night.id, read(night) if alike(night, nights[-1]) else None, mark=_mark(night, subject, name, what)
+            )
+            for night in nights
+        ]
+        if (subject, what) != (Subject.LINK, "resends"):  # a count; its test is another one
+            points = [_with_range(points[:at], point) for at, point in enumerate(points)]
         figures.append(FigureTrend(f"{what} {name}" if subject is Subject.LINK else name, title, unit, points))
     return Trends([night.id for night in nights], wires, figures)
+
+
+def alike(night: Night, other: Night) -> bool:
+    """Whether figures of two nights can be compared."""
+    return (night.profile, night.model, night.world_size) == (other.profile, other.model, other.world_size)
+
+
+def _with_range(before: Sequence[FigurePoint], point: FigurePoint) -> FigurePoint:
+    """The point with the range that the nights before it allow; marked ones say nothing of what is usual."""
+    known = [entry.value for entry in before if entry.value is not None and not entry.mark]
+    usual = usual_range(known)
+    return replace(point, low=usual[0], middle=usual[1], high=usual[2]) if usual is not None else point
 
 
 def _figures(links: Sequence[str]) -> list[tuple[Subject, str, str, str, str, Callable[[Night], float | None]]]:
@@ -192,8 +219,12 @@ def _figures(links: Sequence[str]) -> list[tuple[Subject, str, str, str, str, Ca
 
 
 def _mark(night: Night, subject: Subject, name: str, what: str) -> str:
-    found = [mark for mark in night.marks if mark.subject is subject and mark.name == name and what in mark.what]
-    return found[0].sentence if found else ""
+    """The sentence of a night's mark; a figure is known by `what`, a wire or link by its name too."""
+    for mark in night.marks:
+        named = mark.what == name if subject is Subject.FIGURE else (mark.name == name and what in mark.what)
+        if mark.subject is subject and named:
+            return mark.sentence
+    return ""
 
 
 def _reader(read: Callable[[Night, str], float | None], what: str) -> Callable[[Night], float | None]:

@@ -103,14 +103,12 @@ def verdict(night: Night) -> Verdict:
     counts = outcomes(night)
     total = len(night.checks)
     said = _what(night, counts)
+    early = State.BAD if counts[Outcome.FAILED] else State.UNFINISHED
     if night.ended is None:
-        return Verdict(
-            State.UNFINISHED, f"The night has no end (killed, or still running) after {count(total, 'check')}: {said}."
-        )
+        return Verdict(early, f"No end is recorded (killed, or still running) after {count(total, 'check')}: {said}.")
     if night.stopped is not None:
-        return Verdict(
-            State.UNFINISHED, f"Stopped early ({first_line(night.stopped, 120)}) after {count(total, 'check')}: {said}."
-        )
+        why = first_line(night.stopped, 120)
+        return Verdict(early, f"Stopped early ({why}) after {count(total, 'check')}: {said}.")
     if total == 0:
         return Verdict(State.UNFINISHED, "Nothing was tested.")
     if counts[Outcome.FAILED]:

@@ -102,6 +102,8 @@ def when(stamp: str | None) -> str:
 
 def length(night: Night) -> str:
     """How long the night took."""
+    if night.ended is None:
+        return "no end recorded"
     try:
         begin, end = (datetime.datetime.fromisoformat(text or "") for text in (night.started, night.ended))
         return duration((end - begin).total_seconds())
