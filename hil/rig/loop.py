@@ -156,14 +156,14 @@ class Loop:
                 continue
             if now_s >= deadline_s:
                 return False
+            if self._notice_lost():
+                continue
             until_s = min(deadline_s, self._timers[0][0]) if self._timers else deadline_s
             usable = [port for port in self._ports if port.usable]
             self._waiter.wait(usable, min(until_s, self._write_limit_s(usable, now_s)))
             for port in usable:
                 port.flush()
                 port.receive()
-                if port.lost is not None:
-                    self._note_lost(port)
         return True
 
     def _write_limit_s(self, ports: list[Port], now_s: float) -> float:
@@ -180,9 +180,16 @@ class Loop:
             elif now_s >= since_s + WRITE_LIMIT_S:
                 waiting = port.waiting_bytes
                 port.fail(f"took no byte for {WRITE_LIMIT_S:g} s, {waiting} wait to be written")
-                continue
+                return now_s  # whoever waits for it wants to know
             first_s = min(first_s, since_s + WRITE_LIMIT_S)
         return first_s
+
+    def _notice_lost(self) -> bool:
+        """Begin to look for ports that have just disappeared; whether there were any."""
+        new = [p for p in self._ports if p.lost is not None and p.failure is None and p not in self._lost]
+        for port in new:
+            self._note_lost(port)
+        return bool(new)
 
     def _note_lost(self, port: Port) -> None:
         """Fail it, or try to open it again until it has been away for too long."""

@@ -16,21 +16,19 @@ from hil.rig.port import WRITE_LIMIT_S
 from tests.desk.wires import LinkedPort
 
 SENDER = """
-import hashlib, os, random, sys
+import hashlib, os, random, sys, threading
 count, seed, paths = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 sys.stdin.read(1)
-import threading
 def send(rank, path):
-    with open(path, "wb", buffering=0) as out:
-        block, hashed, left = random.Random(seed + rank).randbytes(1 << 16), hashlib.sha256(), count
-        while left:
-            part = block[: min(left, len(block))]
-            hashed.update(part)
-            done = 0
-            while done < len(part):
-                done += out.write(part[done:])
-            left -= len(part)
-        print(rank, hashed.hexdigest(), flush=True)
+    block, hashed, left = random.Random(seed + rank).randbytes(1 << 16), hashlib.sha256(), count
+    while left:
+        part = block[: min(left, len(block))]
+        hashed.update(part)
+        done = 0
+        while done < len(part):
+            done += os.write(int(path), part[done:])
+        left -= len(part)
+    print(rank, hashed.hexdigest(), flush=True)
 threads = [threading.Thread(target=send, args=pair) for pair in enumerate(paths)]
 [t.start() for t in threads]
 [t.join() for t in threads]
@@ -133,7 +131,7 @@ def flood(tmp_path, plug, count: int) -> None:
     """Four ports at once, count random bytes each as fast as they go; the raw logs must be what was sent."""
     ports = [plug(LinkedPort(tmp_path / f"pi{rank}")) for rank in range(4)]
     config = RigConfig("flood", tuple(BoardSpec(rank, str(port.path)) for rank, port in enumerate(ports)), ())
-    masters = [f"/dev/fd/{port.master}" for port in ports]
+    masters = [str(port.master) for port in ports]
     with Desk(config, tmp_path / "logs", seed=1) as desk:
         sender = subprocess.Popen(
             [sys.executable, "-c", SENDER, str(count), "7", *masters],

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import tty
+from dataclasses import dataclass
 from pathlib import Path
+
+from tests.harness.doubles import BoardDouble
 
 
 class LinkedPort:
@@ -26,16 +30,55 @@ class LinkedPort:
         self.devices.append(os.ttyname(slave))
         self.path.unlink(missing_ok=True)
         self.path.symlink_to(self.devices[-1])
-        self._slave = slave
+        self.slave = slave
 
     def unplug(self) -> None:
         """The device disappears, and its name with it."""
         if self.master is not None:
             self.path.unlink(missing_ok=True)
-            os.close(self._slave)
+            os.close(self.slave)
             os.close(self.master)
             self.master = None
 
     def close(self) -> None:
         """For fixtures."""
+        self.unplug()
+
+
+@dataclass
+class LinkedBoard(BoardDouble):
+    """A board double whose port has a stable name; `unplug` and a new LinkedBoard on the same port are a replug."""
+
+    link: LinkedPort | None = None
+    runs: bool = False
+    """Its image runs already: it serves without a boot."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        assert self.link is not None
+        os.close(self.master)
+        os.close(self._slave)
+        if self.link.master is None:
+            self.link.plug()
+        assert self.link.master is not None
+        self.master, self._slave, self.path = self.link.master, self.link.slave, str(self.link.path)
+
+    def _boot(self) -> bool:
+        return True if self.runs else super()._boot()
+
+    def unplug(self) -> None:
+        """The port disappears, from whichever thread."""
+        assert self.link is not None
+        if self._open and self.link.master == self.master:
+            self._open = False
+            if self._thread.ident is not None and self._thread is not threading.current_thread():
+                os.write(self._slave, b"\0")  # a thread that reads would keep the terminal alive
+                self._thread.join(timeout=20)
+        self.link.unplug()
+
+    def _hang_up(self) -> None:
+        self.unplug()
+
+    def close(self) -> None:
+        """End the thread and take the port away."""
         self.unplug()
