@@ -137,6 +137,10 @@ def _bench(options: argparse.Namespace) -> int:
         from hil.commands.bench_link import bench_link
 
         return bench_link(Session(_settings(options)), as_json=options.json)
+    if options.what == "golden":
+        from hil.commands.bench_golden import bench_golden
+
+        return bench_golden(Session(_settings(options)), as_json=options.json)
     from hil.commands.bench import bench_sim
 
     return bench_sim(Session(_settings(options)), as_json=options.json)
@@ -174,8 +178,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     bench = verbs.add_parser("bench", help="measure; the last line of --json is one JSON object")
     bench.add_argument(
-        "what", choices=("sim", "link", "faults"),
-        help="sim: speed of the ring; link: cost of a byte on a link; faults: wiring faults found",
+        "what", choices=("sim", "link", "faults", "golden"),
+        help="sim: speed of the ring; link: cost of a byte on a link; faults: wiring faults found; "
+        "golden: time of NumPy against that of the simulated boards",
     )  # fmt: skip
     bench.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
     bench.add_argument("--singles", type=_count, metavar="N", help="faults: single ones (default: all)")

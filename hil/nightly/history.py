@@ -265,6 +265,10 @@ class History:
         rows = self._rows("SELECT id FROM nights WHERE ? IS NULL OR rig = ? ORDER BY started, rowid", (rig, rig))
         return [row["id"] for row in rows]
 
+    def check_numbers(self, night_id: str) -> set[int]:
+        """Numbers of the checks that a night has so far."""
+        return {row["number"] for row in self._rows("SELECT number FROM checks WHERE night = ?", (night_id,))}
+
     def rigs(self) -> list[str]:
         """Names of the rigs that have nights."""
         return [row["rig"] for row in self._rows("SELECT DISTINCT rig FROM nights ORDER BY rig", ())]

@@ -14,6 +14,7 @@ import re
 import shutil
 import sqlite3
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from hil.nightly.checks import Bench, Found, Sign
 from hil.nightly.history import History, HistoryError
 from hil.nightly.outputs.files import WAVES
 from hil.nightly.progress import Progress
-from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome, to_json
+from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome, Timeline, to_json
 from hil.nightly.rounds import Planned, Profile, check_seed, plan_round
 from hil.nightly.triage import Trial, Twin, dead_boards, try_check
 from hil.nightly.version import harness_revision
@@ -86,6 +87,7 @@ class Runner:
         self._lost: list[Check] = []
         self._twin = Twin(session, self._image, self.folder / "simulator")
         self._boards: dict[int, BoardFigures] = {}
+        self._timeline: Timeline | None = None
 
     def _new_night(self) -> Night:
         session, started = self.session, self._utc()
@@ -133,6 +135,9 @@ class Runner:
             except HilError as error:
                 stopped = str(error)
                 self._progress.line(stopped)
+            except Exception as error:  # an unattended night must end with a report whatever happens
+                stopped = f"the program itself failed: {type(error).__name__}: {error}"
+                self._progress.line(traceback.format_exc())
             return self._finish(stopped)
 
     @property
@@ -176,9 +181,20 @@ class Runner:
                     left = len(self._plan) - place + 1
                     return f"time was up in the first round, {left} checks did not run" if round_number == 1 else None
                 self._progress.begin(round_number, place, planned.name, self._left_s())
-                self._keep(self._check(planned, round_number))
+                check = self._check(planned, round_number)
+                self._keep(check)
+                if check.kind is Kind.TRAINING and check.outcome is Outcome.PASSED and self._timeline is None:
+                    self._trace_step()
             self._look_after_boards()
         return None
+
+    def _trace_step(self) -> None:
+        """The night's timeline, once; without one the night goes on."""
+        self._progress.say("timeline of a step")
+        try:
+            self._timeline = checks.traced_step(self._bench())
+        except HilError as error:
+            self._progress.line(f"no timeline: {error}")
 
     def _limit_s(self) -> float | None:
         hours = self.wish.profile.hours
@@ -240,6 +256,7 @@ class Runner:
             self.replay(planned, check.seed),
             logs,
             waveform=evidence.waveform(self._vcd(check), first.attempt.sentence),
+            mismatch_map=first.found.mismatch_map if first.found is not None else [],
             detail=_details(first, retry, simulated),
         )
         outcome = Outcome.FLAKY if retry.passed else Outcome.FAILED
@@ -309,13 +326,16 @@ class Runner:
     # --- keeping -------------------------------------------------------------------------------
 
     def _keep(self, check: Check) -> None:
-        """Into the history; a check that could not be entered, because it was busy, is tried again with the next."""
-        self._progress.end(check)
+        """Into the history, then onto the terminal: what is shown as ended is kept.
+
+        A check that could not be entered, because the history was busy, is tried again with the next.
+        """
         self._lost.append(check)
         self._save(self._flush)
+        self._progress.end(check)
 
     def _flush(self) -> None:
-        entered = {check.number for check in self._history.night(self._night.id).checks} if len(self._lost) > 1 else ()
+        entered = self._history.check_numbers(self._night.id)  # an interruption may have come right behind an entry
         while self._lost:
             if self._lost[0].number not in entered:
                 self._history.add(self._night.id, self._lost[0])
@@ -340,7 +360,7 @@ class Runner:
             self._flush()
         problems += [f"check {check.number} ({check.name}) could not be entered" for check in self._lost]
         night = replace(self._history.night(self._night.id), boards=self._board_list(), stopped=stopped)
-        night = replace(night, ended=_stamp(self._utc()))
+        night = replace(night, ended=_stamp(self._utc()), timeline=self._timeline)
         night = self._marked(night)
         try:
             self._history.end(night)

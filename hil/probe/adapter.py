@@ -39,9 +39,7 @@ class Ft232hAdapter:
         try:
             self._ftdi.open_mpsse_from_url(url)
         except (OSError, ValueError, UsbToolsError) as error:
-            raise ProbeError(
-                f"adapter {url}: cannot be opened: {error}; `ftdi_urls.py` lists those that are plugged in"
-            ) from None
+            raise ProbeError(f"adapter {url}: cannot be opened: {error}; {_advice(str(error))}") from None
         if self._ftdi.ic_name != "ft232h":
             name = self._ftdi.ic_name
             self._ftdi.close()
@@ -90,3 +88,12 @@ class Ft232hAdapter:
         if self._ftdi is not None:
             ftdi, self._ftdi = self._ftdi, None
             ftdi.close()
+
+
+def _advice(problem: str) -> str:
+    """What to do about an adapter that cannot be opened."""
+    if "backend" in problem:
+        return "pyusb needs the library libusb-1.0 (docs/probe.md)"
+    if "ccess" in problem or "permission" in problem:
+        return "give yourself the right to use USB devices of vendor 0403 (docs/probe.md)"
+    return "`ftdi_urls.py` lists those that are plugged in"

@@ -7,6 +7,7 @@ Lines of the .log account for every byte of the .raw. Text from a board is data:
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -46,6 +47,7 @@ class BoardLog:
         return "\n".join(self.path.read_text(encoding="ascii").splitlines()[-lines:])
 
     def close(self) -> None:
-        """Close both files."""
-        self._raw.close()
-        self._text.close()
+        """Close both files. What a full disk did not take is lost; it was an error when it was written."""
+        for file in (self._raw, self._text):
+            with contextlib.suppress(OSError):
+                file.close()

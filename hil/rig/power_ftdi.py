@@ -73,11 +73,12 @@ def _open_cbus(url: str, pin: int) -> Any:
     from pyftdi.eeprom import FtdiEeprom
     from pyftdi.ftdi import Ftdi
     from pyftdi.usbtools import UsbToolsError
+    from usb.core import USBError
 
     ftdi = Ftdi()
     try:
         ftdi.open_from_url(url)
-    except UsbToolsError as error:
+    except (UsbToolsError, USBError) as error:
         raise OSError(str(error)) from None
     try:
         if not ftdi.has_cbus:

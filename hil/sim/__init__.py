@@ -20,15 +20,8 @@ from hil.sim.faults import (
     UartNoise,
 )
 from hil.sim.netlist import Netlist, Wire
-from hil.sim.simulation import (
-    TIMER_START_US,
-    BoardConfig,
-    Contention,
-    Counters,
-    Output,
-    Simulation,
-    SimulationError,
-)
+from hil.sim.records import BoardConfig, Contention, Counters, Output
+from hil.sim.simulation import TIMER_START_US, Simulation, SimulationError
 
 __all__ = [
     "TIMER_START_US",

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import fields
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from hil.sim import core
 from hil.sim.card import read_card
@@ -36,10 +35,10 @@ from hil.sim.faults import (
 from hil.sim.lint import lint_text
 from hil.sim.netlist import PINS, Netlist, Wire
 from hil.sim.outside import Outside
+from hil.sim.records import CONFLICTS, RAM_BYTES_MAX, BoardConfig, Change, Contention, Counters, Mark, Output
 
 BOARDS_MAX = 16
 RAM_BYTES_MIN = 16 << 20
-RAM_BYTES_MAX = 512 << 20
 SLICE_NS = 20_000_000
 """Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
 TIMER_START_US = 0xFFFF_F000
@@ -47,9 +46,6 @@ TIMER_START_US = 0xFFFF_F000
 STATES = ("off", "booting", "running", "sleeping", "halted")
 TRACE_PART = 65536
 """Changes fetched from the core at a time."""
-ConflictKind = Literal["outputs", "bridge", "stuck"]
-CONFLICTS: tuple[ConflictKind, ...] = ("outputs", "bridge", "stuck")
-"""Two outputs on one wire; two outputs that a bridge joins; an output against a short. Twin: SIM_CONFLICT_."""
 MARKS = ("power on", "power off", "reset", "watchdog reset", "starts", "halted")
 """Twin: SIM_MARK_."""
 LEVELS = ("0", "1", "?", "!")
@@ -58,96 +54,6 @@ LEVELS = ("0", "1", "?", "!")
 
 class SimulationError(Exception):
     """The simulation was set up or used in a way that cannot work."""
-
-
-@dataclass(frozen=True)
-class BoardConfig:
-    """One board. card: folder that plays the SD card (None: no card). Clocks None: from config.txt."""
-
-    card: Path | None
-    ram_bytes: int = RAM_BYTES_MAX
-    serial: int = 0x00000000_A5C0FFEE
-    revision: int = 0x900093
-    drift_ppm: float = 0.0
-    start_delay_ns: int = 0
-    temperature_mc: int = 41000
-    core_clock_hz: int | None = None
-    uart_clock_hz: int | None = None
-
-
-@dataclass(frozen=True)
-class Output:
-    """A driver on a contended net; pc is the start of the block that its board was executing.
-
-    name: of a pad that is not a board's, such as `FT232H AD5`.
-    """
-
-    board: int
-    pin: int
-    level: int
-    pc: int
-    name: str = ""
-
-    def __str__(self) -> str:
-        if self.name:
-            return f"{self.name}={self.level}"
-        return f"board {self.board} GPIO{self.pin}={self.level} (pc 0x{self.pc:x})"
-
-
-@dataclass(frozen=True)
-class Contention:
-    """Outputs that disagreed on one net, with each other or with a short. end_ns None: still so."""
-
-    time_ns: int
-    end_ns: int | None
-    outputs: tuple[Output, ...]
-    kind: ConflictKind = "outputs"
-
-    @property
-    def fault(self) -> bool:
-        """Whether a fault that was set made it: without the bridge or short there would be no conflict."""
-        return self.kind != "outputs"
-
-    def __str__(self) -> str:
-        who = ", ".join(map(str, self.outputs))
-        lasted = "still" if self.end_ns is None else f"for {self.end_ns - self.time_ns} ns"
-        how = {"outputs": "", "bridge": " through a bridge", "stuck": " against a short"}[self.kind]
-        return f"contention{how} at {self.time_ns / 1e6:.6f} ms {lasted}: {who}"
-
-
-@dataclass(frozen=True)
-class Change:
-    """A traced pad changed its level (an index into LEVELS)."""
-
-    time_ps: int
-    board: int
-    pin: int
-    level: int
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Something that happened, in words, while pads were traced."""
-
-    time_ps: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Counters:
-    """What a board did since the simulation began."""
-
-    instructions: int
-    gpio_reads: int
-    gpio_writes: int
-    other_mmio: int
-    resets: int
-    sleeps: int
-    switches: int
-    exceptions: int
-    uart_overruns: int
-    uart_received: int
-    uart_sent: int
 
 
 class Simulation:
@@ -176,7 +82,7 @@ class Simulation:
         self.boards = tuple(boards)
         self.netlist = netlist
         self.seed = seed
-        self._check(boards)
+        self._check(boards, len(outside or ()))
         self.outside = tuple(
             Outside(self, len(boards) + number, name, pins)
             for number, (name, pins) in enumerate((outside or {}).items())
@@ -204,9 +110,13 @@ class Simulation:
             raise
 
     @staticmethod
-    def _check(boards: Sequence[BoardConfig]) -> None:
+    def _check(boards: Sequence[BoardConfig], others: int) -> None:
         if not 1 <= len(boards) <= BOARDS_MAX:
             raise SimulationError(f"{len(boards)} boards: a simulation has 1 to {BOARDS_MAX}")
+        if len(boards) + others > BOARDS_MAX:
+            raise SimulationError(
+                f"{len(boards)} boards and {others} others: a simulation has 1 to {BOARDS_MAX} of both"
+            )
         for index, board in enumerate(boards):
             if not RAM_BYTES_MIN <= board.ram_bytes <= RAM_BYTES_MAX or board.ram_bytes % (1 << 20):
                 raise SimulationError(

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
 
-from hil.sim.simulation import Mark, Simulation
+from hil.sim.records import Mark
+from hil.sim.simulation import Simulation
 
 VALUES = ("0", "1", "x", "x")
 EVENTS = "!"

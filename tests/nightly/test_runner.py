@@ -78,6 +78,9 @@ def test_a_good_night_has_every_figure(run_night, shared):
     assert training.figures["step_s"] > 0
     assert training.losses == training.golden_losses
     assert len(training.losses) == SMALL.steps
+    assert {span.rank for span in night.timeline.spans} == {0, 1}
+    assert {"compute", "send", "receive"} <= {span.what for span in night.timeline.spans}
+    assert 0 < night.timeline.error_s < 1e-3
 
 
 def test_rounds_have_fresh_seeds_and_a_seed_makes_a_night(run_night):
@@ -230,6 +233,8 @@ def test_wrong_firmware_is_found_on_the_simulator_too(run_night, tmp_path):
     check = result.check("layers")
     assert (check.outcome, check.failure.cause) == (Outcome.FAILED, Cause.FIRMWARE), result.text
     assert named.replace("rank 3", "rank 1") in check.sentence
+    wrong = {row.label for row in check.failure.mismatch_map if "x" in row.cells}
+    assert "R1 FINAL_NORM" in wrong
     assert check.figures["taps_equal"] < check.figures["taps"]
     assert result.night.firmware_sha256 == image.sha256
 
@@ -245,6 +250,18 @@ def test_a_python_error_is_the_harness_and_the_night_goes_on(run_night):
     assert check.sentence == "KeyError: 'missing'"
     assert "test_runner.py" in check.failure.detail, "where it happened"
     assert result.check("after").outcome is Outcome.PASSED
+
+
+def test_an_error_outside_any_check_ends_the_night_with_a_report(run_night, monkeypatch):
+    def fail(*values):
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr("hil.nightly.checks.health", fail)
+    result = run_night(plan=plan_with(2)[:1])
+    assert result.kept.stopped == "the program itself failed: ZeroDivisionError: odd"
+    assert [check.outcome for check in result.kept.checks] == [Outcome.PASSED]
+    assert "test_runner.py" in result.text, "the traceback"
+    assert exit_code(result.night) == 1
 
 
 def test_what_cannot_be_tried_is_skipped_with_its_reason(run_night):

@@ -7,6 +7,8 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from pyftdi.ftdi import Ftdi
+from usb.core import USBError
 
 from hil.checks.probe import begin, check_pattern, check_stall, end, told
 from hil.checks.probe_rules import CASES, Case, check_case
@@ -14,6 +16,7 @@ from hil.checks.probe_wires import scan_wires
 from hil.cli import main
 from hil.errors import LinkError, ProbeError, RigError
 from hil.probe import link
+from hil.probe.adapter import Ft232hAdapter
 from hil.probe.lines import ProbeFault, burst_steps
 from hil.probe.pins import WIRE_PINS
 from hil.probe.probe import open_probe
@@ -21,6 +24,9 @@ from hil.protocol.messages import Bank, Command, Edge, JobResult, LinkBank, Patt
 from hil.rig.config import ProbeSpec, load_rig
 from hil.session import Session, Settings
 from hil.sim import ftdi_usb
+from hil.sim.ft232h import Ft232h
+from hil.sim.ft232r import Ft232r
+from hil.sim.ftdi_usb import LoosePads
 
 SEED = 0x5EED
 
@@ -241,6 +247,41 @@ def test_adapter_unplugged_in_mid_frame_is_one_sentence(tmp_path):
             open_probe(ring)
     finally:
         ring.desk.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (ValueError("No backend available"), "No backend available; pyusb needs the library libusb-1.0"),
+        (USBError("Access denied (insufficient permissions)"), "give yourself the right to use USB devices"),
+        (OSError("Device not found"), "`ftdi_urls.py` lists those that are plugged in"),
+    ],
+)  # fmt: skip
+def test_adapter_that_cannot_be_opened_comes_with_advice(monkeypatch, error, advice):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(Ftdi, "open_mpsse_from_url", fail)
+    with pytest.raises(ProbeError) as caught:
+        Ft232hAdapter("ftdi://ftdi:232h/1", lambda: 0.0)
+    assert advice in str(caught.value)
+
+
+def test_another_chip_is_refused():
+    adapter = Ft232r(LoosePads(lambda outputs, levels: None), serial="R9")
+    url = ftdi_usb.plug(adapter)
+    with pytest.raises(ProbeError, match="cannot be opened: This interface does not support MPSSE"):
+        Ft232hAdapter(url, lambda: 0.0)
+    ftdi_usb.unplug(adapter)
+
+    class Ft2232h(Ft232h):
+        PRODUCT_ID, VERSION = 0x6010, 0x0700
+
+    adapter = Ft2232h(LoosePads(lambda outputs, levels: None), serial="R10")
+    url = ftdi_usb.plug(adapter)
+    with pytest.raises(ProbeError, match="is an ft2232h; a probe needs an FT232H"):
+        Ft232hAdapter(url, lambda: 0.0)
+    ftdi_usb.unplug(adapter)
 
 
 # --- rigs and commands --------------------------------------------------------------------------------

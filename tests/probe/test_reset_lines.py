@@ -48,6 +48,12 @@ def listen(*lines: RunLine):
     return LoosePads(changed)
 
 
+@pytest.fixture(autouse=True)
+def own_locks(tmp_path, monkeypatch):
+    """A terminal's number may still be locked by another run on this computer that had it before."""
+    monkeypatch.setattr("hil.rig.lock.lock_folder", lambda: tmp_path)
+
+
 @pytest.fixture
 def boards():
     made = [Bootloader() for _ in range(2)]

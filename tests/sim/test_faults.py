@@ -24,7 +24,7 @@ from hil.sim import (
     UartNoise,
     Wire,
 )
-from hil.sim.simulation import Change
+from hil.sim.records import Change
 from tests.sim.programs import BOOTED_NS, MS, simulate, word
 
 OUTPUTS = """
