@@ -152,11 +152,10 @@ class Board:
         self.received_bytes = 0
         self.line_share = None
         self.announcements.forget_greeting()
-        self.port.baud = self.baud = self._boot_baud
+        if self.baud != self._boot_baud:
+            self.set_baud(self._boot_baud)
         if not self.port.usable:
             self._loop.reopen(self.port)
-        elif self.port.device.baudrate != self._boot_baud:
-            self.set_baud(self._boot_baud)
 
     def stop_boot(self) -> None:
         """Give up an upload that has not sent the image yet."""
