@@ -187,21 +187,22 @@ class _Threads:
             try:
                 data = self._device.read(max(1, self._device.in_waiting))
             except (serial.SerialException, OSError, TypeError) as error:  # TypeError: pyserial, closed under it
-                self._hand_over(error)
+                self.hand_over(error)
                 return
             if data:
-                self._hand_over(bytes(data))
+                self.hand_over(bytes(data))
 
     def _write_all(self) -> None:
         while (data := self.leaving.get()) is not None and not self._stopping:
             try:
                 self._device.write(data)
             except (serial.SerialException, OSError, TypeError) as error:
-                self._hand_over(error)
+                self.hand_over(error)
                 return
             self.taken_bytes += len(data)
 
-    def _hand_over(self, item: bytes | Exception) -> None:
+    def hand_over(self, item: bytes | Exception) -> None:
+        """Leave something for the loop and wake it."""
         self.arrived.put(item if not isinstance(item, TypeError) else OSError(str(item)))
         with contextlib.suppress(OSError):
             self._wake.send(b".")
@@ -268,7 +269,7 @@ class ThreadedPort(Port):
             item = arrived.get()
             if isinstance(item, Exception):
                 if data:
-                    arrived.put(item)
+                    self._threads.hand_over(item)  # wakes the loop again: the data is taken first
                     break
                 raise item
             data += item

@@ -43,7 +43,7 @@ def test_a_byte_is_its_handshake_with_the_data_and_the_times(tmp_path):
         {"name": "ACK at 1", "wave": "0.1.0"},
     ]
     assert wave["foot"]["tick"] == ["", "0.00", "0.10", "0.20", "0.30"]
-    assert "ends 8.50 us later" in wave["foot"]["text"]
+    assert "ends 8.50 later" in wave["foot"]["text"]
 
 
 def test_a_wire_that_does_not_arrive_shows_at_its_far_end(tmp_path):

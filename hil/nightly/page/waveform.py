@@ -15,7 +15,7 @@ from markupsafe import Markup
 from hil.nightly.page.svg import drawing, line, tag, words
 from hil.nightly.page.text import first_line
 
-LEFT, ROW, HIGH, STEP = 110.0, 34.0, 20.0, 30.0
+LEFT, ROW, HIGH, STEP = 110.0, 34.0, 20.0, 36.0
 LANES_MAX, SLOTS_MAX, DEPTH_MAX = 24, 400, 8
 HIGHS, LOWS, DATA = set("1hHuU"), set("0lLdD"), set("=23456789")
 CLOCKS = {"p": (1, 0), "P": (1, 0), "n": (0, 1), "N": (0, 1)}
