@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from hil.errors import BoardError, HilError, PortError
+from hil.errors import BoardError, HilError
 from hil.nightly import checks, evidence, triage
 from hil.nightly.checks import Bench, Found, Sign
 from hil.nightly.history import History, HistoryError
@@ -226,9 +226,7 @@ class Runner:
             self._number, round_number, planned.name, planned.kind, Outcome.SKIPPED, seed, _stamp(self._utc()),
             0.0,
         )  # fmt: skip
-        if planned.kind is Kind.BOOT:
-            self._reopen_ports()
-        elif planned.kind in MODEL_KINDS and self._ring.trained:
+        if planned.kind in MODEL_KINDS and self._ring.trained:
             self._revive()
         missing = self._missing(planned)
         if missing:
@@ -273,9 +271,7 @@ class Runner:
         """The second trial on the rig, after every board was reset; boards that had died are counted."""
         for rank in first.dead:
             self._count(rank, resets=1, retries=1)
-        if planned.kind is Kind.BOOT:
-            self._reopen_ports()
-        else:
+        if planned.kind is not Kind.BOOT:
             self._revive()
             missing = self._missing(planned)
             if missing:
@@ -297,17 +293,9 @@ class Runner:
 
     def _revive(self) -> None:
         """Reset and boot every board; those that do not come back stay dead, and the rest goes on."""
-        self._reopen_ports()
         with suppress(BoardError):
             self._ring.boot(self._image)
         self._note_boards()
-
-    def _reopen_ports(self) -> None:
-        """Ports that have failed, for an adapter that was plugged in again."""
-        for board in self._ring.boards:
-            if board.port.failure is not None:
-                with suppress(PortError):
-                    board.reopen()
 
     def _note_boards(self) -> None:
         """Take over what boots have shown: serial numbers and times."""
