@@ -237,7 +237,7 @@ def test_a_board_that_stays_dead_leaves_the_rest_running_until_it_is_plugged_in_
         "link 1->2 again": Outcome.PASSED,
     }, result.text
     assert result.check("wiring").failure.cause is Cause.BOARD
-    assert "is the adapter still plugged in?" in result.check("link 1->2").sentence
+    assert "board 2: port sim://sim/2: " in result.check("link 1->2").sentence
     assert {link.link for link in result.check("all links at once").links} == {"0->1", "3->0"}
     assert result.night.boards[2].resets == 1
 
