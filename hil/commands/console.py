@@ -6,14 +6,15 @@ import argparse
 import os
 import sys
 import termios
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from hil.errors import PortError, RigError
 from hil.rig.config import RigConfig, load_rig
-from hil.rig.lock import RigLock
+from hil.rig.desk import hold_ports
 from hil.rig.log import BoardLog, printable
 from hil.rig.loop import Loop, Port, WallWaiter
-from hil.rig.ports import resolve_port
 
 END_KEY = b"\x1d"
 """Ctrl-]. Every other key goes to the board, Ctrl-C too."""
@@ -57,16 +58,13 @@ def run_console(config: RigConfig, rank: int, logs: Path, *, terminal: str, raw:
         )
     if not 0 <= rank < config.world_size:
         raise RigError(f"board {rank}: rig {config.name} has boards 0 to {config.world_size - 1}")
-    url = resolve_port(config.boards[rank].port)
-    lock = RigLock([url], rig=config.name)
-    try:
+    with ExitStack() as held:
+        alone, _ = hold_ports(replace(config, boards=(config.boards[rank],)), held)
         before = _attributes(terminal)
         try:
-            _talk(url, config.baud_at_boot, BoardLog(logs, rank), terminal, raw)
+            _talk(alone.boards[0].port, config.baud_at_boot, BoardLog(logs, rank), terminal, raw)
         finally:
             _restore(terminal, before)
-    finally:
-        lock.release()
 
 
 def shown(data: bytes) -> bytes:

@@ -173,7 +173,7 @@ class ThreadedPort(Port):
             item = self._arrived.get()
             if isinstance(item, Exception):
                 if data:
-                    self._arrived.put(item)
+                    self._hand_over(item)  # wakes the loop again: the data is taken first
                     break
                 raise item
             data += item

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
+
 import pytest
 
 from hil.cli import main
 from hil.rig.config import load_rig
-from tests.desk.servers import PortServer, SimDesk, with_ports
+from tests.desk.servers import PortServer, SimDesk, ser2net, with_ports
 
 WORK = {
     "generate": ["generate", "--positions", "8", "--prompt", "Once"],
@@ -36,3 +39,30 @@ def test_one_board_is_a_whole_ring(board, verb, plug, tmp_path, capsys):
     assert "equal" in said
     assert "DIFFERENT" not in said
     assert (tmp_path / "logs" / "pi0.log").stat().st_size > 0
+
+
+@pytest.fixture(params=["pyserial", "ser2net"])
+def server(request, plug, tmp_path):
+    """server(path of a terminal) -> its URL, behind one kind of RFC 2217 server and the other."""
+    with ExitStack() as stack:
+
+        def start(path: Path) -> str:
+            if request.param == "pyserial":
+                return plug(PortServer(str(path))).url
+            (number,) = stack.enter_context(ser2net([path], tmp_path))
+            return f"rfc2217://127.0.0.1:{number}"
+
+        yield start
+
+
+def test_line_is_raised_through_a_network(server, tmp_path, capsys):
+    """The server is told the new baud over RFC 2217, sets it on its terminal, and the simulated adapter follows."""
+    path = tmp_path / "raised.toml"
+    path.write_text("[rig]\nboot_baud = 115200\nbaud = 921600\n[sim]\nboards = 1\n")
+    with SimDesk(tmp_path / "desk", "--rig", str(path)) as desk:
+        rig = with_ports(desk.rig, [server(desk.ports[0])], "network")
+        logs = tmp_path / "logs"
+        assert main([*WORK["generate"], "--rig", str(rig), "--logs", str(logs)]) == 0, capsys.readouterr()
+        log = (logs / "pi0.log").read_text()
+        assert "baud     921600" in log
+        assert "back to 115200" not in log
