@@ -44,6 +44,7 @@ def test_one_board_is_a_whole_ring(board, verb, plug, tmp_path, capsys):
     assert (tmp_path / "logs" / "pi0.log").stat().st_size > 0
 
 
+@pytest.mark.parametrize("board", ["bare"], indirect=True)
 def test_network_that_breaks_in_mid_boot_names_board_and_server(board, plug, tmp_path):
     server = plug(PortServer(str(board.ports[0])))
     rig = with_ports(board.rig, [server.url], "network")
