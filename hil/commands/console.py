@@ -26,7 +26,7 @@ _DAY_S = 86400.0
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Arguments of `hil console`."""
     parser.add_argument("rank", type=int, metavar="N", help="rank of the board")
-    parser.add_argument("--rig", required=True, help="rig file or devices.conf")
+    parser.add_argument("--rig", required=True, help="rig file, devices.conf or labgrid environment")
     parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for pi{n}.log (default: logs)")
     parser.add_argument("--raw", action="store_true", help="let the board's control characters through")
 

@@ -10,6 +10,7 @@ import threading
 import pytest
 from serial import rfc2217
 
+from hil.cli import main
 from hil.errors import BoardError, PortError
 from hil.rig.config import load_rig
 from hil.rig.desk import open_desk
@@ -168,6 +169,16 @@ def test_servers_words_are_shown_escaped(listener):
     greet(listener, b"\xff\xfd\x2c\x1b[31mno such device\xfe\r\n")
     with pytest.raises(PortError, match=r"it says: \[31mno such device\\xfe$"):
         open_device(f"{url_of(listener)}?timeout=0.2", 115200)
+
+
+def test_rig_init_asks_through_the_network(plug, serve, tmp_path, capsys):
+    boards = [plug(RunningBoard(BUILD, rank=rank, world_size=2)) for rank in (1, 0)]
+    for board in boards:
+        board.power_on()
+    urls = [serve(board).url for board in boards]
+    path = tmp_path / "network.toml"
+    assert main(["rig", "init", str(path), "--ports", *urls]) == 0, capsys.readouterr()
+    assert [spec.port for spec in load_rig(str(path)).boards] == urls[::-1]
 
 
 def test_second_client_of_ser2net_is_told_so(plug, tmp_path):
