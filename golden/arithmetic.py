@@ -20,6 +20,9 @@ NORM_EPSILON = np.float32(1e-5)
 SMALLEST_NORMAL = 2.0**-126
 SAFE_PRODUCT = 2.0**-102
 _SMALLEST_NORMAL_BITS = 0x00800000
+_SMALLEST_NORMAL_DOUBLED = 2 * _SMALLEST_NORMAL_BITS - 2
+_INFINITY_DOUBLED = 2 * 0x7F800000 - 2
+_TWO = np.uint32(2)
 _BLOCK_ELEMENTS = 1 << 16  # products held at once: stays in the CPU's L2 cache
 
 _EXP_HIGH = np.float32(89.0)
@@ -39,9 +42,8 @@ _ZERO = np.float32(0.0)
 
 def smallest_nonzero(x: F32Array) -> float:
     """Smallest magnitude of x (any shape, not empty) that is not zero; infinity when there is none."""
-    below = _magnitude_bits(x) - np.uint32(1)  # zero wraps round to the largest word
-    least = int(below.min())
-    return float("inf") if least >= 0x7F800000 else float(np.uint32(least + 1).view(np.float32))
+    least = _least_doubled(np.ascontiguousarray(x))
+    return float("inf") if least >= _INFINITY_DOUBLED else float(np.uint32((least + 2) >> 1).view(np.float32))
 
 
 def flushed(x: F32Array) -> F32Array:
@@ -98,9 +100,19 @@ def accumulate(products: F32Array) -> F32Array:
 
 def reduce_lanes(lanes: F32Array) -> F32Array:
     """((0+1)+(2+3))+((4+5)+(6+7)) over the first axis of (8, ...)."""
+    if smallest_nonzero(lanes) >= SAFE_PRODUCT:
+        return _reduce_lanes_safely(lanes)
     pairs = add(lanes[0::2], lanes[1::2])
     halves = add(pairs[0::2], pairs[1::2])
     return add(halves[0], halves[1])
+
+
+def _reduce_lanes_safely(lanes: F32Array) -> F32Array:
+    """The same where lanes are multiples of 2^-125: so are their sums, and none can be subnormal."""
+    pairs = lanes[0::2] + lanes[1::2]
+    halves = pairs[0::2] + pairs[1::2]
+    total: F32Array = halves[0] + halves[1]
+    return total
 
 
 def dot8(a: F32Array, b: F32Array) -> F32Array:
@@ -133,7 +145,7 @@ class Matrix:
         """dot8 of every row with x (n,). Returns (rows,) float32."""
         padded = _pad_lanes(x)
         if self.smallest * smallest_nonzero(padded) >= SAFE_PRODUCT:
-            return reduce_lanes(self._lane_sums(padded).reshape(LANES, self.rows))
+            return _reduce_lanes_safely(self._lane_sums(padded).reshape(LANES, self.rows))
         return dot8(self.transposed, padded[:, None])
 
     def of_rows(self, x: F32Array) -> F32Array:
@@ -148,7 +160,7 @@ class Matrix:
             lanes = np.zeros((LANES, part.shape[1], self.rows), np.float32)
             for i in range(0, len(part), LANES):
                 lanes += self.transposed[i : i + LANES, None, :] * part[i : i + LANES, :, None]
-            out[first : first + step] = reduce_lanes(lanes)
+            out[first : first + step] = _reduce_lanes_safely(lanes)
         return out
 
     def _lane_sums(self, x: F32Array) -> F32Array:
@@ -215,7 +227,17 @@ def _magnitude_bits(x: F32Array) -> NDArray[np.uint32]:
 
 def _has_tiny(x: F32Array) -> bool:
     """Is any element subnormal or 2^-126 itself, which a tiny value may have been rounded to?"""
-    return bool((_magnitude_bits(x) - np.uint32(1) < np.uint32(_SMALLEST_NORMAL_BITS)).any())
+    if x.ndim == 0:
+        return 0.0 < abs(float(x)) <= SMALLEST_NORMAL
+    return x.size > 0 and _least_doubled(x) <= _SMALLEST_NORMAL_DOUBLED
+
+
+def _least_doubled(x: F32Array) -> int:
+    """The least of twice the bits, less two: doubling drops the sign, and zero wraps round to the largest word."""
+    bits = x.view(np.uint32)
+    doubled = bits + bits
+    doubled -= _TWO
+    return int(np.minimum.reduce(doubled, axis=None))
 
 
 def _flush_sum(total: F32Array) -> F32Array:

@@ -24,7 +24,7 @@ float64's own error (2^-53 per step) is covered by SLACK.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,8 +63,21 @@ def sum_roundings(n: int) -> int:
     return -(-n // 8) - 1 + 3
 
 
+def any_order(n: int) -> int:
+    """Longest chain of sums of n terms, whatever their order."""
+    return max(0, n - 1)
+
+
+Chain = Callable[[int], int]
+"""Longest chain of sums of n terms: sum_roundings for the contract's eight lanes, any_order for other firmware."""
+
+
 def deviations(
-    weights: Weights, taps: Mapping[TapKey, F32Array], tokens: Mapping[int, int], temperature: float = 0.0
+    weights: Weights,
+    taps: Mapping[TapKey, F32Array],
+    tokens: Mapping[int, int],
+    temperature: float = 0.0,
+    chain: Chain = sum_roundings,
 ) -> Iterator[Deviation]:
     """Compares every tap with float64.
 
@@ -72,21 +85,35 @@ def deviations(
         taps: all taps of positions 0..p, of golden.forward.Forward (PROBS of the sampler, too, if wanted).
         tokens: token at each position.
         temperature: that PROBS was made with.
+        chain: how sums of so many terms are ordered.
     """
-    reference = _Reference(weights, taps, tokens, temperature)
+    reference = Reference(weights, taps, tokens, temperature, chain)
     for key, found in taps.items():
-        value, bound = reference.expected(key)
-        difference = np.abs(found.reshape(-1).astype(np.float64) - value.reshape(-1))
-        ratio = np.where(difference == 0, 0.0, difference / np.maximum(bound.reshape(-1), 1e-300))
-        index = int(np.argmax(np.where(np.isnan(ratio), np.inf, ratio)))
-        worst = float(ratio[index])
-        yield Deviation(key, np.inf if np.isnan(worst) else worst, index)
+        yield deviation(key, found, reference.expected(key))
 
 
-class _Reference:
+def deviation(key: TapKey, found: F32Array, expected: Bounded) -> Deviation:
+    """How far a tensor is from float64, at its worst element; infinitely where it is no number."""
+    value, bound = expected
+    difference = np.abs(found.reshape(-1).astype(np.float64) - value.reshape(-1))
+    ratio = np.where(difference == 0, 0.0, difference / np.maximum(bound.reshape(-1), 1e-300))
+    index = int(np.argmax(np.where(np.isnan(ratio), np.inf, ratio)))
+    worst = float(ratio[index])
+    return Deviation(key, np.inf if np.isnan(worst) else worst, index)
+
+
+class Reference:
+    """Value and bound of every tap of the forward pass, from the taps that feed it."""
+
     def __init__(
-        self, weights: Weights, taps: Mapping[TapKey, F32Array], tokens: Mapping[int, int], temperature: float
+        self,
+        weights: Weights,
+        taps: Mapping[TapKey, F32Array],
+        tokens: Mapping[int, int],
+        temperature: float,
+        chain: Chain = sum_roundings,
     ) -> None:
+        self._chain = chain
         self._w = weights
         self._taps = taps
         self._tokens = tokens
@@ -105,11 +132,11 @@ class _Reference:
         if op in (Op.ATT_NORM, Op.FFN_NORM, Op.FINAL_NORM):
             gain = {Op.ATT_NORM: w.rms_att, Op.FFN_NORM: w.rms_ffn}.get(op, w.rms_final[None])
             x = tap(Op.ATT_RES) if op is Op.FFN_NORM else self._stream(layer, key.position)
-            return _norm(x, gain[0 if op is Op.FINAL_NORM else layer])
+            return _norm(x, gain[0 if op is Op.FINAL_NORM else layer], self._chain)
         if op in _PRODUCTS:
             name, source = _PRODUCTS[op]
             matrix = getattr(w, name)
-            return _dots(matrix if op is Op.LOGITS else matrix[layer], tap(source))
+            return _dots(matrix if op is Op.LOGITS else matrix[layer], tap(source), self._chain)
         if op in (Op.Q_ROPE, Op.K_ROPE):
             return self._rope(tap(Op.Q if op is Op.Q_ROPE else Op.K), key.position)
         if op in (Op.ATT_PROB, Op.ATT_MIX):
@@ -125,7 +152,7 @@ class _Reference:
             return _swiglu(tap(Op.GATE), tap(Op.UP))
         if op is Op.PROBS:
             scores = tap(Op.LOGITS)[None, :] / self._temperature
-            value, bound = _softmax(scores, np.abs(scores).max(axis=1, keepdims=True) * gamma(1))
+            value, bound = softmax(scores, np.abs(scores).max(axis=1, keepdims=True) * gamma(1), self._chain)
             return value[0], bound[0]
         raise KeyError(f"no reference for {key}")
 
@@ -163,8 +190,8 @@ class _Reference:
         scores = np.einsum("hd,htd->ht", queries, keys) * scale
         sizes = np.einsum("hd,htd->ht", np.abs(queries), np.abs(keys)) * scale
         # The dot product, then the scale: its root, its quotient, the product with it.
-        error = sizes * gamma(1 + sum_roundings(c.head_size) + 3) + 2 * c.head_size * FLUSH
-        return _softmax(scores, error.max(axis=1, keepdims=True))
+        error = sizes * gamma(1 + self._chain(c.head_size) + 3) + 2 * c.head_size * FLUSH
+        return softmax(scores, error.max(axis=1, keepdims=True), self._chain)
 
     def _mix(self, key: TapKey) -> Bounded:
         count = key.position + 1
@@ -188,26 +215,26 @@ _PRODUCTS: dict[Op, tuple[str, Op]] = {
 """Matrix products: which tensor, and the tap that it multiplies."""
 
 
-def _dots(matrix: F32Array, x: F64Array) -> Bounded:
+def _dots(matrix: F32Array, x: F64Array, chain: Chain) -> Bounded:
     wide = matrix.astype(np.float64)
-    bound = (np.abs(wide) @ np.abs(x)) * gamma(1 + sum_roundings(len(x))) + 2 * len(x) * FLUSH
+    bound = (np.abs(wide) @ np.abs(x)) * gamma(1 + chain(len(x))) + 2 * len(x) * FLUSH
     return wide @ x, bound
 
 
-def _norm(x: F64Array, gain: F32Array) -> Bounded:
+def _norm(x: F64Array, gain: F32Array, chain: Chain) -> Bounded:
     value = x / np.sqrt(np.mean(x * x) + EPSILON) * gain.astype(np.float64)
-    rho = gamma(1 + sum_roundings(len(x)) + 2)
+    rho = gamma(1 + chain(len(x)) + 2)
     relative = (1 + gamma(4)) / np.sqrt(1 - rho) - 1
     return value, np.abs(value) * relative + 4 * FLUSH * (1 + np.abs(gain.astype(np.float64)))
 
 
-def _softmax(scores: F64Array, error: F64Array) -> Bounded:
+def softmax(scores: F64Array, error: F64Array, chain: Chain = sum_roundings) -> Bounded:
     """Rows of (rows, n); error (rows, 1) bounds every score of a row."""
     below = scores - scores.max(axis=1, keepdims=True)
     powers = np.exp(below)
     value = powers / powers.sum(axis=1, keepdims=True)
     exponent = 2 * error + U * (np.abs(below).max(axis=1, keepdims=True) + 2 * error)
-    steps = 2 * EXP_ROUNDINGS + sum_roundings(scores.shape[1]) + 1
+    steps = 2 * EXP_ROUNDINGS + chain(scores.shape[1]) + 1
     relative = np.exp(2 * exponent) * (1 + gamma(steps)) - 1
     return value, value * relative + 4 * FLUSH
 

@@ -118,12 +118,15 @@ class TapKey:
 def canonical_bits(x: np.ndarray) -> np.ndarray:
     """float32 tensor -> uint32 words with -0 as +0 and every NaN as 0x7FC00000 (flattened, C order)."""
     flat = np.ascontiguousarray(x, dtype=np.float32).reshape(-1)
-    bits = flat.view(np.uint32).copy()
-    bits[bits == 0x80000000] = 0
-    bits[np.isnan(flat)] = 0x7FC00000
+    with np.errstate(invalid="ignore"):
+        canonical = flat + np.float32(0)  # -0 + 0 is +0; nothing else changes, but a NaN's payload
+    bits = canonical.view(np.uint32)
+    unknown = canonical != canonical
+    if unknown.any():
+        bits[unknown] = 0x7FC00000
     return bits
 
 
 def digest(x: np.ndarray) -> int:
     """CRC-32 (zlib) of the canonical little-endian words of a float32 tensor of any shape."""
-    return zlib.crc32(canonical_bits(x).astype("<u4").tobytes())
+    return zlib.crc32(canonical_bits(x).astype("<u4", copy=False).data)

@@ -131,12 +131,24 @@ def _bench_faults(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    if options.what == "divergence":
+        from hil.commands.bench_divergence import bench_divergence
+
+        return bench_divergence(Session(_settings(options)), each=options.each, as_json=options.json)
     if options.what == "faults":
         return _bench_faults(options)
+    if options.what == "serial":
+        from hil.commands.bench_serial import bench_serial
+
+        return bench_serial(Session(_settings(options)), as_json=options.json)
     if options.what == "link":
         from hil.commands.bench_link import bench_link
 
         return bench_link(Session(_settings(options)), as_json=options.json)
+    if options.what == "golden":
+        from hil.commands.bench_golden import bench_golden
+
+        return bench_golden(Session(_settings(options)), as_json=options.json)
     from hil.commands.bench import bench_sim
 
     return bench_sim(Session(_settings(options)), as_json=options.json)
@@ -174,14 +186,18 @@ def build_parser() -> argparse.ArgumentParser:
 
     bench = verbs.add_parser("bench", help="measure; the last line of --json is one JSON object")
     bench.add_argument(
-        "what", choices=("sim", "link", "faults"),
-        help="sim: speed of the ring; link: cost of a byte on a link; faults: wiring faults found",
+        "what", choices=("sim", "link", "serial", "faults", "golden", "divergence"),
+        help="sim: speed of the ring; link: cost of a byte on a link; "
+        "serial: round trips and bytes on serial ports; faults: wiring faults found; "
+        "golden: time of NumPy against that of the simulated boards; "
+        "divergence: faults in ops, memory and hops found and named",
     )  # fmt: skip
     bench.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
     bench.add_argument("--singles", type=_count, metavar="N", help="faults: single ones (default: all)")
     bench.add_argument("--doubles", type=_count, default=1000, metavar="N", help="faults: double ones (default: 1000)")
     bench.add_argument("--clean", type=_count, default=200, metavar="N", help="faults: clean scans (default: 200)")
     bench.add_argument("--jobs", type=int, default=2, metavar="N", help="faults: processes (default: 2)")
+    bench.add_argument("--each", type=_at_least_one, metavar="N", help="divergence: faults of a kind (default: all)")
     _add_rig_options(bench)
     bench.set_defaults(run=_bench)
 

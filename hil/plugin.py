@@ -19,6 +19,7 @@ from hil.errors import HilError, RigError
 
 if TYPE_CHECKING:
     from hil.board import Board
+    from hil.checks.close import CloseCheck, ReportedTensors
     from hil.model.bundle import Model
     from hil.probe.probe import Probe
     from hil.rig.config import RigConfig
@@ -304,3 +305,19 @@ def probe(_probe_session: Probe, request: pytest.FixtureRequest) -> Iterator[Pro
 def board(loopback_ring: Ring) -> Board:
     """The one board of the loopback rig."""
     return loopback_ring.boards[0]
+
+
+@pytest.fixture
+def reported_tensors() -> ReportedTensors:
+    """An empty report: what a firmware of any make says that its ops gave. Fill it, then hand it to close_check."""
+    from hil.checks.close import ReportedTensors
+
+    return ReportedTensors()
+
+
+@pytest.fixture
+def close_check(golden: Model) -> CloseCheck:
+    """Checks reported tensors within bounds that follow from each op's sums; fails the test where one is beyond."""
+    from hil.checks.close import CloseCheck
+
+    return CloseCheck(golden.weights, lambda text: pytest.fail(text, pytrace=False))

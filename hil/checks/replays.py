@@ -34,7 +34,7 @@ from hil.training import Plan, RingTraining
 LAYER_OPS = tuple(op for op in Op if Op.ATT_NORM <= op <= Op.FFN_RES)
 HEAD_OPS = (Op.FINAL_NORM, Op.LOGITS, Op.PROBS)
 TRAIN_HEAD_OPS = (Op.FINAL_NORM, Op.LOGITS, Op.LOSS, Op.D_LOGITS, Op.D_FINAL_NORM, Op.D_HEAD)
-_BACKWARD_GROUPS = (
+BACKWARD_GROUPS = (
     (Op.D_SWIGLU, Op.D_GATE, Op.D_UP, Op.D_FFN_NORM, Op.D_ATT_RES, Op.D_ATT_MIX),
     (Op.D_ATT_PROB, Op.D_ATT_SCORE, Op.D_Q_ROPE),
     (Op.D_K_ROPE, Op.D_V, Op.D_Q, Op.D_K, Op.D_ATT_NORM, Op.D_LAYER),
@@ -199,7 +199,7 @@ class StepSource:
             keys += [
                 TapKey(p, n, op)
                 for n in reversed(layers)
-                for group in _BACKWARD_GROUPS
+                for group in BACKWARD_GROUPS
                 for p in positions
                 for op in group
             ]

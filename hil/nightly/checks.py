@@ -6,22 +6,27 @@ cannot be tried at all. Which of them run, and in which order: hil/nightly/round
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from golden.optimizer import AdamW, Sgd
-from hil.checks.forward import TapComparison, compare_taps, golden_run
+from hil.checks.forward import golden_run
 from hil.checks.link_suite import LinkRunResult, RunPlan, ber_limit, run_links
+from hil.checks.mismatch import step_map
 from hil.checks.pins import WIRE_NAMES, wire_name
 from hil.checks.training import compare_step, expected_step, golden_training, same_losses, windows
+from hil.checks.verify_runs import GenerationRequest, Verification, VerifiedTraining, verify_generation
 from hil.checks.wiring import scan_wiring
 from hil.data import data_path
 from hil.errors import BoardError
-from hil.nightly.record import LinkFigures, WireFigures
+from hil.nightly.record import LinkFigures, MapRow, Timeline, WireFigures
 from hil.protocol.messages import Command, Empty, Health, Pattern, Status
+from hil.timeline.capture import start_tracing, stop_tracing
+from hil.timeline.spans import tell, to_record
 from hil.training import Plan, RingTraining
 
 if TYPE_CHECKING:
@@ -36,7 +41,7 @@ SOAK_LIMIT = 4
 """A soak that has not reached its target after so many times the bits that suffice without an error has failed."""
 TOGETHER_FRAMES, TOGETHER_BYTES = 4, 4096
 TIMING_BYTES = 1024
-GRADIENT_POSITIONS, GRADIENT_MICROBATCHES = 8, 2
+GRADIENT_POSITIONS, GRADIENT_MICROBATCHES, TRACED_MICROBATCHES = 8, 2, 4
 TRAINING_POSITIONS = 16
 TEMPERATURE, TOPP = 0.8, 0.9
 SOAK_TIMEOUT_S = 600.0
@@ -83,6 +88,7 @@ class Found:
     wires: list[WireFigures] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     golden_losses: list[float] = field(default_factory=list)
+    mismatch_map: list[MapRow] = field(default_factory=list)
 
 
 # --- boards and wires ----------------------------------------------------------------------------
@@ -210,11 +216,9 @@ def percentile(counts: Sequence[int], share: float) -> float:
 def layers(bench: Bench, seed: int) -> Found:
     """A generation with every activation compared."""
     positions = min(bench.profile.layer_positions, bench.model.weights.config.seq_len)
-    prompt = _prompt(bench.model, positions, seed)
-    result = bench.ring.generate(prompt, positions)
-    expected = golden_run(bench.model.weights, prompt, positions, 0.0, TOPP, 1, bench.ring.world_size)
-    comparison = compare_taps(bench.ring, expected)
-    found = _compared(comparison)
+    request = GenerationRequest(tuple(_prompt(bench.model, positions, seed)), positions)
+    result, verification = verify_generation(bench.ring, bench.model.weights, request)
+    found = _verified([verification])
     found.figures["traced_tokens_s"] = len(result.tokens) / result.rig_s
     return found
 
@@ -241,54 +245,76 @@ def generation(bench: Bench, seed: int) -> Found:
 def gradients(bench: Bench, seed: int) -> Found:
     """One training step with every gradient compared; its learning rate is 0, so the weights stay."""
     plan = Plan(Sgd(0.0), GRADIENT_POSITIONS, GRADIENT_MICROBATCHES, slots=GRADIENT_MICROBATCHES)
-    return _train(bench, seed, plan, 1, "gradients_s")
+    weights = bench.model.weights
+    with _memory_for_training():
+        trainer = VerifiedTraining(bench.ring, weights, windows(_text(bench.model, seed), plan, 1), plan)
+    result, verification = trainer.step(0)
+    found = _verified([verification])
+    found.figures["gradients_s"] = result.rig_s
+    return found
 
 
 def training(bench: Bench, seed: int) -> Found:
     """Steps of AdamW with every loss, activation, gradient and parameter compared."""
-    return _train(
-        bench, seed, Plan(AdamW(1e-3, weight_decay=0.1), TRAINING_POSITIONS, clip=1.0), bench.profile.steps, "step_s"
-    )
-
-
-def _train(bench: Bench, seed: int, plan: Plan, steps: int, time_name: str) -> Found:
-    model, ring = bench.model, bench.ring
+    model, ring, steps = bench.model, bench.ring, bench.profile.steps
+    plan = Plan(AdamW(1e-3, weight_decay=0.1), TRAINING_POSITIONS, clip=1.0)
     batches = windows(_text(model, seed), plan, steps)
     expected = golden_training(model.weights, batches, plan).steps
-    try:
+    with _memory_for_training():
         trainer = RingTraining(ring, model.weights.config, plan)
-    except BoardError as error:
-        if Status.OUT_OF_MEMORY.name in str(error):
-            raise Left(f"no memory for training: {error}") from None
-        raise
     found, seconds = Found(), list[float]()
     taps = equal = 0
     for batch, step in zip(batches, expected, strict=True):
         result = trainer.step(batch)
-        comparison = compare_step(ring, expected_step(step, ring, model.weights.config.n_layers, plan))
+        wanted = expected_step(step, ring, model.weights.config.n_layers, plan)
+        comparison = compare_step(ring, wanted)
         taps, equal = taps + comparison.compared, equal + comparison.equal
         seconds.append(result.rig_s)
         found.losses.append(result.loss)
         found.golden_losses.append(step.loss)
         bench.progress(len(seconds) / steps)
         if not comparison.good or not same_losses(result, step):
-            _blame(found, comparison, f"step {result.number}: ")
-            found.sentence = found.sentence or f"step {result.number}: loss {result.loss}, the golden's is {step.loss}"
+            found.sentence = f"step {result.number}: loss {result.loss}, the golden's is {step.loss}"
+            if comparison.first is not None:
+                found.sentence = f"step {result.number}: {comparison.first.describe()}"
+                found.sign = Sign.LINK if comparison.first.kind == "link" else Sign.VALUES
+                found.mismatch_map = list(step_map([(wanted, comparison)]).rows)
             break
-    found.figures = {"taps": taps, "taps_equal": equal, time_name: sum(seconds) / len(seconds)}
+    found.figures = {"taps": taps, "taps_equal": equal, "step_s": sum(seconds) / len(seconds)}
     return found
 
 
-def _compared(comparison: TapComparison) -> Found:
-    found = Found(figures={"taps": comparison.compared, "taps_equal": comparison.equal})
-    _blame(found, comparison, "")
+def traced_step(bench: Bench) -> Timeline:
+    """One step of training with its timeline; the boards hold other weights afterwards. Raises HilError."""
+    plan = Plan(AdamW(1e-3), GRADIENT_POSITIONS, TRACED_MICROBATCHES, slots=TRACED_MICROBATCHES)
+    trainer = RingTraining(bench.ring, bench.model.weights.config, plan)
+    start_tracing(bench.ring)
+    trainer.step(windows(_text(bench.model, 0), plan, 1)[0], taps=False)
+    title = f"one training step, {TRACED_MICROBATCHES} microbatches of {GRADIENT_POSITIONS} positions"
+    return to_record(tell(stop_tracing(bench.ring), title))
+
+
+@contextlib.contextmanager
+def _memory_for_training() -> Iterator[None]:
+    """A model that is too large to be trained on these boards is no failure."""
+    try:
+        yield
+    except BoardError as error:
+        if Status.OUT_OF_MEMORY.name not in str(error):
+            raise
+        raise Left(f"no memory for training: {error}") from None
+
+
+def _verified(verifications: Sequence[Verification]) -> Found:
+    """What a night keeps of verified runs, of which only the last may have gone wrong."""
+    taps = sum(part.compared for verification in verifications for part in verification.parts)
+    found = Found(figures={"taps": taps, "taps_equal": sum(verification.equal for verification in verifications)})
+    last = verifications[-1]
+    if not last.good:
+        found.sentence = last.finding.describe() if last.finding is not None else last.surprise or last.summary()
+        found.sign = Sign.LINK if last.finding is not None and last.finding.kind == "link" else Sign.VALUES
+        found.detail, found.mismatch_map = last.summary(), list(last.mismatches.rows)
     return found
-
-
-def _blame(found: Found, comparison: TapComparison, where: str) -> None:
-    if comparison.first is not None:
-        found.sentence = where + comparison.first.describe()
-        found.sign = Sign.LINK if comparison.first.kind == "link" else Sign.VALUES
 
 
 def _lines() -> list[str]:

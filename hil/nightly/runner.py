@@ -28,7 +28,7 @@ from hil.nightly.checks import Bench, Found, Sign
 from hil.nightly.history import History, HistoryError
 from hil.nightly.outputs.files import WAVES
 from hil.nightly.progress import Progress
-from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome, to_json
+from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome, Timeline, to_json
 from hil.nightly.rounds import Planned, Profile, check_seed, plan_round
 from hil.nightly.triage import Trial, Twin, dead_boards, try_check
 from hil.nightly.version import harness_revision
@@ -87,6 +87,7 @@ class Runner:
         self._lost: list[Check] = []
         self._twin = Twin(session, self._image, self.folder / "simulator")
         self._boards: dict[int, BoardFigures] = {}
+        self._timeline: Timeline | None = None
 
     def _new_night(self) -> Night:
         session, started = self.session, self._utc()
@@ -152,6 +153,8 @@ class Runner:
         )
 
     def _open_and_run(self) -> str | None:
+        if any(planned.kind in MODEL_KINDS for planned in self._plan):
+            self.session.check_memory()
         work = self.folder / "cards"  # a folder of its own: two nights at once must not write the same cards
         try:
             ring = self.session.open_ring(logs=self.folder / "logs", work=work)
@@ -180,9 +183,20 @@ class Runner:
                     left = len(self._plan) - place + 1
                     return f"time was up in the first round, {left} checks did not run" if round_number == 1 else None
                 self._progress.begin(round_number, place, planned.name, self._left_s())
-                self._keep(self._check(planned, round_number))
+                check = self._check(planned, round_number)
+                self._keep(check)
+                if check.kind is Kind.TRAINING and check.outcome is Outcome.PASSED and self._timeline is None:
+                    self._trace_step()
             self._look_after_boards()
         return None
+
+    def _trace_step(self) -> None:
+        """The night's timeline, once; without one the night goes on."""
+        self._progress.say("timeline of a step")
+        try:
+            self._timeline = checks.traced_step(self._bench())
+        except HilError as error:
+            self._progress.line(f"no timeline: {error}")
 
     def _limit_s(self) -> float | None:
         hours = self.wish.profile.hours
@@ -244,6 +258,7 @@ class Runner:
             self.replay(planned, check.seed),
             logs,
             waveform=evidence.waveform(self._vcd(check), first.attempt.sentence),
+            mismatch_map=first.found.mismatch_map if first.found is not None else [],
             detail=_details(first, retry, simulated),
         )
         outcome = Outcome.FLAKY if retry.passed else Outcome.FAILED
@@ -347,7 +362,7 @@ class Runner:
             self._flush()
         problems += [f"check {check.number} ({check.name}) could not be entered" for check in self._lost]
         night = replace(self._history.night(self._night.id), boards=self._board_list(), stopped=stopped)
-        night = replace(night, ended=_stamp(self._utc()))
+        night = replace(night, ended=_stamp(self._utc()), timeline=self._timeline)
         night = self._marked(night)
         try:
             self._history.end(night)

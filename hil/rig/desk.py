@@ -22,7 +22,7 @@ from hil.rig.faulty import apply_faults
 from hil.rig.labgrid_rig import is_labgrid
 from hil.rig.lock import RigLock
 from hil.rig.log import BoardLog
-from hil.rig.loop import Loop, SimWaiter, WallWaiter
+from hil.rig.loop import RECONNECT_S, Loop, SimWaiter, WallWaiter
 from hil.rig.ports import resolve_port
 from hil.rig.power import Power, SimPower, make_power
 from hil.toolchain import Image
@@ -64,7 +64,8 @@ class Desk:
         self.simulation = simulation
         self._held = held or ExitStack()
         self.virtual_probe = virtual_probe
-        self.loop = Loop(SimWaiter(simulation) if simulation is not None else WallWaiter())
+        waiter = SimWaiter(simulation) if simulation is not None else WallWaiter()
+        self.loop = Loop(waiter, reconnect_s=RECONNECT_S)
         own_power = SimPower(simulation) if simulation is not None else make_power(config.power)
         self.power: Power = power or own_power
         self.boards: list[Board] = []
@@ -221,19 +222,31 @@ def open_desk(
 
 
 def _open_real(config: RigConfig, logs: Path, seed: int) -> Desk:
-    """Acquire a labgrid's places, find the ports, lock them, open them."""
-    power = None
+    """Find the ports, hold them, open them."""
     with ExitStack() as held:
-        if is_labgrid(config):
-            from hil.rig.labgrid_rig import LabgridRig
+        config, power = hold_ports(config, held)
+        return Desk(config, logs, seed=seed, held=held.pop_all(), power=power)
 
-            rig = LabgridRig(config)
-            held.callback(rig.release)
-            power = rig.power(config)
-            boards = [replace(spec, port=rig.port(spec)) for spec in config.boards]
-        else:
-            boards = [replace(spec, port=resolve_port(spec.port)) for spec in config.boards]
-        probe = [config.probe.url] if config.probe is not None else []
-        lock = RigLock([*(spec.port for spec in boards), *probe], rig=config.name)
-        held.callback(lock.release)
-        return Desk(replace(config, boards=tuple(boards)), logs, seed=seed, held=held.pop_all(), power=power)
+
+def hold_ports(config: RigConfig, held: ExitStack) -> tuple[RigConfig, Power | None]:
+    """Make the ports of a real rig this run's own: acquire a labgrid's places, find the ports, lock them.
+
+    Args:
+        held: lets go of everything when it is closed.
+    Returns: the rig with paths and URLs, and what a labgrid has to reset its boards.
+    Raises: RigError, PortError.
+    """
+    power = None
+    if is_labgrid(config):
+        from hil.rig.labgrid_rig import LabgridRig
+
+        rig = LabgridRig(config)
+        held.callback(rig.release)
+        power = rig.power(config)
+        ports = [rig.port(spec) for spec in config.boards]
+    else:
+        ports = [resolve_port(spec.port) for spec in config.boards]
+    probe = [config.probe.url] if config.probe is not None else []
+    held.callback(RigLock([*ports, *probe], rig=config.name).release)
+    boards = tuple(replace(spec, port=port) for spec, port in zip(config.boards, ports, strict=True))
+    return replace(config, boards=boards), power

@@ -144,6 +144,7 @@ class LabgridRig:
     def __init__(self, config: RigConfig) -> None:
         assert config.source is not None
         self._path = config.source
+        self._targets = {self._names(spec)[0] for spec in config.boards}
         self._acquired: list[str] = []
         self._environment: Any = None
         self._session: Any = None
@@ -171,7 +172,9 @@ class LabgridRig:
         from labgrid.factory import target_factory
 
         names = []
-        for table in self._environment.config.get_targets().values():
+        for role, table in self._environment.config.get_targets().items():
+            if role not in self._targets:
+                continue
             resources, _ = target_factory.normalize_config(table)
             names += [str(name) for name in resources.get("RemotePlace", {})]
         return list(dict.fromkeys(names))
@@ -252,11 +255,11 @@ class LabgridRig:
 
     def power(self, config: RigConfig) -> LabgridPower | None:
         """What resets the boards, if every board's target has a driver for that."""
-        targets = [self._names(spec)[0] for spec in config.boards]
-        if len(set(targets)) < len(targets):
+        targets = {spec.rank: self._names(spec)[0] for spec in config.boards}
+        if len(self._targets) < len(targets):
             return None
         with _labgrid_errors(self._path):
-            resets = {rank: _reset_of(self._environment.get_target(target)) for rank, target in enumerate(targets)}
+            resets = {rank: _reset_of(self._environment.get_target(target)) for rank, target in targets.items()}
         found = {rank: reset for rank, reset in resets.items() if reset is not None}
         return LabgridPower(found) if len(found) == len(targets) else None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from hil.cli import main
 from hil.errors import RigError
 from hil.rig.config import LinkSpec, load_rig, ring_links
-from hil.rig.desk import open_desk
+from hil.rig.desk import hold_ports, open_desk
 from tests.desk.boards import BUILD, RunningBoard
 from tests.desk.servers import SimDesk, need_ser2net, wait_for
 
@@ -101,6 +103,13 @@ options: {hil_links: [[0, 0]], hil_baud: 460800}
 
 
 @needs_labgrid
+def test_environment_needs_no_rig_init(environment, tmp_path, capsys):
+    path = environment("targets: {main: {resources: {RawSerialPort: {port: /dev/ttyUSB0}}}}")
+    assert main(["rig", "init", str(tmp_path / "new.toml"), "--from", str(path)]) == 1
+    assert "a labgrid environment is a rig as it is; give it to --rig" in capsys.readouterr().err
+
+
+@needs_labgrid
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -163,6 +172,16 @@ def test_one_place_with_four_ports_is_a_ring(lab, environment, tmp_path):
         assert len({board.spec.port for board in desk.boards}) == 4
         assert all(board.spec.port.startswith("rfc2217://127.0.0.1:") for board in desk.boards)
     assert lab.holder("ring") == ""
+
+
+@needs_labgrid
+def test_one_board_needs_one_place(lab, environment):
+    """As `hil console` does it: the other boards stay free."""
+    config = load_rig(str(environment(places(lab))))
+    with ExitStack() as held:
+        alone, _ = hold_ports(replace(config, boards=(config.boards[2],)), held)
+        assert alone.boards[0].port.startswith("rfc2217://127.0.0.1:")
+        assert [bool(lab.holder(f"ring-pi{rank}")) for rank in range(4)] == [False, False, True, False]
 
 
 @needs_labgrid

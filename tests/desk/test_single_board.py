@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
+
 import pytest
 
 from hil.cli import main
+from hil.errors import BoardError
+from hil.protocol.boot import BootState
 from hil.rig.config import load_rig
-from tests.desk.servers import PortServer, SimDesk, with_ports
+from hil.session import Session, Settings
+from tests.desk.servers import PortServer, SimDesk, ser2net, with_ports
 
 WORK = {
     "generate": ["generate", "--positions", "8", "--prompt", "Once"],
@@ -36,3 +42,52 @@ def test_one_board_is_a_whole_ring(board, verb, plug, tmp_path, capsys):
     assert "equal" in said
     assert "DIFFERENT" not in said
     assert (tmp_path / "logs" / "pi0.log").stat().st_size > 0
+
+
+@pytest.mark.parametrize("board", ["bare"], indirect=True)
+def test_network_that_breaks_in_mid_boot_names_board_and_server(board, plug, tmp_path):
+    server = plug(PortServer(str(board.ports[0])))
+    rig = with_ports(board.rig, [server.url], "network")
+    session = Session(Settings(rig=str(rig), logs=tmp_path / "logs"))
+    session.image("ring")
+    with (ring := session.open_ring()).desk:
+
+        def drop_during_upload() -> None:
+            if ring.boards[0].boot_state is BootState.WAITING:
+                ring.boards[0].call_later(0.005, drop_during_upload)
+            else:
+                server.drop()
+
+        drop_during_upload()
+        with pytest.raises(BoardError, match=f"board 0: port {server.url}: .*the connection was closed; is the serial"):
+            session.boot(ring)
+    with (ring := session.open_ring()).desk:
+        session.boot(ring)
+        assert ring.boards[0].booted, "the next run is unharmed"
+
+
+@pytest.fixture(params=["pyserial", "ser2net"])
+def server(request, plug, tmp_path):
+    """server(path of a terminal) -> its URL, behind one kind of RFC 2217 server and the other."""
+    with ExitStack() as stack:
+
+        def start(path: Path) -> str:
+            if request.param == "pyserial":
+                return plug(PortServer(str(path))).url
+            (number,) = stack.enter_context(ser2net([path], tmp_path))
+            return f"rfc2217://127.0.0.1:{number}"
+
+        yield start
+
+
+def test_line_is_raised_through_a_network(server, tmp_path, capsys):
+    """The server is told the new baud over RFC 2217, sets it on its terminal, and the simulated adapter follows."""
+    path = tmp_path / "raised.toml"
+    path.write_text("[rig]\nboot_baud = 115200\nbaud = 921600\n[sim]\nboards = 1\n")
+    with SimDesk(tmp_path / "desk", "--rig", str(path)) as desk:
+        rig = with_ports(desk.rig, [server(desk.ports[0])], "network")
+        logs = tmp_path / "logs"
+        assert main([*WORK["generate"], "--rig", str(rig), "--logs", str(logs)]) == 0, capsys.readouterr()
+        log = (logs / "pi0.log").read_text()
+        assert "baud     921600" in log
+        assert "back to 115200" not in log

@@ -1,14 +1,17 @@
 """The loop on real pseudo-terminals: nothing lost, nothing blocks, one sentence per broken port."""
 
 import os
+import socket
 import threading
 import tty
 from pathlib import Path
 
 import pytest
+import serial
 
 from hil.errors import PortError
-from hil.rig.loop import Loop, WallWaiter, open_device
+from hil.rig.loop import Loop, WallWaiter
+from hil.rig.port import ThreadedPort, open_device
 
 
 class Terminal:
@@ -125,3 +128,40 @@ def test_port_without_descriptor_is_fed_by_a_thread(loop, tmp_path: Path):
 def test_bad_url_is_refused(url):
     with pytest.raises(PortError, match="cannot be opened"):
         open_device(url, 115200)
+
+
+class _Dying:
+    """A device that gives some bytes and then fails."""
+
+    timeout, write_timeout, in_waiting = 0.1, None, 1
+
+    def __init__(self) -> None:
+        self._left = [b"last words"]
+
+    def read(self, size: int) -> bytes:
+        if not self._left:
+            raise serial.SerialException("gone")
+        return self._left.pop()
+
+    def close(self) -> None:
+        pass
+
+
+def test_failure_that_comes_with_data_wakes_the_loop_a_second_time():
+    """The data is handed over first; without another wake the failure would be noticed at the deadline only."""
+    got = bytearray()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        port = ThreadedPort("usb://x", 115200, got.extend, theirs)
+        port.attach(_Dying())
+        assert port._threads is not None
+        port._threads._threads[0].join(timeout=20)
+        assert ours.recv(100) == b".."
+        assert port.receive()
+        assert bytes(got) == b"last words"
+        assert port.lost is None
+        ours.settimeout(20)
+        assert ours.recv(100) == b"."
+        port.receive()
+        assert port.lost is not None
+        port.close()

@@ -89,6 +89,27 @@ def test_a_wire_that_degrades_from_night_20_is_marked_by_night_23_and_no_other_i
     assert set(range(BY, NIGHTS + 1)) <= set(found), "and it stays marked while it gets worse"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_wire_is_marked_in_time_and_alone_for_fifty_seeds():
+    first = {}
+    for seed in range(200, 250):
+        bad = random.Random(seed).choice([(link, wire) for link in LINKS for wire in WIRES])
+        points, marked = [], set()
+        for number, night in drawn_nights(seed, bad=bad):
+            points += [
+                WirePoint(night.id, night.started, w.link, w.wire, w.bits, w.errors) for w in night.checks[0].wires
+            ]
+            marks = wire_marks(points, marked)
+            marked |= {(night.id, mark.name) for mark in marks}
+            assert [mark.name for mark in marks] in ([], [" ".join(bad)]), (seed, number)
+            if marks:
+                first.setdefault(seed, number)
+    print(f"first marked in night: {sorted(first.values())}")
+    assert len(first) == 50
+    assert SLOWLY_FROM <= min(first.values()) <= max(first.values()) <= BY
+
+
 def test_what_is_marked_is_said_in_a_sentence(tmp_path):
     with History(tmp_path / "h.sqlite") as history:
         marks_by_night(history, drawn_nights(1, bad=("1->2", "D3"), nights=24, background=0))

@@ -94,6 +94,13 @@ def test_flaky_check_is_never_shown_as_a_plain_pass(past):
     assert not [said for class_, said in rows if class_ == "flaky" and "passed" in said]
 
 
+def test_flake_rates_stand_with_their_intervals(past):
+    text = render_night(nights.bad_night(), past)
+    row = re.search(r'<tr><th scope="row">link 3-&gt;0</th>.*?</tr>', text)[0]
+    assert '<td class="num">49</td><td class="num">2</td><td>4.1 % (1.1 to 14 %)</td>' in row
+    assert "How often checks needed" not in render_night(past[-1], past[:-1])
+
+
 def test_failure_shows_sentence_replay_tries_waveform_map_and_logs(past):
     text = render_night(nights.bad_night(), past)
     for part in (

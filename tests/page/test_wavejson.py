@@ -43,7 +43,7 @@ def test_a_byte_is_its_handshake_with_the_data_and_the_times(tmp_path):
         {"name": "ACK at 1", "wave": "0.1.0"},
     ]
     assert wave["foot"]["tick"] == ["", "0.00", "0.10", "0.20", "0.30"]
-    assert "ends 8.50 us later" in wave["foot"]["text"]
+    assert "ends 8.50 later" in wave["foot"]["text"]
 
 
 def test_a_wire_that_does_not_arrive_shows_at_its_far_end(tmp_path):
@@ -97,6 +97,11 @@ def test_any_wavejson_gives_a_picture_or_none(wave):
     picture = waveform(wave)
     assert picture is None or len(str(picture)) < 200_000
     assert "<b>" not in str(picture)
+
+
+def test_ticks_that_would_run_into_each_other_are_left_out():
+    wave = {"signal": [{"name": "a", "wave": "0101"}], "foot": {"tick": ["12345678", "12345678", "3", "4"]}}
+    assert re.findall(r'class="tick"[^>]*>([^<]+)<', str(waveform(wave))) == ["12345678", "3", "4"]
 
 
 def test_nested_groups_put_their_names_before():

@@ -94,16 +94,26 @@ def wavejson(path: Path, link: str, edges: int = EDGES) -> dict[str, Any] | None
     far_bus = _bus(recording, ends, "_far", f"D at {target}")
     far = [_lane(recording, ends, f"{name}_far", f"{name} at {target}") for name in HANDSHAKE]
     different = [lane for lane, near in zip([far_bus, *far], lanes, strict=True) if _drawn(lane) != _drawn(near)]
-    ticks = [""] + [f"{(at - found[0]) * recording.unit_us:.2f}" for at in found]
+    ticks = [""] + [_time((at - found[0]) * recording.unit_us) for at in found]
     return {
         "head": {"text": f"link {link}: the last {len(found)} edges of CLK and ACK"},
         "signal": lanes + different,
-        "foot": {"tick": ticks, "text": f"microseconds; the recording ends {_rest(recording, found):.2f} us later"},
+        "foot": {
+            "tick": ticks,
+            "text": f"microseconds (m: milliseconds); the recording ends {_time(_rest(recording, found))} later",
+        },
     }
 
 
 def _drawn(lane: dict[str, Any]) -> tuple[Any, Any]:
     return lane["wave"], lane.get("data")
+
+
+def _time(us: float) -> str:
+    """At most five letters: `0.43`, `12.3`, `39.7m`."""
+    if us >= 999.5:
+        return f"{us / 1e3:.3g}m" if us < 999_500 else f"{us / 1e3:.0f}m"
+    return f"{us:.2f}" if us < 10 else f"{us:.3g}"
 
 
 def _rest(recording: Recording, found: list[int]) -> float:

@@ -17,6 +17,8 @@ TREND = (420.0, 170.0)
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 12.0, 12.0, 24.0
 SPANS_MAX = 1500
 KINDS = ("compute", "send", "receive", "wait", "host")
+SPAN_MIN = 0.02
+"""A chart shows at least so much of a value, so that what is hardly a change does not look like one."""
 LETTERS = {"compute": "C", "send": "S", "receive": "R", "wait": "w", "host": "H"}
 RATES = (1e-10, 1e-3)
 """Error rates at the bottom and at the top of a sparkline."""
@@ -55,7 +57,7 @@ class Scale:
         low, high = min(values), max(values)
         if zero:
             low = min(0.0, low)
-        gap = (high - low) * 0.12 or abs(high) * 0.05 or 1.0
+        gap = max((high - low) * 0.12, (abs(high) * SPAN_MIN - (high - low)) / 2) or 1.0
         self.low, self.high = (low if zero else low - gap), high + gap
         self.width, self.height = size
         self.step = (self.width - LEFT - RIGHT) / max(1, count - 1) if count > 1 else 0.0

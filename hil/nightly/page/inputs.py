@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from hil.checks.link_suite import CONFIDENCE, ber_limit
-from hil.nightly.record import Check, Kind, Night, Subject
+from hil.nightly.page.text import when
+from hil.nightly.record import Check, Kind, Night, Outcome, Subject
 from hil.nightly.trends import DISTANCE, FIGURES_MIN, REFERENCE_NIGHTS, usual_and_spread
+from hil.nightly.triage import wilson
 
 EXACT_ERRORS_MAX = 400
 """Up to this count the limit is exact; beyond it the approximation of Wilson and Hilferty is right to 5 digits."""
+FLAKES_MAX = 20
 SIGMA = statistics.NormalDist().inv_cdf(CONFIDENCE)
 
 
@@ -52,7 +56,10 @@ class WireTrend:
 
 @dataclass(frozen=True, slots=True)
 class FigurePoint:
-    """One figure of one night. low, high: what the nights before allow; mark: why it is marked, or empty."""
+    """One figure of one night.
+
+    night: when it began. low, high: what the nights before allow. mark: why it is marked, or empty.
+    """
 
     night: str
     value: float | None
@@ -181,14 +188,27 @@ def gather(nights: Sequence[Night]) -> Trends:
     for subject, name, what, title, unit, read in _figures(links):
         points = [
             FigurePoint(
-                night.id, read(night) if alike(night, nights[-1]) else None, mark=_mark(night, subject, name, what)
+                when(night.started).removesuffix(" UTC"),
+                read(night) if alike(night, nights[-1]) else None,
+                mark=_mark(night, subject, name, what),
             )
             for night in nights
         ]
         if (subject, what) != (Subject.LINK, "resends"):  # a count; its test is another one
             points = [_with_range(points[:at], point) for at, point in enumerate(points)]
         figures.append(FigureTrend(f"{what} {name}" if subject is Subject.LINK else name, title, unit, points))
-    return Trends([night.id for night in nights], wires, figures)
+    return Trends([night.id for night in nights], wires, figures, _flakes(nights))
+
+
+def _flakes(nights: Sequence[Night]) -> list[FlakeRate]:
+    """Checks that were flaky in these nights, the most often first."""
+    runs: Counter[str] = Counter()
+    flaky: Counter[str] = Counter()
+    for check in (check for night in nights for check in night.checks if check.outcome is not Outcome.SKIPPED):
+        runs[check.name] += 1
+        flaky[check.name] += check.outcome is Outcome.FLAKY
+    rates = [FlakeRate(name, runs[name], many, *wilson(many, runs[name])) for name, many in flaky.items() if many]
+    return sorted(rates, key=lambda rate: (-rate.flaky / rate.runs, rate.name))[:FLAKES_MAX]
 
 
 def alike(night: Night, other: Night) -> bool:

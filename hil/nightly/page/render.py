@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hil.nightly.page import views
-from hil.nightly.page.text import count, duration, finite, first_line, number, visible
+from hil.nightly.page.text import count, duration, finite, first_line, number, visible, when
 from hil.nightly.record import Night
 
 PAGE_BYTES_MAX = 4_500_000
@@ -42,7 +42,7 @@ def _environment() -> Environment:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment.globals.update(
         style=Markup(style), style_hash=digest, signs=views.SIGNS_OF, outcome_words=views.WORDS_OF, number=number,
-        duration=duration, count=count, first_line=first_line, when=views.when, file_name=views.file_name,
+        duration=duration, count=count, first_line=first_line, when=when, file_name=views.file_name,
         finite=finite,
     )  # fmt: skip
     return environment

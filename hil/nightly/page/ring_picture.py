@@ -16,7 +16,7 @@ from hil.nightly.page.inputs import Trends, links_of, wire_limit, wires_of
 from hil.nightly.page.svg import drawing, tag, words
 from hil.nightly.page.text import count
 from hil.nightly.page.verdict import WIRE, sentence_of
-from hil.nightly.record import Night, Outcome
+from hil.nightly.record import LinkFigures, Night, Outcome
 
 WIDTH = 960.0
 TIGHT = 1e-6
@@ -25,10 +25,11 @@ LEVELS = {
     "none": ("no data", "nothing measured"),
     "loose": ("few bits", f"no error, but too few bits to say more than its bound (not below {TIGHT:g})"),
     "clean": ("clean", f"no error, bit error rate below {TIGHT:g} at 95 %"),
+    "used": ("in use", "handshake wire of a link that moved frames without a time-out; its bits are not counted"),
     "errors": ("errors", "wrong bits were seen"),
     "bad": ("bad", "named by a failure, or getting worse over the nights"),
 }
-SIGNS = {"none": "–", "loose": "○", "clean": "✓", "errors": "!", "bad": "✗"}
+SIGNS = {"none": "–", "loose": "○", "clean": "✓", "used": "·", "errors": "!", "bad": "✗"}
 Point = tuple[float, float]
 
 
@@ -88,7 +89,7 @@ def link_states(night: Night, trends: Trends) -> list[LinkState]:
         for wire in names:
             bits, errors = sums.get((link, wire), (0, 0))
             why = against.get((link, wire), "")
-            wires.append(WireState(link, wire, bits, errors, _level(bits, errors, why), why))
+            wires.append(WireState(link, wire, bits, errors, _level(wire, bits, errors, why, entries), why))
         states.append(
             LinkState(
                 link,
@@ -101,9 +102,11 @@ def link_states(night: Night, trends: Trends) -> list[LinkState]:
     return states
 
 
-def _level(bits: int, errors: int, why: str) -> str:
+def _level(wire: str, bits: int, errors: int, why: str, entries: Sequence[LinkFigures]) -> str:
     if why:
         return "bad"
+    if wire in ("CLK", "ACK") and any(entry.frames for entry in entries):
+        return "errors" if any(entry.timeouts for entry in entries) else "used"
     if bits <= 0:
         return "none"
     if errors:

@@ -8,6 +8,7 @@ comes after this and is the business of the template or the writer. Pure.
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 import unicodedata
@@ -81,3 +82,12 @@ def duration(seconds: float) -> str:
 def count(how_many: int, thing: str, things: str = "") -> str:
     """`1 check`, `3 checks`."""
     return f"{how_many:,} {thing if how_many == 1 else things or thing + 's'}"
+
+
+def when(stamp: str | None) -> str:
+    """`2026-11-22 01:00 UTC`; a text that is no time stays as it is."""
+    try:
+        moment = datetime.datetime.fromisoformat(stamp or "")
+    except ValueError:
+        return stamp or "no data"
+    return moment.strftime("%Y-%m-%d %H:%M UTC")

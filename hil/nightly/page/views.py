@@ -17,7 +17,7 @@ from markupsafe import Markup
 from hil.nightly.page import charts, verdict
 from hil.nightly.page.inputs import FigureTrend, Trends, boot_seconds, figure, gather, wire_limit, wires_of
 from hil.nightly.page.ring_picture import LEVELS, SIGNS, link_states, ring_picture
-from hil.nightly.page.text import count, duration, finite, number, visible
+from hil.nightly.page.text import count, duration, finite, number, visible, when
 from hil.nightly.page.waveform import waveform
 from hil.nightly.record import Check, Kind, LogLine, Night, Outcome, Subject
 
@@ -89,15 +89,6 @@ def file_name(night_id: str) -> str:
     """`night-ID.html`, whatever the id is."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", night_id)[:120].lstrip(".") or "_"
     return f"night-{safe}.html"
-
-
-def when(stamp: str | None) -> str:
-    """`2026-11-22 01:00 UTC`; a text that is no time stays as it is."""
-    try:
-        moment = datetime.datetime.fromisoformat(stamp or "")
-    except ValueError:
-        return stamp or "no data"
-    return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def length(night: Night) -> str:
