@@ -1,4 +1,4 @@
-"""What `hil generate` and `hil train` show of the boards: the last rank's lines; everybody's with -v; never in a story."""
+"""What `hil generate` and `hil train` show of the boards: the last rank's lines, all with -v, none in mid-story."""
 
 from types import SimpleNamespace
 
