@@ -49,6 +49,11 @@ class Upload:
         """Offer the image that was held back."""
         self._do(self._session.release())
 
+    def restart(self) -> None:
+        """The port was away: the board gives up what it was receiving, and will ask again."""
+        self._session.restart()
+        self._sent_s = None
+
     def feed(self, data: bytes) -> bytes:
         """Take bytes; those behind BOOT_SUCCESS, which belong to the image, are returned.
 

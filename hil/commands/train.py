@@ -126,7 +126,7 @@ def _save(session: Session, request: Request, ring: Ring, golden: Training | Non
     """Read the weights from the boards and write them, if that is asked for; what came of it."""
     if request.save is None:
         return ""
-    print(f"  reading the weights, about {line_seconds(ring):.0f} s at {ring.desk.config.baud} baud", flush=True)
+    print(f"  reading the weights, about {line_seconds(ring):.0f} s at {ring.boards[0].baud} baud", flush=True)
     saved = read_weights(ring, session.model.weights.config)
     how = save_model(saved.weights, session.model, request.save)
     clock = "virtual" if ring.desk.simulation is not None else "on the boards"

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from hil.cli import main
+from hil.errors import BoardError
+from hil.protocol.boot import BootState
 from hil.rig.config import load_rig
+from hil.session import Session, Settings
 from tests.desk.servers import PortServer, SimDesk, ser2net, with_ports
 
 WORK = {
@@ -39,6 +42,28 @@ def test_one_board_is_a_whole_ring(board, verb, plug, tmp_path, capsys):
     assert "equal" in said
     assert "DIFFERENT" not in said
     assert (tmp_path / "logs" / "pi0.log").stat().st_size > 0
+
+
+@pytest.mark.parametrize("board", ["bare"], indirect=True)
+def test_network_that_breaks_in_mid_boot_names_board_and_server(board, plug, tmp_path):
+    server = plug(PortServer(str(board.ports[0])))
+    rig = with_ports(board.rig, [server.url], "network")
+    session = Session(Settings(rig=str(rig), logs=tmp_path / "logs"))
+    session.image("ring")
+    with (ring := session.open_ring()).desk:
+
+        def drop_during_upload() -> None:
+            if ring.boards[0].boot_state is BootState.WAITING:
+                ring.boards[0].call_later(0.005, drop_during_upload)
+            else:
+                server.drop()
+
+        drop_during_upload()
+        with pytest.raises(BoardError, match=f"board 0: port {server.url}: .*the connection was closed; is the serial"):
+            session.boot(ring)
+    with (ring := session.open_ring()).desk:
+        session.boot(ring)
+        assert ring.boards[0].booted, "the next run is unharmed"
 
 
 @pytest.fixture(params=["pyserial", "ser2net"])

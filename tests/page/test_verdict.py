@@ -1,6 +1,7 @@
 """The night in one sentence, its failures put together, and what changed."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -16,6 +17,12 @@ def test_good_night_is_healthy():
     assert (said.state, said.sentence) == (
         State.GOOD, "The ring is healthy: all 20 checks passed, none needed a second try."
     )  # fmt: skip
+
+
+def test_wrong_bits_that_are_allowed_are_said_in_a_healthy_night():
+    said = verdict(nights.history(26)[-1])
+    assert said.state is State.GOOD
+    assert re.search(r"; \d+ wrong bits on link 1->2 D3 are within what its check allows\.$", said.sentence)
 
 
 def test_failures_are_counted_with_cause_and_place():

@@ -99,6 +99,11 @@ def test_any_wavejson_gives_a_picture_or_none(wave):
     assert "<b>" not in str(picture)
 
 
+def test_ticks_that_would_run_into_each_other_are_left_out():
+    wave = {"signal": [{"name": "a", "wave": "0101"}], "foot": {"tick": ["12345678", "12345678", "3", "4"]}}
+    assert re.findall(r'class="tick"[^>]*>([^<]+)<', str(waveform(wave))) == ["12345678", "3", "4"]
+
+
 def test_nested_groups_put_their_names_before():
     text = str(waveform({"signal": [["out", ["in", {"name": "a", "wave": "01"}]]]}))
     assert re.search(r">out in a<", text)

@@ -114,9 +114,8 @@ def verdict(night: Night) -> Verdict:
     if counts[Outcome.FAILED]:
         return Verdict(State.BAD, f"{said[0].upper()}{said[1:]}.")
     if night.good:
-        return Verdict(
-            State.GOOD, f"The ring is healthy: all {count(total, 'check')} passed, none needed a second try."
-        )
+        healthy = f"The ring is healthy: all {count(total, 'check')} passed, none needed a second try"
+        return Verdict(State.GOOD, f"{healthy}{_within_limits(night)}.")
     return Verdict(State.WATCH, f"Nothing failed in {count(total, 'check')}, but {said}.")
 
 
@@ -125,6 +124,16 @@ def _marks(night: Night) -> list[str]:
     told = {Subject.WIRE: "link {} is getting worse", Subject.LINK: "link {} has changed for the worse"}
     found = [told.get(mark.subject, "{} is out of its usual range").format(mark.name) for mark in night.marks]
     return list(dict.fromkeys(found))
+
+
+def _within_limits(night: Night) -> str:
+    """Wrong bits that no check calls too many."""
+    wrong = {wire: errors for wire, (_, errors) in wires_of(night).items() if errors}
+    if not wrong:
+        return ""
+    (link, wire), most = max(wrong.items(), key=lambda item: item[1])
+    where = f"link {link} {wire}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+    return f"; {most:,} wrong bits on {where} are within what its check allows"
 
 
 def _what(night: Night, counts: Counter[Outcome]) -> str:

@@ -18,6 +18,8 @@ from hil.nightly.page.text import first_line
 LEFT, ROW, HIGH, STEP = 110.0, 34.0, 20.0, 36.0
 LANES_MAX, SLOTS_MAX, DEPTH_MAX = 24, 400, 8
 HIGHS, LOWS, DATA = set("1hHuU"), set("0lLdD"), set("=23456789")
+TICK_LETTER = 6.6
+"""Width of a letter below the lanes."""
 CLOCKS = {"p": (1, 0), "P": (1, 0), "n": (0, 1), "N": (0, 1)}
 
 
@@ -63,7 +65,7 @@ def waveform(wave: Mapping[str, Any], slots_max: int = SLOTS_MAX) -> Markup | No
         y = top + ROW * row
         parts.append(words(LEFT - 8, y + 17, first_line(name, 16), "label", "end"))
         parts.append(_lane(text[:slots], data, y, step))
-    parts += [words(LEFT + at * step, bottom + 11, mark, "tick", "middle") for at, mark in enumerate(marks)]
+    parts += _tick_row(marks, bottom + 11, step)
     below = 13.0 if marks else 0.0
     if foot:
         parts.append(words(LEFT, bottom + below + 13, foot, "tick"))
@@ -80,6 +82,17 @@ def _ticks(foot: Any, slots: int) -> list[str]:
     tick = foot.get("tick") if isinstance(foot, Mapping) else None
     marks = tick.split() if isinstance(tick, str) else tick if isinstance(tick, list) else []
     return [str(mark)[:8] for mark in marks[: slots + 1]]
+
+
+def _tick_row(marks: list[str], y: float, step: float) -> list[Markup]:
+    """The marks that have room; one that would run into the one before is left out."""
+    parts, free = [], 0.0
+    for at, mark in enumerate(marks):
+        x, half = LEFT + at * step, len(mark) * TICK_LETTER / 2
+        if mark and x - half >= free:
+            parts.append(words(x, y, mark, "tick", "middle"))
+            free = x + half + 2
+    return parts
 
 
 def _lane(text: str, data: list[str], top: float, step: float) -> Markup:
