@@ -105,6 +105,28 @@ def spoiling(reader_class, simulation):
     return make
 
 
+def test_weight_that_changed_after_the_last_step_is_saved_and_told(tmp_path, capsys, monkeypatch):
+    """Negative twin of `equal to the golden's`: one bit of board 1's embedding, changed before the reading."""
+    made = make_model(tmp_path, SMALL)
+    text = tmp_path / "text"
+    text.write_text("any text")
+
+    def changed(ring):
+        (byte,) = ring.desk.simulation.read_ram(1, SHARD_ADDRESS + 60, 1)
+        ring.desk.simulation.write_ram(1, SHARD_ADDRESS + 60, bytes([byte ^ 1]))
+        return 0.0
+
+    path = tmp_path / "DIFFERENT.bin"
+    options = ["--model", made["model"], "--tokenizer", made["tokenizer"], "--world", "2", "--positions", "4"]
+    command = ["train", *options, "--steps", "1", "--text", str(text), "--save", str(path), "--logs", str(tmp_path)]
+    assert main(command) == 0
+    assert "equal to the golden's; " in capsys.readouterr().out
+    monkeypatch.setattr("hil.commands.train.line_seconds", changed)
+    assert main(command) == 1
+    assert "DIFFERENT from the golden's; " in capsys.readouterr().out
+    assert path.exists()
+
+
 def test_board_that_stops_answering_is_named_and_nothing_is_written(open_ring, tmp_path):
     _, ring, _ = train_small(open_ring, tmp_path)
     ring.desk.set_faults(["uart-hangup:2@200us"])
