@@ -137,6 +137,10 @@ def _bench(options: argparse.Namespace) -> int:
         return bench_divergence(Session(_settings(options)), each=options.each, as_json=options.json)
     if options.what == "faults":
         return _bench_faults(options)
+    if options.what == "serial":
+        from hil.commands.bench_serial import bench_serial
+
+        return bench_serial(Session(_settings(options)), as_json=options.json)
     if options.what == "link":
         from hil.commands.bench_link import bench_link
 
@@ -182,8 +186,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     bench = verbs.add_parser("bench", help="measure; the last line of --json is one JSON object")
     bench.add_argument(
-        "what", choices=("sim", "link", "faults", "golden", "divergence"),
-        help="sim: speed of the ring; link: cost of a byte on a link; faults: wiring faults found; "
+        "what", choices=("sim", "link", "serial", "faults", "golden", "divergence"),
+        help="sim: speed of the ring; link: cost of a byte on a link; "
+        "serial: round trips and bytes on serial ports; faults: wiring faults found; "
         "golden: time of NumPy against that of the simulated boards; "
         "divergence: faults in ops, memory and hops found and named",
     )  # fmt: skip
