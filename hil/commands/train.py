@@ -9,7 +9,8 @@ from golden.optimizer import AdamW, Sgd
 from golden.train import Step, Training
 from hil.checks.forward import TapComparison
 from hil.checks.training import compare_step, expected_step, golden_training, same_losses, same_parameters, windows
-from hil.commands.generate import logs_of, show_board
+from hil.commands.generate import logs_of, serial_rows, show_board
+from hil.commands.screen import BoardLines
 from hil.data import data_path
 from hil.errors import ModelError
 from hil.protocol.messages import Bank
@@ -29,6 +30,7 @@ class Request:
     text: Path | None = None
     verify: bool = True
     save: Path | None = None
+    verbose: bool = False
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ def train(session: Session, request: Request) -> int:
     try:
         for line in session.describe():
             print(line)
+        BoardLines(ring, verbose=request.verbose)
         times = session.boot(ring, on_board=show_board)
         training = RingTraining(ring, session.model.weights.config, request.plan)
         tally = _Tally()
@@ -156,6 +159,7 @@ def _table(
     taps = f"{tally.compared:,} compared, {tally.equal:,} equal, {tally.line_bytes:,} bytes over the serial lines"
     rows = [
         ("boards", f"{len(ring.boards)} booted, {max(times.seconds):.3f} s, skew {times.skew_s * 1000:.1f} ms"),
+        *serial_rows(times),
         ("steps", f"{request.steps} of {plan.microbatches} x {plan.positions} positions{losses}"),
         ("taps", taps if request.verify else "not recorded"),
         ("memory", f"{needed:,} bytes for training on the fullest board"),
