@@ -11,30 +11,28 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar, cast
 
+from hil.announcements import GET_PROG_INFO_BYTES, Announcements
 from hil.board_words import describe_crash, describe_message
-from hil.booting import Upload
+from hil.booting import Upload, identity_problem
 from hil.errors import BoardError
+from hil.pending import BoardEvent as BoardEvent
+from hil.pending import Pending as Pending
 from hil.program import boot_program, expect_text, read_program
 from hil.protocol.boot import (
     BootError,
     BootSession,
     BootState,
-    BootWord,
-    Greeting,
     WrongBoardError,
-    find_greeting,
 )
 from hil.protocol.fields import Message, MessageError
 from hil.protocol.frames import Frame, FrameDecoder, Junk, encode_frame
 from hil.protocol.messages import (
     COMMANDS,
     EVENTS,
-    PROTOCOL_VERSION,
     Command,
     Crashed,
     Event,
@@ -47,7 +45,8 @@ from hil.protocol.messages import (
 )
 from hil.rig.config import BoardSpec
 from hil.rig.log import BoardLog, printable
-from hil.rig.loop import Loop, Port
+from hil.rig.loop import Loop
+from hil.rig.port import Port
 from hil.rig.power import Power
 from hil.text import BoardText
 from hil.toolchain import Image
@@ -60,11 +59,6 @@ TRIES_MAX = 8
 """Unanswered tries after which a board counts as dead; those in which damaged bytes came are noise, not silence."""
 BOOT_TIMEOUT_S = 60.0
 REBOOT_TRIES, REBOOT_EVERY_S = 4, 0.3
-RECENT_BYTES = 128
-"""Kept to find words and the greeting across reads."""
-RESET_BY_WATCHDOG = 0x70
-"""Bits of PM_RSTS: HADWRQ, HADWRF, HADWRH."""
-GET_PROG_INFO_BYTES = BootWord.GET_PROG_INFO.to_bytes(4, "little")
 
 
 class Mode(Enum):
@@ -73,43 +67,6 @@ class Mode(Enum):
     BOOT = "boot"
     FRAMES = "frames"
     TEXT = "text"
-
-
-@dataclass(frozen=True, slots=True)
-class BoardEvent:
-    """Something a board said unasked, with the arrival time on the rig's clock."""
-
-    time_s: float
-    event: Event
-    message: Message
-
-
-@dataclass
-class Pending:
-    """A command in flight. Exactly one of response and error is set when done."""
-
-    command: Command
-    data: bytes
-    sequence: int
-    tries: int = 0
-    silent_tries: int = 0
-    junk_seen: int = 0
-    response: Message | None = None
-    error: str | None = None
-    on_done: Callable[[Pending], None] | None = None
-
-    def finish(self, *, response: Message | None = None, error: str | None = None) -> None:
-        """Settle the command, once."""
-        if self.done:
-            return
-        self.response, self.error = response, error
-        if self.on_done is not None:
-            self.on_done(self)
-
-    @property
-    def done(self) -> bool:
-        """Whether there is a response or an error."""
-        return self.response is not None or self.error is not None
 
 
 class Board:
@@ -137,14 +94,13 @@ class Board:
         self.image: Image | None = None
         self.power: Power | None = None
         self.on_text: Callable[[Board, bytes], None] | None = None
-        self.announced_s: float | None = None
-        self.announced_gap_s = 0.0
+        self.on_log: Callable[[Board, str], None] | None = None
+        self.announcements = Announcements()
         self.line_share: float | None = None
         self.boot_started_s = 0.0
         self.boot_done_s: float | None = None
         self._loop = loop
         self.baud = self._boot_baud = baud
-        self.greeting: Greeting | None = None
         self._reboot_asked = False
         self._session = session
         self._sequence = 0
@@ -155,9 +111,10 @@ class Board:
         self._decoder = FrameDecoder()
         self._pending: Pending | None = None
         self.text: BoardText | None = None
-        self._recent = b""
         self.received_bytes = 0
         self.port: Port = loop.open_port(spec.port, baud, self.on_data)
+        self.port.on_lost = self._port_lost
+        self.port.on_back = self._port_back
 
     def __str__(self) -> str:
         return f"board {self.rank} ({self.spec.port})"
@@ -193,9 +150,12 @@ class Board:
         self.boot_done_s = None
         self.boot_started_s = self._loop.now_s()
         self.received_bytes = 0
-        self.line_share = self.greeting = None
-        if self.baud != self._boot_baud and self.port.failure is None:
+        self.line_share = None
+        self.announcements.forget_greeting()
+        if self.baud != self._boot_baud:
             self.set_baud(self._boot_baud)
+        if not self.port.usable:
+            self._loop.reopen(self.port)
 
     def stop_boot(self) -> None:
         """Give up an upload that has not sent the image yet."""
@@ -224,6 +184,9 @@ class Board:
 
     def boot_problem(self, timeout_s: float) -> str:
         """One sentence on a boot that did not finish in time."""
+        lost = self._lost()
+        if lost is not None:
+            return lost
         head = f"{self}: "
         tail = f"; log: {self.log.path}"
         if self.received_bytes == 0:
@@ -338,7 +301,7 @@ class Board:
         __tracebackhide__ = True
         if pending.response is not None:
             return pending.response
-        dead = self._dead()
+        dead = self._dead() or self._lost()
         if dead is not None:
             raise BoardError(dead)
         pending.finish(error=f"no answer to {pending.command.name} within {timeout_s:g} s ({pending.tries} tries)")
@@ -360,7 +323,7 @@ class Board:
 
         def once_more() -> None:
             """A board left at a raised baud by another run comes back to this one when it hears garbage."""
-            if (self.announced_s or 0.0) < asked_s and not self.booted and self.dead is None:
+            if (self.announcements.latest_s or 0.0) < asked_s and not self.booted and self.dead is None:
                 self._ask_to_reboot()
 
         for number in range(1, REBOOT_TRIES):
@@ -373,7 +336,8 @@ class Board:
     def _transmit(self, pending: Pending) -> None:
         if pending.done or pending is not self._pending:
             return
-        pending.silent_tries = pending.silent_tries + 1 if self.junk_bytes == pending.junk_seen else 0
+        heard = self.junk_bytes != pending.junk_seen or not self.port.usable
+        pending.silent_tries = 0 if heard else pending.silent_tries + 1
         pending.junk_seen = self.junk_bytes
         if pending.silent_tries > TRIES_MAX:
             pending.finish(error=f"no answer to {pending.command.name} after {pending.tries} tries")
@@ -397,6 +361,10 @@ class Board:
             return f"{self}: {self.crash_text()}; log: {self.log.path}"
         return self.failure
 
+    def _lost(self) -> str | None:
+        """Where the port is, if it has disappeared and may still come back."""
+        return f"board {self.rank}: {self.port.lost}" if self.port.lost is not None else None
+
     @property
     def dead(self) -> str | None:
         """One sentence on why the board cannot go on, or None."""
@@ -407,6 +375,20 @@ class Board:
             return ""
         return f"; {self.junk_bytes} bytes arrived that are no frame: a wrong baud rate or a bad ground gives that"
 
+    def _port_lost(self, sentence: str) -> None:
+        self.log.line(self._loop.now_s(), f"port     {sentence}")
+
+    def _port_back(self, sentence: str) -> None:
+        """Every handle is new: what was half received or half sent is void; a board in its bootloader is given all."""
+        self.log.line(self._loop.now_s(), f"port     {sentence}")
+        if self.upload is not None and self.upload.state is not BootState.DONE:
+            self.upload.restart()
+        rest = self._decoder.pending()
+        if rest:
+            self.junk_bytes += len(rest)
+            self.log.line(self._loop.now_s(), f"junk     {printable(rest)} (the port was away)", size_bytes=len(rest))
+        self._decoder = FrameDecoder()
+
     # --- what the board says -------------------------------------------------------------------
 
     def on_data(self, data: bytes) -> None:
@@ -414,7 +396,7 @@ class Board:
         self.log.received(data)
         self.received_bytes += len(data)
         self.line_bytes += len(data)
-        self._note_announcement(data)
+        self.announcements.hear(data, self._loop.now_s())
         if self._mode is Mode.BOOT:
             data = self._boot_data(data)
         if self._mode is Mode.FRAMES:
@@ -423,17 +405,6 @@ class Board:
             self.text.feed(data)
             if GET_PROG_INFO_BYTES in self.text.recent and self.failure is None:
                 self.failure = f"{self}: restarted and waits in its bootloader; log: {self.log.path}"
-
-    def _note_announcement(self, data: bytes) -> None:
-        """Remember when a bootloader asked for an image last, and how long it was quiet before."""
-        window = self._recent + data
-        self._recent = window[-RECENT_BYTES:]
-        if GET_PROG_INFO_BYTES not in window[-len(data) - 3 :]:
-            return
-        self.greeting = find_greeting(window) or self.greeting
-        now_s = self._loop.now_s()
-        self.announced_gap_s = now_s - (self.announced_s if self.announced_s is not None else now_s)
-        self.announced_s = now_s
 
     def _boot_data(self, data: bytes) -> bytes:
         upload = self.upload
@@ -465,14 +436,9 @@ class Board:
             else:
                 self._frame(item)
         if GET_PROG_INFO_BYTES in self._decoder.pending() and self.failure is None:
-            self.failure = f"{self}: {self._restart_reason()} and waits in its bootloader; log: {self.log.path}"
+            why = self.announcements.restart_reason(asked=self._reboot_asked)
+            self.failure = f"{self}: {why} and waits in its bootloader; log: {self.log.path}"
             self.log.line(self._loop.now_s(), "restart  the bootloader asks for an image")
-
-    def _restart_reason(self) -> str:
-        status = self.greeting.reset_status if self.greeting is not None else 0
-        if self._reboot_asked or not status & RESET_BY_WATCHDOG:
-            return "restarted by itself"
-        return "reset itself: watchdog (its program made no progress)"
 
     def _frame(self, frame: Frame) -> None:
         try:
@@ -482,7 +448,10 @@ class Board:
                 self._event(frame)
             elif frame.kind is Kind.LOG:
                 level = Level(frame.code).name.lower()
-                self._note(frame, f"{level:8} {printable(frame.payload)}")
+                text = printable(frame.payload)
+                self._note(frame, f"{level:8} {text}")
+                if self.on_log is not None:
+                    self.on_log(self, text)
             else:
                 self._note(frame, "a board sent a command frame; ignored")
         except (MessageError, ValueError) as error:
@@ -528,19 +497,9 @@ class Board:
             self.failure = f"{self}: {pending.error}; log: {self.log.path}"
 
     def _accept(self, identity: Identity) -> None:
-        if identity.protocol != PROTOCOL_VERSION:
-            self.failure = (
-                f"{self}: speaks protocol {identity.protocol}, this harness {PROTOCOL_VERSION}; boot a matching image"
-            )
-        elif self.image is not None and identity.build_id != self.image.build_id:
-            self.failure = (
-                f"{self}: runs build {identity.build_id.hex()[:12]}, but {self.image.build_id.hex()[:12]} was sent"
-            )
-        elif self.spec.serial is not None and identity.board_serial != self.spec.serial:
-            self.failure = (
-                f"{self}: has serial number {identity.board_serial:016x}, the rig file says {self.spec.serial:016x}; "
-                "two ports may be swapped"
-            )
+        problem = identity_problem(identity, self.image.build_id if self.image else None, self.spec.serial)
+        if problem is not None:
+            self.failure = f"{self}: {problem}"
         else:
             self.identity = identity
             self.boot_done_s = self._loop.now_s()

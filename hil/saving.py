@@ -73,7 +73,7 @@ class _Reader:
 
 def line_seconds(ring: Ring) -> float:
     """About how long the serial lines take to carry all shards; boards answer at the same time."""
-    return max(identity.shard_bytes for identity in ring.identities()) * 10 / ring.desk.config.baud
+    return max(_shard_bytes(board) * 10 / board.baud for board in ring.boards)
 
 
 def read_weights(ring: Ring, config: Config) -> Saved:

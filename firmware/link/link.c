@@ -467,6 +467,21 @@ static enum handshake_step probed_step(struct link *link, uint32_t accesses)
     return step;
 }
 
+/* The machines while somebody watches. Until a burst is open they go one access at a time for on_burst. */
+__attribute__((noinline)) static enum handshake_step watched_step(struct link *link, uint32_t accesses)
+{
+    int opens = burst_opens(link);
+    accesses = opens ? 1 : accesses;
+    enum handshake_step step;
+    if (link->probe && (link->stage == STAGE_FRAME_OUT || link->stage == STAGE_FRAME_IN))
+        step = probed_step(link, accesses);
+    else
+        step = is_sender(link) ? link_tx_step(&link->tx, accesses) : link_rx_step(&link->rx, accesses);
+    if (opens)
+        burst_stepped(link);
+    return step;
+}
+
 static int still_stalled(const struct link *link, uint32_t now_us)
 {
     return link->probe && link->probe->stalling &&
@@ -497,16 +512,11 @@ enum link_status link_poll(struct link *link)
     int out = is_sender(link);
     int opening = out ? link->tx.state == TX_WAIT_GRANT : link->rx.state == RX_WAIT_CLAIM;
     uint32_t accesses = opening ? LINK_ACCESSES_OPENING : link->accesses_per_poll;
-    int watched = burst_opens(link);
-    if (watched)
-        accesses = 1;
     enum handshake_step step;
-    if (link->probe && (link->stage == STAGE_FRAME_OUT || link->stage == STAGE_FRAME_IN))
-        step = probed_step(link, accesses);
+    if (link->probe || link->on_burst)
+        step = watched_step(link, accesses);
     else
         step = out ? link_tx_step(&link->tx, accesses) : link_rx_step(&link->rx, accesses);
-    if (watched)
-        burst_stepped(link);
     if (step == HANDSHAKE_SEGMENT)
         return out ? next_segment_out(link) : next_segment_in(link);
     if (!out && link->rx.state == RX_CONTESTED)

@@ -307,6 +307,8 @@ def _cause_of_whole(tensors: RankTensors, finding: Finding, golden: GoldenSource
         return replace(finding, cause="stale gradient", replayed="not needed: it is the sum of two steps, bit for bit")
     culprits: list[WrongValue] = []
     if kind == "PARAM":
+        if not tensors.wrong_blocks(Source.VALUE, index, golden.step.before[piece]):
+            return replace(finding, cause="op", replayed="not needed: it is what it was before the step, bit for bit")
         for source, state in ((Source.FIRST, golden.step.state_after[0]), (Source.SECOND, golden.step.state_after[1])):
             try:
                 culprits += _wrong_values(tensors, source, index, piece, state[piece].reshape(-1))

@@ -21,8 +21,7 @@ from hil.checks.forward import compare_taps, golden_run
 from hil.checks.training import compare_step, expected_step, golden_training, windows
 from hil.commands.bench import host_cpu
 from hil.errors import BoardError
-from hil.model.synth import SHAPES, synthesize
-from hil.model.tokenizer import base_pieces, write_tokenizer
+from hil.model.synth import SHAPES, synthesize, synthesize_tokenizer
 from hil.ring import Ring
 from hil.session import Session
 from hil.training import Plan, RingTraining
@@ -86,7 +85,7 @@ def _one_layer(folder: Path, seed: int) -> tuple[Path, Path]:
     config = Config(full.dim, full.hidden_dim, 1, full.n_heads, full.n_kv_heads, VOCABULARY, full.seq_len)
     checkpoint, tokenizer = folder / "layer.bin", folder / "tokenizer.bin"
     synthesize(config, checkpoint, seed)
-    write_tokenizer(tokenizer, base_pieces(), [0.0] * VOCABULARY)
+    synthesize_tokenizer(config, tokenizer)
     return checkpoint, tokenizer
 
 

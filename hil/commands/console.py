@@ -14,7 +14,8 @@ from hil.errors import PortError, RigError
 from hil.rig.config import RigConfig, load_rig
 from hil.rig.desk import hold_ports
 from hil.rig.log import BoardLog, printable
-from hil.rig.loop import Loop, Port, WallWaiter
+from hil.rig.loop import RECONNECT_S, Loop, WallWaiter
+from hil.rig.port import Port
 
 END_KEY = b"\x1d"
 """Ctrl-]. Every other key goes to the board, Ctrl-C too."""
@@ -25,7 +26,7 @@ _DAY_S = 86400.0
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Arguments of `hil console`."""
     parser.add_argument("rank", type=int, metavar="N", help="rank of the board")
-    parser.add_argument("--rig", required=True, help="rig file or devices.conf")
+    parser.add_argument("--rig", required=True, help="rig file, devices.conf or labgrid environment")
     parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for pi{n}.log (default: logs)")
     parser.add_argument("--raw", action="store_true", help="let the board's control characters through")
 
@@ -74,7 +75,7 @@ def shown(data: bytes) -> bytes:
 
 
 def _talk(url: str, baud: int, log: BoardLog, terminal: str, raw: bool) -> None:
-    loop = Loop(WallWaiter())
+    loop = Loop(WallWaiter(), reconnect_s=RECONNECT_S)
     ports: dict[str, Port] = {}
     ended = []
 
@@ -89,11 +90,17 @@ def _talk(url: str, baud: int, log: BoardLog, terminal: str, raw: bool) -> None:
         ports["board"].write(keys)
         ended.extend([True] if end else [])
 
+    def noted(sentence: str) -> None:
+        log.line(loop.now_s(), f"port     {sentence}")
+        if "terminal" in ports:
+            ports["terminal"].write(f"\r\n{sentence}\r\n".encode("ascii", "backslashreplace"))
+
     def over() -> bool:
         return bool(ended) or any(port.failure for port in ports.values())
 
     try:
         ports["board"] = loop.open_port(url, baud, said)
+        ports["board"].on_lost = ports["board"].on_back = noted
         ports["terminal"] = loop.open_port(terminal, 115200, typed)
         ports["terminal"].write(f"{url} at {baud} baud; Ctrl-] ends\r\n".encode())
         while not over():

@@ -44,6 +44,8 @@ def add_verb(verbs: Verbs) -> None:
 
     page = parts.add_parser("page", help="make the pages again")
     page.set_defaults(run=_with_history(make_pages))
+    for part in (nights, compare, export, page):  # before or behind what is asked for
+        part.add_argument("--out", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="as above")
 
 
 def _some(text: str) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from hil.errors import RigError
 from hil.rig.config import BAUD_DEFAULT, BAUD_MAX, BAUD_MIN, WORLD_SIZE_MAX, load_rig
 from hil.rig.identify import Answer, ask_ports
+from hil.rig.labgrid_rig import is_labgrid
 from hil.rig.ports import plugged_in, resolve_port
 
 
@@ -46,6 +47,8 @@ def _ports(options: argparse.Namespace) -> tuple[Sequence[str], int]:
         config = load_rig(options.source)
         if config.sim is not None:
             raise RigError(f"--from {options.source}: is simulated, it has no ports to ask; name a devices.conf")
+        if is_labgrid(config):
+            raise RigError(f"--from {options.source}: a labgrid environment is a rig as it is; give it to --rig")
         return [spec.port for spec in config.boards], options.baud or config.baud_at_boot
     ports = options.ports or [port.name for port in plugged_in() if port.is_usb]
     if not ports:

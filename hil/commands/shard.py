@@ -11,7 +11,7 @@ from hil.errors import ModelError
 from hil.model.bundle import checkpoint_path
 from hil.model.checkpoint import read_checkpoint
 from hil.model.shard import join_shards, read_shard_header, write_shards
-from hil.model.synth import SHAPES, synthesize
+from hil.model.synth import SHAPES, synthesize, synthesize_tokenizer
 
 
 def add_shard_options(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +53,7 @@ def add_synth_options(parser: argparse.ArgumentParser) -> None:
     """Arguments of `hil synth`."""
     parser.add_argument("shape", metavar="SHAPE", help=f"one of {', '.join(SHAPES)}")
     parser.add_argument("out", metavar="OUT", type=Path, help="checkpoint to write")
+    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="write one that fits, so that it can be run")
     parser.add_argument(
         "--seed", type=lambda text: int(text, 0), default=SEED_DEFAULT, help=f"default: {SEED_DEFAULT:#x}"
     )
@@ -67,6 +68,9 @@ def synth(options: argparse.Namespace) -> int:
     if out.is_dir():
         raise ModelError(f"{out}: is a folder; name a file for the checkpoint")
     config = synthesize(options.shape, out, options.seed)
+    if options.tokenizer is not None:
+        _need_parent(options.tokenizer)
+        synthesize_tokenizer(config, options.tokenizer)
     print(
         f"{out}  {out.stat().st_size:,} bytes  crc32 {_crc32(out):08x}  seed {options.seed:#x}  "
         f"{options.shape}: dim {config.dim}, {config.n_layers} layers"

@@ -120,9 +120,7 @@ def summary(story: Story) -> list[str]:
     lines = [story.title, f"  {'board':>5} {'compute':>8} {'transfer':>9} {'wait':>7} {'host':>6} {'bubble':>7}  clock"]
     for rank, share in story.shares.items():
         clock = alignment.clocks[rank]
-        text = (
-            "reference" if rank == alignment.reference else f"{-clock.rate_ppm:+.0f} ppm ± {clock.rate_error_ppm:.0f}"
-        )
+        text = "reference" if rank == alignment.reference else f"{clock.rate_ppm:+.0f} ppm ± {clock.rate_error_ppm:.0f}"
         numbers = (share.compute, share.transfer, share.wait, share.host, share.bubble)
         cells = " ".join(f"{value:{width}.1%}" for value, width in zip(numbers, (8, 9, 7, 6, 7), strict=True))
         lines.append(f"  {rank:5} {cells}  {text}, ± {clock.error_us:.1f} us")

@@ -15,6 +15,7 @@ import numpy as np
 
 from golden.weights import Config, F32Array, Weights
 from hil.model.checkpoint import check_dimensions, pack_header, split_tensors, tensor_shapes
+from hil.model.tokenizer import TokenizerError, base_pieces, write_tokenizer
 
 SHAPES = {
     "260K": Config(64, 172, 5, 8, 4, 512, 512),
@@ -61,6 +62,20 @@ def random_weights(config: Config, seed: int) -> Weights:
     tensors = split_tensors(np.concatenate(list(_chunks(config, seed))), tensor_shapes(config))
     tensors.setdefault("wcls", tensors["tok_emb"])
     return Weights(config=config, **tensors)
+
+
+def synthesize_tokenizer(config: Config, path: Path | str) -> None:
+    """Write a tokenizer for a random model: the bytes, then pieces that name themselves and join nothing.
+
+    Raises: TokenizerError if the vocabulary is smaller than the specials and the bytes.
+    """
+    pieces = base_pieces()
+    if config.vocab_size < len(pieces):
+        raise TokenizerError(
+            f"{path}: a vocabulary of {config.vocab_size}; specials and bytes need {len(pieces)}: choose a larger one"
+        )
+    pieces += [b"<%d>" % token for token in range(len(pieces), config.vocab_size)]
+    write_tokenizer(path, pieces, [0.0] * len(pieces))
 
 
 def shape_config(name: str) -> Config:

@@ -153,6 +153,8 @@ class Runner:
         )
 
     def _open_and_run(self) -> str | None:
+        if any(planned.kind in MODEL_KINDS for planned in self._plan):
+            self.session.check_memory()
         work = self.folder / "cards"  # a folder of its own: two nights at once must not write the same cards
         try:
             ring = self.session.open_ring(logs=self.folder / "logs", work=work)

@@ -21,7 +21,7 @@ from hil.nightly.checks import Bench, Found, Left, Sign
 from hil.nightly.history import CheckCount
 from hil.nightly.record import Attempt, Cause, Kind
 from hil.nightly.rounds import Planned
-from hil.rig.config import RigConfig, sim_rig
+from hil.rig.config import RigConfig, SimSpec
 from hil.ring import Ring
 from hil.session import Session
 from hil.toolchain import Image
@@ -146,8 +146,9 @@ class Twin:
 
 
 def clean_rig(config: RigConfig) -> RigConfig:
-    """The simulated rig with the boards and links of a rig, all sound."""
-    return replace(sim_rig(config.world_size, name=f"{config.name}-clean"), links=config.links, baud=config.baud)
+    """The simulated rig with the boards, links and speeds of a rig, all sound."""
+    boards = tuple(replace(spec, port=f"sim://{spec.rank}", serial=None) for spec in config.boards)
+    return replace(config, name=f"{config.name}-clean", boards=boards, sim=SimSpec(), power=None, probe=None)
 
 
 # --- flake rates -----------------------------------------------------------------------------------

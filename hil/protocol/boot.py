@@ -150,6 +150,12 @@ class BootSession:
         self._held = False
         return self._offer_now() if self.announced else None
 
+    def restart(self) -> None:
+        """Forget what was under way: the next GET_PROG_INFO is answered with the offer again."""
+        self.state = BootState.WAITING
+        self._buffer.clear()
+        self._crossed = 0
+
     def feed(self, data: bytes) -> Iterator[BootAction]:
         """Yield the actions that `data` causes, in order."""
         self._buffer += data

@@ -22,7 +22,7 @@ from hil.rig.faulty import apply_faults
 from hil.rig.labgrid_rig import is_labgrid
 from hil.rig.lock import RigLock
 from hil.rig.log import BoardLog
-from hil.rig.loop import Loop, SimWaiter, WallWaiter
+from hil.rig.loop import RECONNECT_S, Loop, SimWaiter, WallWaiter
 from hil.rig.ports import resolve_port
 from hil.rig.power import Power, SimPower, make_power
 from hil.toolchain import Image
@@ -64,7 +64,8 @@ class Desk:
         self.simulation = simulation
         self._held = held or ExitStack()
         self.virtual_probe = virtual_probe
-        self.loop = Loop(SimWaiter(simulation) if simulation is not None else WallWaiter())
+        waiter = SimWaiter(simulation) if simulation is not None else WallWaiter()
+        self.loop = Loop(waiter, reconnect_s=RECONNECT_S)
         own_power = SimPower(simulation) if simulation is not None else make_power(config.power)
         self.power: Power = power or own_power
         self.boards: list[Board] = []

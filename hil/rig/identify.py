@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from hil.board import GET_PROG_INFO_BYTES
+from hil.announcements import GET_PROG_INFO_BYTES
 from hil.errors import PortError
 from hil.protocol.fields import MessageError
 from hil.protocol.frames import Frame, FrameDecoder, encode_frame

@@ -202,17 +202,19 @@ def check_reset(board: Board, power: Power, *, timeout_s: float = RESET_TIMEOUT_
     """
     board.stand_by()
     started_s = board.now_s()
-    board.wait_until(lambda: board.announced_s is not None and board.announced_s > started_s, LISTEN_S)
-    waited_already = board.announced_s is not None and board.announced_s >= started_s
+    board.wait_until(
+        lambda: board.announcements.latest_s is not None and board.announcements.latest_s > started_s, LISTEN_S
+    )
+    waited_already = board.announcements.latest_s is not None and board.announcements.latest_s >= started_s
     started_s, heard_before = board.now_s(), board.log.size_bytes
     power.reset(board)
 
     def came_back() -> bool:
-        asked = board.announced_s is not None and board.announced_s > started_s
-        return asked and (not waited_already or board.announced_gap_s >= LISTEN_S)
+        asked = board.announcements.latest_s is not None and board.announcements.latest_s > started_s
+        return asked and (not waited_already or board.announcements.gap_s >= LISTEN_S)
 
-    if board.wait_until(came_back, timeout_s) and board.announced_s is not None:
-        return board.announced_s - started_s
+    if board.wait_until(came_back, timeout_s) and board.announcements.latest_s is not None:
+        return board.announcements.latest_s - started_s
     heard = board.log.size_bytes - heard_before
     if board.dead:
         what = f"its port failed: {board.dead}"

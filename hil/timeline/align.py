@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from hil.protocol.messages import Bank
@@ -22,6 +22,8 @@ RATE_LIMIT = Fraction(1, 1000)
 """How far two clocks' rates may differ. Crystals of a Pi are within 50 ppm; this is twenty times as much."""
 _FAR_US = Fraction(1 << 80)
 """Farther apart than two timers of 64 bits can be: no bound."""
+_ROUNDING_US = 1e-6
+"""More than what is lost where a bound, or a place, becomes a floating-point number."""
 Vertex = tuple[Fraction, Fraction]
 
 
@@ -209,10 +211,10 @@ def _clip(lines: Sequence[Vertex], part: Fraction, y_us: Fraction, sign: int) ->
 
 @dataclass(frozen=True, slots=True)
 class BoardClock:
-    """A board's clock as seen from the reference: a line, and how far any instant may be off.
+    """A board's clock as seen from the reference: a straight line, and how far any instant may be off.
 
-    error_us: an instant that the board recorded is within so much of at_us(reading), at any place of its record.
-    rate_ppm: how much slower than the reference's the clock runs, give or take rate_error_ppm.
+    x0_us, x1_us: of the board's timer, from its first burst to the end of its last; there the reference's clock shows
+    y0_us and y1_us, give or take half0_us and half1_us.
     """
 
     rank: int
@@ -220,18 +222,42 @@ class BoardClock:
     x1_us: int
     y0_us: Fraction
     y1_us: Fraction
-    error_us: float
-    rate_error_ppm: float
+    half0_us: Fraction
+    half1_us: Fraction
 
     def at_us(self, reading_us: int) -> float:
         """A reading of this board's timer on the reference's clock, the middle of the microsecond."""
-        part = (reading_us + Fraction(1, 2) - self.x0_us) / (self.x1_us - self.x0_us)
-        return float(self.y0_us + (self.y1_us - self.y0_us) * part)
+        return float(self.y0_us + (self.y1_us - self.y0_us) * self._part(reading_us))
+
+    def error_at_us(self, reading_us: int) -> float:
+        """How far from at_us(reading_us) the instant may be at which the board read its timer so."""
+        part = self._part(reading_us)
+        outside = max(-part, part - 1, Fraction(0))
+        half = max(self.half0_us, self.half1_us) if not outside else self.half0_us if part < 0 else self.half1_us
+        half += outside * (self.half0_us + self.half1_us)
+        return float(half + self._slope / 2) + _ROUNDING_US
+
+    @property
+    def error_us(self) -> float:
+        """The same for any instant from the first burst to the last."""
+        return self.error_at_us(self.x0_us)
 
     @property
     def rate_ppm(self) -> float:
-        """Microseconds of the reference in a second of this board, less a million."""
-        return float((self.y1_us - self.y0_us) / (self.x1_us - self.x0_us) - 1) * 1e6
+        """How much faster than the reference's this clock runs."""
+        return float(1 / self._slope - 1) * 1e6
+
+    @property
+    def rate_error_ppm(self) -> float:
+        """How far from the truth rate_ppm may be."""
+        return float((self.half0_us + self.half1_us) / (self.x1_us - self.x0_us)) * 1e6
+
+    @property
+    def _slope(self) -> Fraction:
+        return (self.y1_us - self.y0_us) / (self.x1_us - self.x0_us)
+
+    def _part(self, reading_us: int) -> Fraction:
+        return (reading_us + Fraction(1, 2) - self.x0_us) / (self.x1_us - self.x0_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,13 +272,14 @@ class LinkClocks:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """One clock for all boards: that of board `reference`, whose first instant is zero.
+    """One clock for all boards: that of board `reference`, from zero_us of its timer on, when the first event began.
 
     clocks: of the boards that could be placed. problems: sentences; without any, all that was seen fits together,
     both ways round the ring.
     """
 
     reference: int
+    zero_us: Fraction
     clocks: Mapping[int, BoardClock]
     links: tuple[LinkClocks, ...]
     problems: tuple[str, ...]
@@ -264,7 +291,7 @@ class Alignment:
 
     @property
     def error_us(self) -> float:
-        """Of any instant of any board that could be placed."""
+        """Of any instant of any board that could be placed, from its first burst to its last."""
         return max((clock.error_us for clock in self.clocks.values()), default=math.inf)
 
 
@@ -300,6 +327,7 @@ class _Aligner:
         for link, orders in self._by_link:
             if orders:
                 self._orders.setdefault(frozenset((link.source, link.target)), []).extend(orders)
+        self._maps: dict[tuple[int, int], ClockMap | None] = {}
         self._problems: list[str] = []
         self._broken: set[frozenset[int]] = set()
 
@@ -317,9 +345,20 @@ class _Aligner:
                 self._problems.append(
                     f"board {rank}: nothing that it exchanged with others bounds its clock; it cannot be placed"
                 )
-        zero_us = clocks[reference].y0_us if reference in clocks else Fraction(0)
-        placed = {rank: _shift(clock, zero_us) for rank, clock in clocks.items()}
-        return Alignment(reference, placed, links, tuple(self._problems))
+        zero_us = self._zero_us(clocks)
+        placed = {
+            rank: replace(clock, y0_us=clock.y0_us - zero_us, y1_us=clock.y1_us - zero_us)
+            for rank, clock in clocks.items()
+        }
+        return Alignment(reference, zero_us, placed, links, tuple(self._problems))
+
+    def _zero_us(self, clocks: Mapping[int, BoardClock]) -> Fraction:
+        """When the first event of all began, on the reference's clock."""
+        firsts = [
+            Fraction(clock.at_us(min(event.begin_us for event in self._traces[rank].events)))
+            for rank, clock in clocks.items()
+        ]
+        return min(firsts, default=Fraction(0))
 
     def _link(self, link: LinkSpec, orders: Sequence[Order]) -> LinkClocks:
         count = len(orders)
@@ -341,7 +380,9 @@ class _Aligner:
         return LinkClocks(link, count, error_us, f"{count} orders, within {error_us:.2f} us")
 
     def _map(self, of: int, to: int) -> ClockMap | None:
-        return clock_map(self._orders[frozenset((of, to))], of, to, self._spans[of])
+        if (of, to) not in self._maps:
+            self._maps[of, to] = clock_map(self._orders[frozenset((of, to))], of, to, self._spans[of])
+        return self._maps[of, to]
 
     def _ways(self, reference: int, rank: int) -> Iterator[_Way]:
         """Every way that meets no board twice; in a ring there are two."""
@@ -372,32 +413,23 @@ class _Aligner:
                 return None
             ends.append((low, high))
         (low0, high0), (low1, high1) = ends
-        half = max(high0 - low0, high1 - low1) / 2
-        length = span_us[1] - span_us[0]
-        y0, y1 = (low0 + high0) / 2, (low1 + high1) / 2
-        reading = (y1 - y0) / length / 2  # a reading is half a microsecond off at most
         return BoardClock(
             rank=rank,
             x0_us=span_us[0],
             x1_us=span_us[1],
-            y0_us=y0,
-            y1_us=y1,
-            error_us=float(half + reading) + 1e-6,
-            rate_error_ppm=float((high0 - low0 + high1 - low1) / 2 / length) * 1e6,
+            y0_us=(low0 + high0) / 2,
+            y1_us=(low1 + high1) / 2,
+            half0_us=(high0 - low0) / 2,
+            half1_us=(high1 - low1) / 2,
         )
 
 
 def _span(board: BoardTrace) -> tuple[int, int]:
-    first = min(event.begin_us for event in board.events)
-    return first, max(first, *(event.end_us for event in board.events)) + 1
+    """From the opening of the first burst to the end of the last; of all events where there is no burst."""
+    bursts = [event for event in board.events if event.kind in BURSTS]
+    first = min([event.open_us for event in bursts] or [event.begin_us for event in board.events])
+    return first, max(event.end_us for event in bursts or board.events) + 1
 
 
 def _half(line: ClockMap, x_us: int) -> Fraction:
     return (line.high_us(Fraction(x_us)) - line.low_us(Fraction(x_us))) / 2
-
-
-def _shift(clock: BoardClock, zero_us: Fraction) -> BoardClock:
-    return BoardClock(
-        clock.rank, clock.x0_us, clock.x1_us, clock.y0_us - zero_us, clock.y1_us - zero_us, clock.error_us,
-        clock.rate_error_ppm,
-    )  # fmt: skip

@@ -16,7 +16,7 @@ WIDTH, LEFT, RIGHT = 1240, 92, 224
 LANE, LANE_GAP, HEAD, AXIS, PANEL_GAP = 40, 12, 44, 40, 22
 _INNER = WIDTH - LEFT - RIGHT
 _NUMBER_PX = 13
-"""A microbatch's number is written into stretches of computing that are at least so wide."""
+"""The number of the microbatch, or position, is written into stretches of computing that are at least so wide."""
 _CLASSES = {
     TraceKind.FORWARD: "forward",
     TraceKind.BACKWARD: "backward",
@@ -43,7 +43,7 @@ _STYLE = """
 
 def timeline_svg(stories: Sequence[Story], title: str) -> str:
     """The picture, 1240 px wide: one panel for each story, all of the same width whatever they last."""
-    parts = [_text(20, 32, title, size=20, weight=600), *_legend(20, 58)]
+    parts = [_text(20, 32, title, size=20, weight=600), *_legend(20, 58, stories)]
     top = 78.0
     for story in stories:
         panel, height = _panel(story, top)
@@ -89,18 +89,15 @@ def _lane(story: Story, rank: int, y: float) -> list[str]:
     busy = f"compute {share.compute:.0%}  transfer {share.transfer:.0%}"
     parts.append(_text(right, y + 16, f"bubble {share.bubble:.1%}", size=13, weight=600))
     parts.append(_text(right, y + 33, busy, css="soft", size=11))
+    trains = any(a.event.kind is TraceKind.BACKWARD for a in story.activities)
     activities = [a for a in story.of(rank) if a.end_s > story.start_s and a.start_s < story.end_s]
     for css, height, group in _layers(activities):
         for start, end, activity in _merged(group, story):
             parts.append(_block(css, start, end, y + (LANE - height) / 2, height, activity))
-            if css in ("forward", "backward", "head") and end - start >= _NUMBER_PX and _has_microbatches(story):
-                number = str(activity.event.microbatch)
+            if css in ("forward", "backward", "head") and end - start >= _NUMBER_PX:
+                number = str(activity.event.microbatch if trains else activity.event.position)
                 parts.append(_text((start + end) / 2, y + LANE / 2 + 4, number, css="number", size=11, anchor="middle"))
     return parts
-
-
-def _has_microbatches(story: Story) -> bool:
-    return any(a.event.kind is TraceKind.BACKWARD for a in story.activities)
 
 
 def _layers(activities: Sequence[Activity]) -> Iterable[tuple[str, float, list[Activity]]]:
@@ -176,16 +173,25 @@ def _nice(value: float) -> float:
     return next(power * step for step in (1, 2, 5, 10) if power * step >= value * (1 - 1e-9))
 
 
-def _legend(left: float, top: float) -> list[str]:
+def _legend(left: float, top: float, stories: Sequence[Story]) -> list[str]:
+    """Of what there is in these stories."""
+    activities = [activity for story in stories for activity in story.activities]
+    there = {_CLASSES.get(a.event.kind, str(a.what)) if a.what is What.COMPUTE else str(a.what) for a in activities}
     parts = []
     x = left
     for css, words in _LEGEND:
+        if css not in there:
+            continue
         height = {"wait": 5, "send": 9, "receive": 9}.get(css, 13)
         parts.append(f'<rect class="{css}" x="{x:.0f}" y="{top - 5 - height / 2:.1f}" width="22" height="{height}"/>')
         parts.append(_text(x + 28, top, words, css="soft", size=12))
         x += 48 + 7.2 * len(words)
-    parts.append(f'<line class="hop" x1="{x + 10:.0f}" y1="{top - 12}" x2="{x + 10:.0f}" y2="{top + 2}"/>')
-    parts.append(_text(x + 18, top, "a frame goes from board to board", css="soft", size=12))
+    if any(story.hops for story in stories):
+        parts.append(f'<line class="hop" x1="{x + 10:.0f}" y1="{top - 12}" x2="{x + 10:.0f}" y2="{top + 2}"/>')
+        parts.append(_text(x + 18, top, "a frame goes from board to board", css="soft", size=12))
+        x += 250
+    number = "microbatch" if any(a.event.kind is TraceKind.BACKWARD for a in activities) else "position"
+    parts.append(_text(x + 18, top, f"numbers: {number}", css="soft", size=12))
     return parts
 
 

@@ -107,7 +107,7 @@ class PortServer:
         self._client.sendall(data)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the server; harmless when repeated."""
         self._stop.close()
         self._thread.join(timeout=WAIT_S)
         for made in (self._listener, self._wake):

@@ -6,15 +6,19 @@ import random
 import shutil
 import subprocess
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hil.cli import main
 from hil.model import mount
+from hil.model.bundle import load_model
 from hil.model.card import BOOT_FILES
 from hil.model.fat import FatImageError, image_size, write_image
 from hil.model.mount import mounted_filesystem, parse_mount_output, parse_mountinfo
+from hil.model.synth import synthesize_tokenizer
+from hil.model.tokenizer import TokenizerError
 from hil.sim import BoardConfig, Netlist, Simulation
 from hil.sim.card import read_card
 from hil.sim.fat import FatError, FatVolume
@@ -249,6 +253,16 @@ def test_shard_and_synth_show_what_they_wrote(tmp_path, capsys):
         "layers [0, 2)", "layers [2, 4)", "layers [4, 5)", "embedding + head",
     ]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"rank{n}.bin" for n in range(4)]
+
+
+def test_synth_writes_a_tokenizer_with_which_the_model_can_be_run(tmp_path, capsys):
+    model, tokenizer = tmp_path / "model.bin", tmp_path / "words.bin"
+    assert main(["synth", "260K", str(model), "--tokenizer", str(tokenizer)]) == 0
+    loaded = load_model(str(model), str(tokenizer))
+    assert loaded.tokenizer.vocab_size == 512
+    assert loaded.tokenizer.decode_all(loaded.tokenizer.encode("any text: ä")) == "any text: ä"
+    with pytest.raises(TokenizerError, match="a vocabulary of 99; specials and bytes need 259: choose a larger one"):
+        synthesize_tokenizer(replace(loaded.weights.config, vocab_size=99), tokenizer)
 
 
 def test_shard_writes_the_file_for_one_board_that_plays_every_rank(tmp_path, capsys):

@@ -103,6 +103,13 @@ options: {hil_links: [[0, 0]], hil_baud: 460800}
 
 
 @needs_labgrid
+def test_environment_needs_no_rig_init(environment, tmp_path, capsys):
+    path = environment("targets: {main: {resources: {RawSerialPort: {port: /dev/ttyUSB0}}}}")
+    assert main(["rig", "init", str(tmp_path / "new.toml"), "--from", str(path)]) == 1
+    assert "a labgrid environment is a rig as it is; give it to --rig" in capsys.readouterr().err
+
+
+@needs_labgrid
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

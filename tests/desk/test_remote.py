@@ -10,12 +10,14 @@ import threading
 import pytest
 from serial import rfc2217
 
+from hil.cli import main
 from hil.errors import BoardError, PortError
 from hil.rig.config import load_rig
 from hil.rig.desk import open_desk
-from hil.rig.loop import Loop, WallWaiter, open_device
+from hil.rig.loop import Loop, WallWaiter
+from hil.rig.port import open_device
 from hil.rig.remote import remote_device
-from tests.desk.boards import BUILD, RunningBoard
+from tests.desk.boards import BUILD, GET_PROG_INFO, Bootloader, RunningBoard
 from tests.desk.servers import PortServer, free_numbers, ser2net
 from tests.harness.test_loop import Terminal
 
@@ -169,6 +171,16 @@ def test_servers_words_are_shown_escaped(listener):
         open_device(f"{url_of(listener)}?timeout=0.2", 115200)
 
 
+def test_rig_init_asks_through_the_network(plug, serve, tmp_path, capsys):
+    boards = [plug(RunningBoard(BUILD, rank=rank, world_size=2)) for rank in (1, 0)]
+    for board in boards:
+        board.power_on()
+    urls = [serve(board).url for board in boards]
+    path = tmp_path / "network.toml"
+    assert main(["rig", "init", str(path), "--ports", *urls]) == 0, capsys.readouterr()
+    assert [spec.port for spec in load_rig(str(path)).boards] == urls[::-1]
+
+
 def test_second_client_of_ser2net_is_told_so(plug, tmp_path):
     board = plug(RunningBoard(BUILD))
     with ser2net([board.path], tmp_path) as (number,):
@@ -185,13 +197,29 @@ def test_connection_dropped_while_a_command_waits_names_board_and_server(plug, s
     server = serve(plug(RunningBoard(BUILD)))
     desk = desk_of(server.url)
     board = desk.boards[0]
-    board.call_later(0.05, server.drop)
+    board.call_later(0.05, server.close)
     with pytest.raises(BoardError) as caught:
         board.identify()
     assert str(caught.value) == (
         f"board 0: port {server.url}: reading failed: the connection was closed; "
         "is the serial server on 127.0.0.1 still running, and the adapter plugged in there?"
     )
+
+
+def test_connection_that_is_dropped_is_made_again(plug, serve):
+    master = plug(Bootloader())
+    loop, got, back = Loop(WallWaiter(), reconnect_s=20), bytearray(), []
+    try:
+        server = serve(master)
+        port = loop.open_port(server.url, 115200, got.extend)
+        port.on_back = back.append
+        assert loop.run_until(lambda: GET_PROG_INFO in got, 20)
+        server.drop()
+        assert loop.run_until(lambda: bool(back), 20)
+        got.clear()
+        assert loop.run_until(lambda: GET_PROG_INFO in got, 20), "bytes come through the new connection"
+    finally:
+        loop.close()
 
 
 def test_bytes_that_came_before_the_connection_broke_are_not_lost(plug, serve, loop):

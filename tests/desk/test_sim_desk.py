@@ -12,7 +12,6 @@ from hil.rig.config import load_rig
 from hil.rig.power import check_reset
 from hil.rig.sim_desk import SimDesk as Inside
 from hil.rig.sim_desk import control
-from hil.ring import Ring
 from hil.session import Session, Settings
 from hil.sim.control import ControlServer
 from tests.desk.servers import PortServer, SimDesk, wait_for, with_ports
@@ -80,19 +79,39 @@ def test_adapter_pulled_out_in_mid_story_names_port_and_rank_and_works_again_whe
         again.desk.close()
 
 
-def test_network_that_breaks_in_mid_story_names_board_and_server_and_the_next_run_is_well(sim, plug, tmp_path):
+@pytest.fixture
+def network(sim, plug, tmp_path):
+    """(servers, session): the boards behind RFC 2217 servers, and what opens them."""
     servers = [plug(PortServer(str(port))) for port in sim.ports]
     rig = with_ports(sim.rig, [server.url for server in servers], "network")
-    session = Session(Settings(rig=str(rig), logs=tmp_path / "logs"))
+    return servers, Session(Settings(rig=str(rig), logs=tmp_path / "logs"))
+
+
+def test_network_that_breaks_in_mid_story_and_comes_back_costs_nothing(network):
+    servers, session = network
     prompt = session.model.encode_prompt("", 8)
-    told = f"board 3: port {servers[3].url}: .*; is the serial server on 127.0.0.1 still running"
-    with session.open_ring().desk as desk, pytest.raises(BoardError, match=told):
-        ring = Ring(desk)
+    with (ring := session.open_ring()).desk as desk:
         session.boot(ring)
-        ring.generate(prompt, 8, on_token=lambda token: servers[3].drop())
-    assert all((tmp_path / "logs" / f"pi{rank}.log").read_text() for rank in range(4))
-    with session.open_ring().desk as desk:
-        ring = Ring(desk)
+        said = ring.generate(prompt, 8, on_token=lambda token: servers[3].drop() if token.position == 3 else None)
+        expected = golden_run(session.model.weights, prompt, 8, 0.0, 0.9, 1, ring.world_size)
+        assert said.tokens == expected.tokens
+        assert "the connection was closed" in (log := desk.boards[3].log.path.read_text())
+        assert f"port {servers[3].url}: came back after" in log
+
+
+def test_server_that_stays_away_in_mid_story_names_board_and_server_and_the_next_run_is_well(network, session):
+    servers, remote = network
+    prompt = remote.model.encode_prompt("", 8)
+    told = f"board 3: port {servers[3].url}: .*; is the serial server on 127.0.0.1 still running"
+    with (ring := remote.open_ring()).desk:
+        remote.boot(ring)
+        with pytest.raises(BoardError, match=told):
+            ring.generate(prompt, 8, on_token=lambda token: servers[3].close())
+        logs = [board.log.path.read_text() for board in ring.boards]
+        assert all("GENERATE" in text or "SERVE" in text for text in logs), "a log was lost"
+    for server in servers:
+        server.close()
+    with (ring := session.open_ring()).desk:
         session.boot(ring)
         assert len(ring.generate(prompt, 8).tokens) == 8
 

@@ -11,6 +11,7 @@ import struct
 import threading
 import tty
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hil.protocol.frames import Frame, FrameDecoder, encode_frame
@@ -48,6 +49,10 @@ class Behaviour:
     hang_up_on_ping: bool = False
     restart_on_ping: bool = False
     silent_after_boot: bool = False
+    greets: bool = False
+    stop_reading_in_upload: bool = False
+    garbage_on_ping: bytes = b""
+    on_half_image: Callable[[], None] | None = None
 
 
 @dataclass
@@ -106,17 +111,24 @@ class BoardDouble:
     def _word(self) -> int:
         return struct.unpack("<I", self._read(4))[0]
 
+    def _announce(self) -> None:
+        if self.behaviour.greets:
+            text = b"board serial %016x, reset status 0x00001000\n" % self.behaviour.serial
+            self._words(0xDDDDEEEE, len(text))
+            os.write(self.master, text)
+        self._words(0x11112222)
+
     def _boot(self) -> bool:
         does = self.behaviour
         if does.silent:
             return False
         if does.only_garbage:
-            os.write(self.master, does.only_garbage)
+            self._write_all(does.only_garbage)
             return False
         os.write(self.master, does.before_boot)
-        self._words(0x11112222)
+        self._announce()
         while not select.select([self.master], [], [], 0.3)[0]:
-            self._words(0x11112222)
+            self._announce()
         word = self._word()
         if word != 0x33334444:
             self.complaints.append(f"expected PUT_PROG_INFO, got {word:#x}")
@@ -139,6 +151,12 @@ class BoardDouble:
             self._read(size // 2)
             self._words(0x11112222)
             return False
+        if does.stop_reading_in_upload:
+            return False
+        if does.on_half_image is not None:
+            self._read(size // 2)
+            does.on_half_image()
+            return False
         self.image = self._read(size)
         if zlib.crc32(self.image) != crc:
             self.complaints.append("the image does not have the CRC of the offer")
@@ -147,6 +165,10 @@ class BoardDouble:
             return False
         self._words(0x9999AAAA)
         return not does.silent_after_boot
+
+    def _write_all(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self.master, data) :]
 
     def _send(self, kind: Kind, code: int, sequence: int, payload: bytes) -> None:
         os.write(self.master, encode_frame(Frame(kind, code, sequence, payload)))
@@ -188,11 +210,14 @@ class BoardDouble:
             return self._ping(frame)
         return bytes([Status.UNKNOWN_COMMAND]) + b"the double knows IDENTIFY and PING"
 
+    def _hang_up(self) -> None:
+        self._open = False
+        os.close(self.master)
+
     def _ping(self, frame: Frame) -> bytes:
         does = self.behaviour
         if does.hang_up_on_ping:
-            self._open = False
-            os.close(self.master)
+            self._hang_up()
             raise EOFError
         if does.restart_on_ping:
             self._words(0x11112222)
@@ -201,6 +226,9 @@ class BoardDouble:
             crash = Crashed(3, 0x8010, 0x8020, 0x9000, 0x13, 5, 0xDEAD0000, (0,) * 13, (0,) * 32, self.build_id[:8])
             self._send(Kind.EVENT, Event.CRASHED, 1, crash.pack())
             raise EOFError
+        if does.garbage_on_ping:
+            self._write_all(does.garbage_on_ping)
+            does.garbage_on_ping = b""
         if does.refuse_ping:
             return bytes([Status.BAD_ARGUMENT]) + does.refuse_ping.encode()
         return bytes([Status.OK]) + frame.payload

@@ -10,7 +10,8 @@ import pytest
 import serial
 
 from hil.errors import PortError
-from hil.rig.loop import Loop, ThreadedPort, WallWaiter, open_device
+from hil.rig.loop import Loop, WallWaiter
+from hil.rig.port import ThreadedPort, open_device
 
 
 class Terminal:
@@ -151,14 +152,16 @@ def test_failure_that_comes_with_data_wakes_the_loop_a_second_time():
     got = bytearray()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        port = ThreadedPort("usb://x", _Dying(), got.extend, theirs)
-        port._threads[0].join(timeout=20)
+        port = ThreadedPort("usb://x", 115200, got.extend, theirs)
+        port.attach(_Dying())
+        assert port._threads is not None
+        port._threads._threads[0].join(timeout=20)
         assert ours.recv(100) == b".."
         assert port.receive()
         assert bytes(got) == b"last words"
-        assert port.failure is None
+        assert port.lost is None
         ours.settimeout(20)
         assert ours.recv(100) == b"."
         port.receive()
-        assert port.failure is not None
+        assert port.lost is not None
         port.close()

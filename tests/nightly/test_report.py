@@ -40,6 +40,11 @@ def test_list_tells_nights_and_flake_rates(capsys, out):
     assert lines[3] == "rig sim: layers was flaky in 1 of 2 runs, 50.0% (9.5% to 90.5% at 95 %)"
 
 
+def test_the_folder_may_stand_behind_the_verb(capsys, out):
+    assert main(["report", "list", "--out", str(out)]) == 0
+    assert capsys.readouterr().out == report(capsys, out, "list")[1]
+
+
 def test_compare_tells_what_changed(capsys, out):
     code, text = report(capsys, out, "compare", "sim-001", "sim-002")
     assert code == 1, "B is not good"

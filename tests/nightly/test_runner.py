@@ -11,8 +11,9 @@ from hil.cli import main
 from hil.nightly.checks import Found, Left
 from hil.nightly.record import Cause, Kind, Night, Outcome, from_json
 from hil.nightly.rounds import PROFILES, Planned, check_seed, plan_round
+from hil.nightly.triage import clean_rig
 from hil.nightly.verdict import exit_code
-from hil.rig.config import sim_rig
+from hil.rig.config import BoardSpec, LinkSpec, RigConfig, SimSpec, sim_rig
 from tests.nightly.conftest import SEED, SMALL
 
 ALL = ["boot", "wiring", "link 0->1", "link 1->0", "all links at once", "layers", "gradients", "generation", "training"]
@@ -84,10 +85,11 @@ def test_a_good_night_has_every_figure(run_night, shared):
 
 
 def test_rounds_have_fresh_seeds_and_a_seed_makes_a_night(run_night):
-    profile = replace(SMALL, kinds=frozenset((Kind.BOOT, Kind.LINK)))
-    first = run_night(profile=profile, name="a")
-    again = run_night(profile=profile, name="b")
-    assert len({check.seed for check in first.night.checks}) == len(first.night.checks) == 4
+    plan = [check for check in plan_with(2) if check.name in ("boot", "link 0->1")]
+    first = run_night(plan=plan, faults=("glitch:0-1.D1=1e-3",), name="a")
+    again = run_night(plan=plan, faults=("glitch:0-1.D1=1e-3",), name="b")
+    assert first.check("link 0->1").wires[1].errors > 0, "glitches, and yet the same"
+    assert first.check("boot").seed != first.check("link 0->1").seed
     assert first.check("boot").seed == check_seed(SEED, 1, "boot") != check_seed(SEED, 2, "boot")
     timeless = [
         [dataclasses.replace(check, started="") for check in night.checks] for night in (first.night, again.night)
@@ -96,13 +98,17 @@ def test_rounds_have_fresh_seeds_and_a_seed_makes_a_night(run_night):
 
 
 def test_time_ends_a_night_between_checks_and_a_round_that_was_cut_is_said(run_night):
-    profile = replace(SMALL, kinds=frozenset((Kind.BOOT, Kind.LINK)))
-    whole = run_night(profile=profile, limit_s=16, name="whole")
+    def wait(bench, seed):
+        bench.ring.desk.loop.run_until(lambda: False, 5.0)
+        return Found()
+
+    waits = [Planned(f"wait {n}", Kind.LINK, wait, frozenset()) for n in range(3)]
+    whole = run_night(plan=waits, limit_s=20, name="whole")
     assert whole.night.stopped is None
-    assert whole.night.checks[-1].round >= 2
-    cut = run_night(profile=profile, limit_s=1, name="cut")
-    assert [check.name for check in cut.night.checks] == ["boot"]
-    assert cut.night.stopped == "time was up in the first round, 3 checks did not run"
+    assert [(check.round, check.name) for check in whole.night.checks[3:]] == [(2, "wait 0")]
+    cut = run_night(plan=waits, limit_s=6, name="cut")
+    assert [check.name for check in cut.night.checks] == ["wait 0", "wait 1"]
+    assert cut.night.stopped == "time was up in the first round, 1 checks did not run"
     assert not cut.night.good
     assert exit_code(cut.night) == 1
 
@@ -113,10 +119,12 @@ def test_time_ends_a_night_between_checks_and_a_round_that_was_cut_is_said(run_n
 def test_an_open_wire_is_put_down_to_the_wiring_and_the_replay_command_shows_it_again(
     run_night, tmp_path, monkeypatch, capsys
 ):
-    profile = replace(PROFILES["quick"], kinds=frozenset((Kind.BOOT, Kind.WIRING, Kind.LINK)))
-    result = run_night(profile=profile, faults=("open:0-1.D3",))
+    plan = [
+        check for check in plan_round(sim_rig(2), PROFILES["quick"]) if check.name in ("boot", "wiring", "link 0->1")
+    ]
+    result = run_night(profile=PROFILES["quick"], plan=plan, faults=("open:0-1.D3",))
     assert exit_code(result.night) == 1
-    assert {check.name for check in result.night.checks if check.outcome is Outcome.PASSED} == {"boot", "link 1->0"}
+    assert [check.name for check in result.night.checks if check.outcome is Outcome.PASSED] == ["boot"]
     for check in (result.check("wiring"), result.check("link 0->1")):
         assert check.outcome is Outcome.FAILED
         assert check.failure.cause is Cause.WIRING
@@ -175,7 +183,8 @@ def test_a_glitch_that_does_not_come_back_is_flaky_and_not_reproduced(run_night)
         bench.ring.desk.set_faults(())
 
     acts = [clear, glitch]  # the last one first
-    result = run_night(plan=plan_with(2, **{"link 0->1": lambda bench: acts.pop()(bench) if acts else None}))
+    plan = plan_with(2, **{"link 0->1": lambda bench: acts.pop()(bench) if acts else None})
+    result = run_night(plan=[check for check in plan if check.name in ("boot", "link 0->1")])
     check = result.check("link 0->1")
     assert (check.outcome, check.failure.cause) == (Outcome.FLAKY, Cause.NOT_REPRODUCED), result.text
     assert [(a.where, a.passed) for a in check.attempts] == [("rig", False), ("rig", True), ("simulator", True)]
@@ -192,7 +201,8 @@ def test_a_board_that_dies_is_reset_and_the_retry_is_seen(run_night, kind):
     def strike(bench):
         bench.ring.desk.set_faults([f"{kind}:1@1ms"])
 
-    result = run_night(plan=plan_with(2, **{"link 0->1": once(strike)}))
+    plan = [check for check in plan_with(2, **{"link 0->1": once(strike)}) if check.name.startswith(("boot", "link"))]
+    result = run_night(plan=plan)
     check = result.check("link 0->1")
     assert (check.outcome, check.failure.cause) == (Outcome.FLAKY, Cause.BOARD), result.text
     assert [(a.where, a.passed) for a in check.attempts] == [("rig", False), ("rig", True), ("simulator", True)]
@@ -201,11 +211,18 @@ def test_a_board_that_dies_is_reset_and_the_retry_is_seen(run_night, kind):
     assert result.check("link 1->0").outcome is Outcome.PASSED, "the rest goes on"
 
 
-def test_a_board_that_stays_dead_leaves_the_rest_running(run_night):
+def test_a_board_that_stays_dead_leaves_the_rest_running_until_it_is_plugged_in_again(run_night):
     def pull_out(bench):
         bench.ring.desk.set_faults(["uart-hangup:2@1us"])
 
-    result = run_night(world_size=4, plan=plan_with(4, wiring=once(pull_out)))
+    def plug_in(bench, seed):
+        bench.ring.desk.set_faults(())
+        return Found()
+
+    plan = plan_with(4, wiring=once(pull_out))
+    plan += [Planned("plug in", Kind.LINK, plug_in, frozenset())]
+    plan += [replace(check, name=f"{check.name} again") for check in plan if check.name in ("boot", "link 1->2")]
+    result = run_night(world_size=4, plan=plan)
     outcomes = {check.name: check.outcome for check in result.night.checks}
     assert outcomes == {
         "boot": Outcome.PASSED,
@@ -215,11 +232,27 @@ def test_a_board_that_stays_dead_leaves_the_rest_running(run_night):
         "link 2->3": Outcome.SKIPPED,
         "link 3->0": Outcome.PASSED,
         "all links at once": Outcome.PASSED,
+        "plug in": Outcome.PASSED,
+        "boot again": Outcome.PASSED,
+        "link 1->2 again": Outcome.PASSED,
     }, result.text
     assert result.check("wiring").failure.cause is Cause.BOARD
-    assert "is the adapter still plugged in?" in result.check("link 1->2").sentence
+    assert "board 2: port sim://sim/2: " in result.check("link 1->2").sentence
     assert {link.link for link in result.check("all links at once").links} == {"0->1", "3->0"}
     assert result.night.boards[2].resets == 1
+
+
+def test_the_simulator_of_the_triage_is_the_rig_without_its_faults():
+    boards = (BoardSpec(0, "/dev/ttyUSB0", serial=5, memory_mb=256), BoardSpec(1, "1330"))
+    rig = RigConfig(
+        "desk", boards, (LinkSpec(0, 1),), baud=921600, boot_baud=115200, sim=SimSpec(faults=("open:0-1.D3",))
+    )
+    clean = clean_rig(rig)
+    assert (clean.name, clean.links, clean.baud, clean.baud_at_boot) == ("desk-clean", rig.links, 921600, 115200)
+    assert clean.sim == SimSpec()
+    assert [(spec.port, spec.serial, spec.memory_mb) for spec in clean.boards] == [
+        ("sim://0", None, 256), ("sim://1", None, boards[1].memory_mb),
+    ]  # fmt: skip
 
 
 def test_wrong_firmware_is_found_on_the_simulator_too(run_night, tmp_path):

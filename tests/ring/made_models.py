@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from golden.weights import Config
-from hil.model.synth import shape_config, synthesize
-from hil.model.tokenizer import base_pieces, write_tokenizer
+from hil.model.synth import shape_config, synthesize, synthesize_tokenizer
 
 
 def make_model(folder: Path, shape: str | Config, seed: int = 1) -> dict[str, str]:
     """Settings of a session with a random model (vocabulary of 259 or more)."""
     config = shape if isinstance(shape, Config) else shape_config(shape)
-    pieces = [*base_pieces(), *(b"<%d>" % number for number in range(259, config.vocab_size))]
     checkpoint, tokenizer = folder / "model.bin", folder / "tokenizer.bin"
     synthesize(config, checkpoint, seed)
-    write_tokenizer(tokenizer, pieces, [0.0] * len(pieces))
+    synthesize_tokenizer(config, tokenizer)
     return {"model": str(checkpoint), "tokenizer": str(tokenizer)}

@@ -144,6 +144,14 @@ def test_wrong_op_is_wrong_again_on_the_goldens_inputs(open_ring, tmp_path, name
     assert f"R{found.rank}" in verification.mismatches.text()
 
 
+def test_board_that_plays_all_ranks_names_the_rank(open_ring):
+    session, ring = open_ring(rig="sim-loopback")
+    flip(ring, 1, Source.VALUE, parameter_index(session, ring, 1, ("w2", 2)), 100, 24)
+    found = verify(session, ring).finding
+    assert (found.kind, found.cause, found.op, found.layer, found.rank) == ("input", "weights", Op.FFN_OUT, 2, 1)
+    assert found.replayed == "on the golden's inputs and parameter FFN_OUT is right"
+
+
 # --- training ----------------------------------------------------------------------------------
 
 TRAINING = Plan(AdamW(1e-3, weight_decay=0.1), 4, microbatches=2, slots=2, clip=1.0)

@@ -12,22 +12,23 @@ from hil.timeline.capture import BoardTrace, Capture
 from hil.toolchain import build_image, firmware_folder
 from tests.timeline.conftest import drifted_run
 
-BOUND_US = 25
+BOUND_US = 15
 """A bound that holds is worth something only if it is small; this is what drifted runs of milliseconds must reach."""
 
 
 def worst_us(capture, truth, alignment):
     """The largest (true error - bound) of any instant of any board, in microseconds; at most 0 if the bounds hold."""
-    origin_us = alignment.clocks[alignment.reference].x0_us
     worst = float("-inf")
     for board in capture.boards:
         clock = alignment.clocks[board.rank]
         for event in board.events:
             for reading in {event.begin_us, event.open_us, event.header_us, event.end_us}:
-                shown = clock.at_us(reading)
+                shown, bound_us = clock.at_us(reading), clock.error_at_us(reading)
+                if clock.x0_us <= reading < clock.x1_us:
+                    assert bound_us <= clock.error_us
                 for edge in (reading, reading + 1):
-                    true = truth.at_us(board.rank, edge, alignment.reference) - origin_us
-                    worst = max(worst, abs(shown - true) - clock.error_us)
+                    true = truth.at_us(board.rank, edge, alignment.reference) - float(alignment.zero_us)
+                    worst = max(worst, abs(shown - true) - bound_us)
     return worst
 
 

@@ -42,7 +42,7 @@ def _event(event) -> list[str]:
     found += [f"{key} is no text" for key in ("name", "cat") if key in event and not isinstance(event[key], str)]
     for key in {"ts", "dur"} & event.keys():
         value = event[key]
-        if type(value) not in (int, float) or not math.isfinite(value) or (key == "dur" and value <= 0):
+        if type(value) not in (int, float) or not math.isfinite(value) or value < 0 or (key == "dur" and value <= 0):
             found.append(f"{key} is {value!r}")
     if phase == "M" and set(event["args"]) != {_META.get(event["name"])}:
         found.append(f"metadata {event['name']} with {event['args']}")

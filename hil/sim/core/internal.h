@@ -166,9 +166,7 @@ typedef struct board {
     uint64_t level, unknown, level_before, unknown_before;
     uint64_t level_ps;
     uint32_t level_writer;
-    uint64_t traced;  /* pads whose level is recorded */
-    uint64_t watched; /* pads whose change ends sim_run */
-    uint64_t noted;   /* either */
+    uint64_t noted; /* pads that are traced or watched */
     uint32_t gppud, gppudclk[2], pud_latched;
     uint64_t gppud_ps, gppudclk_ps;
     uint32_t pads[3];
@@ -187,6 +185,8 @@ typedef struct board {
     sim_counters_t counters;
     sim_lint_t lints[LINTS_MAX];
     uint32_t lint_count;
+    uint64_t traced;  /* pads whose level is recorded */
+    uint64_t watched; /* pads whose change ends sim_run */
 } board_t;
 
 /* Levels of a net. */
@@ -277,7 +277,6 @@ struct sim {
     uint64_t event_ps;              /* the earliest of `events` */
     uint64_t due_min;               /* of `due` and event_ps */
     uint64_t now_ps, until_ps;
-    bool stopped;      /* a watched pad has changed, and sim_run has not said so yet */
     uint64_t limit_ps; /* the running board may touch shared state while its time is below this */
     board_t *running;
     coroutine_t main;
@@ -305,6 +304,7 @@ struct sim {
     uint32_t contention_count, contention_capacity;
     sim_trace_t *trace;
     size_t trace_count, trace_capacity;
+    bool stopped; /* a watched pad has changed, and sim_run has not said so yet */
     char error[256];
 };
 

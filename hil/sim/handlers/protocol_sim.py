@@ -58,6 +58,8 @@ class Serial(SerialBase):
         try:
             self.simulation = registry.get(name)
             self.simulation.is_powered(self.board_index)
+            if self.simulation.uart_hung_up(self.board_index):
+                raise SimulationError("the adapter is gone (unplugged?)")
             registry.claim(self.simulation, self.board_index, exclusive=bool(self._exclusive))
         except SimulationError as error:
             raise SerialException(f"could not open port {self._port}: {error}") from error

@@ -1,0 +1,59 @@
+"""The rules of triage one by one, and flake rates with their intervals. On a rig: test_runner.py."""
+
+import pytest
+
+from hil.nightly.checks import Found, Sign
+from hil.nightly.history import CheckCount
+from hil.nightly.record import Attempt, Cause
+from hil.nightly.triage import Trial, classify, flake_rates, wilson
+
+PASSED = Trial(Attempt("rig", True, 1.0), Found())
+LEFT = Trial(Attempt("simulator", False, 0.0, "no memory"), None, left="no memory")
+
+
+def failed(sign: Sign) -> Trial:
+    return Trial(Attempt("rig", False, 1.0, "no"), None, sign)
+
+
+LINK, BOARD, VALUES, HARNESS = (failed(sign) for sign in (Sign.LINK, Sign.BOARD, Sign.VALUES, Sign.HARNESS))
+
+
+@pytest.mark.parametrize(
+    ("first", "retry", "simulated", "cause"),
+    [
+        (LINK, LINK, PASSED, Cause.WIRING),
+        (VALUES, LINK, PASSED, Cause.WIRING),
+        (LINK, LINK, None, Cause.WIRING),
+        (LINK, LINK, LEFT, Cause.WIRING),
+        (LINK, None, PASSED, Cause.WIRING),
+        (VALUES, VALUES, PASSED, Cause.BOARD),
+        (LINK, VALUES, PASSED, Cause.BOARD),
+        (BOARD, BOARD, PASSED, Cause.BOARD),
+        (BOARD, PASSED, PASSED, Cause.BOARD),
+        (LINK, BOARD, PASSED, Cause.BOARD),
+        (LINK, PASSED, PASSED, Cause.NOT_REPRODUCED),
+        (VALUES, PASSED, None, Cause.NOT_REPRODUCED),
+        (VALUES, VALUES, VALUES, Cause.FIRMWARE),
+        (LINK, PASSED, LINK, Cause.FIRMWARE),
+        (BOARD, BOARD, BOARD, Cause.FIRMWARE),
+        (HARNESS, PASSED, PASSED, Cause.HARNESS),
+        (LINK, LINK, HARNESS, Cause.HARNESS),
+        (VALUES, HARNESS, VALUES, Cause.HARNESS),
+    ],
+)
+def test_the_first_rule_that_fits_is_the_cause(first, retry, simulated, cause):
+    assert classify(first, retry, simulated) is cause
+
+
+@pytest.mark.parametrize(
+    ("hits", "runs", "low", "high"),
+    [(0, 0, 0.0, 1.0), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (1, 10, 0.0179, 0.4042), (5, 100, 0.0215, 0.1118)],
+)
+def test_wilson_intervals_are_those_of_the_tables(hits, runs, low, high):
+    assert wilson(hits, runs) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_flake_rates_come_worst_first():
+    rates = flake_rates([CheckCount("a", 10, 0, 3), CheckCount("b", 10, 2, 0), CheckCount("c", 100, 5, 0)])
+    assert [(rate.name, rate.rate, rate.failed) for rate in rates] == [("b", 0.2, 0), ("c", 0.05, 0), ("a", 0.0, 3)]
+    assert all(rate.low <= rate.rate <= rate.high for rate in rates)
