@@ -207,3 +207,12 @@ def test_rig_file_tells_both_bauds_and_the_watchdog(rig_file):
     config = load_rig(str(rig_file("/dev/a", head="baud = 921600\nboot_baud = 115200\nwatchdog_s = 3")))
     assert (config.baud, config.baud_at_boot, config.watchdog_s) == (921600, 115200, 3.0)
     assert load_rig(str(rig_file("/dev/a", head="boot_baud = 230400"))).baud == 230400
+
+
+def test_rig_init_learns_the_serial_number_of_a_board_in_its_bootloader(tmp_path, capsys, plug):
+    ours = plug(Bootloader(greeting=b"board serial 00000000b0a2d007, reset status 0x00001000\n"))
+    theirs = plug(Bootloader(greeting=b"hello from another bootloader\n"))
+    out = tmp_path / "desk.toml"
+    assert main(["rig", "init", str(out), "--ports", ours.path, theirs.path]) == 0
+    assert "bootloader  waits for an image, serial 00000000b0a2d007" in capsys.readouterr().out
+    assert [board.serial for board in load_rig(str(out)).boards] == [0xB0A2D007, None]
