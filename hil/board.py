@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 
 from hil.announcements import GET_PROG_INFO_BYTES, Announcements
 from hil.board_words import describe_crash, describe_message
-from hil.booting import Upload
+from hil.booting import Upload, identity_problem
 from hil.errors import BoardError
 from hil.pending import BoardEvent as BoardEvent
 from hil.pending import Pending as Pending
@@ -33,7 +33,6 @@ from hil.protocol.frames import Frame, FrameDecoder, Junk, encode_frame
 from hil.protocol.messages import (
     COMMANDS,
     EVENTS,
-    PROTOCOL_VERSION,
     Command,
     Crashed,
     Event,
@@ -95,6 +94,7 @@ class Board:
         self.image: Image | None = None
         self.power: Power | None = None
         self.on_text: Callable[[Board, bytes], None] | None = None
+        self.on_log: Callable[[Board, str], None] | None = None
         self.announcements = Announcements()
         self.line_share: float | None = None
         self.boot_started_s = 0.0
@@ -448,7 +448,10 @@ class Board:
                 self._event(frame)
             elif frame.kind is Kind.LOG:
                 level = Level(frame.code).name.lower()
-                self._note(frame, f"{level:8} {printable(frame.payload)}")
+                text = printable(frame.payload)
+                self._note(frame, f"{level:8} {text}")
+                if self.on_log is not None:
+                    self.on_log(self, text)
             else:
                 self._note(frame, "a board sent a command frame; ignored")
         except (MessageError, ValueError) as error:
@@ -494,19 +497,9 @@ class Board:
             self.failure = f"{self}: {pending.error}; log: {self.log.path}"
 
     def _accept(self, identity: Identity) -> None:
-        if identity.protocol != PROTOCOL_VERSION:
-            self.failure = (
-                f"{self}: speaks protocol {identity.protocol}, this harness {PROTOCOL_VERSION}; boot a matching image"
-            )
-        elif self.image is not None and identity.build_id != self.image.build_id:
-            self.failure = (
-                f"{self}: runs build {identity.build_id.hex()[:12]}, but {self.image.build_id.hex()[:12]} was sent"
-            )
-        elif self.spec.serial is not None and identity.board_serial != self.spec.serial:
-            self.failure = (
-                f"{self}: has serial number {identity.board_serial:016x}, the rig file says {self.spec.serial:016x}; "
-                "two ports may be swapped"
-            )
+        problem = identity_problem(identity, self.image.build_id if self.image else None, self.spec.serial)
+        if problem is not None:
+            self.failure = f"{self}: {problem}"
         else:
             self.identity = identity
             self.boot_done_s = self._loop.now_s()

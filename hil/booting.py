@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hil.protocol.boot import BootAction, BootError, BootSession, BootState, BootWord, Greeting, Print, Send
+from hil.protocol.messages import PROTOCOL_VERSION, Identity
 from hil.rig.log import BoardLog, printable
 
 BITS_PER_BYTE = 10
@@ -94,3 +95,22 @@ class Upload:
             return None
         bits = (self._session.image_bytes + 4) * BITS_PER_BYTE
         return bits / baud / (self._done_s - self._sent_s)
+
+
+def identity_problem(identity: Identity, build_id: bytes | None, board_serial: int | None) -> str | None:
+    """What is wrong with the board that has booted; None if it is the right one with the right image.
+
+    Args:
+        build_id: of the image that was sent, where known.
+        board_serial: what the rig file says. Our bootloader was asked before; others cannot be.
+    """
+    if identity.protocol != PROTOCOL_VERSION:
+        return f"speaks protocol {identity.protocol}, this harness {PROTOCOL_VERSION}; boot a matching image"
+    if build_id is not None and identity.build_id != build_id:
+        return f"runs build {identity.build_id.hex()[:12]}, but {build_id.hex()[:12]} was sent"
+    if board_serial is not None and identity.board_serial != board_serial:
+        return (
+            f"has serial number {identity.board_serial:016x}, the rig file says {board_serial:016x}; "
+            "two ports may be swapped"
+        )
+    return None

@@ -18,6 +18,8 @@ from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError
 from hil.session import Compiler, Session, Settings
 
+VERBOSE_HELP = "show the lines of all boards, not of the last rank alone"
+
 
 def _number(text: str) -> int:
     return int(text, 0)
@@ -77,6 +79,7 @@ def _generate(options: argparse.Namespace) -> int:
         topp=options.topp,
         rng_seed=options.rng_seed,
         verify=not options.no_verify,
+        verbose=options.verbose,
     )
     return generate(Session(_settings(options)), request)
 
@@ -89,7 +92,8 @@ def _train(options: argparse.Namespace) -> int:
     rule = optimizer(options.optimizer, options.rate, options.momentum, options.decay)
     plan = Plan(rule, options.positions, options.microbatches, slots, options.clip)
     return train(
-        Session(_settings(options)), Request(plan, options.steps, options.text, not options.no_verify, options.save)
+        Session(_settings(options)),
+        Request(plan, options.steps, options.text, not options.no_verify, options.save, options.verbose),
     )
 
 
@@ -108,6 +112,7 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     train.add_argument("--text", type=Path, metavar="FILE", help="default: the first line of the shipped corpus")
     train.add_argument("--save", type=Path, metavar="FILE", help="write the trained weights as a llama2.c checkpoint")
     train.add_argument("--no-verify", action="store_true", help="do not record and compare")
+    train.add_argument("-v", "--verbose", action="store_true", help=VERBOSE_HELP)
     train.set_defaults(run=_train)
 
 
@@ -175,6 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument("--topp", type=float, default=0.9, help="top-p when temperature > 0 (default: 0.9)")
     generate.add_argument("--rng-seed", type=_number, default=1, help="seed of the sampler (default: 1)")
     generate.add_argument("--no-verify", action="store_true", help="do not record and compare activations")
+    generate.add_argument("-v", "--verbose", action="store_true", help=VERBOSE_HELP)
     generate.set_defaults(run=_generate)
 
     _add_train(verbs)

@@ -6,6 +6,7 @@ Used by the command line and the plugin alike. Owns: Settings, building images a
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,9 +114,15 @@ class Session:
             return [self.model.joined_shards(LOOPBACK_RANKS)]
         return list(self.model.shards(config.world_size))
 
-    def boot(self, ring: Ring, *, on_board: Callable[[Board, float], None] | None = None) -> BootTimes:
+    def boot(
+        self,
+        ring: Ring,
+        *,
+        on_board: Callable[[Board, float], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> BootTimes:
         """Boot the session's ring image on every board of an open ring."""
-        return ring.boot(self.image("ring"), on_board=on_board)
+        return ring.boot(self.image("ring"), on_board=on_board, on_progress=on_progress or _tell)
 
     def loopback_config(self) -> RigConfig:
         """The rig for loopback checks: the session's own if it is one, the simulated one for `sim`.
@@ -155,3 +162,7 @@ class Session:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

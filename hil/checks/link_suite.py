@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from statistics import NormalDist
 
 from hil.board import Board
 from hil.checks.pins import WIRE_NAMES, wire_name
@@ -29,6 +30,7 @@ from hil.rig.config import LinkSpec
 from hil.ring import Ring
 
 CONFIDENCE = 0.95
+EXACT_ERRORS_MAX = 400
 BUCKETS = 24
 WIRES = 8
 TIMEOUT_S = 60.0
@@ -163,10 +165,14 @@ class LinkRunResult:
 def ber_limit(bits: int, errors: int, confidence: float = CONFIDENCE) -> float:
     """Upper confidence limit of a bit error rate after `errors` in `bits`; with 0 errors about 3 / bits.
 
-    Solves P(at most `errors` | expected count m) = 1 - confidence for m by bisection, and divides by bits.
+    Solves P(at most `errors` | expected count m) = 1 - confidence for m by bisection, and divides by bits. Beyond
+    EXACT_ERRORS_MAX by Wilson and Hilferty's approximation (1931), which is right to 5 digits there.
     """
     if bits <= 0:
         return 1.0
+    if errors > EXACT_ERRORS_MAX:
+        count, sigma = errors + 1, NormalDist().inv_cdf(confidence)
+        return min(1.0, count * (1 - 1 / (9 * count) + sigma / (3 * math.sqrt(count))) ** 3 / bits)
     low, high = 0.0, 3.0 * errors + 20.0
     for _ in range(200):
         middle = (low + high) / 2

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hil.board import Board
 from hil.checks.forward import GoldenRun, TapComparison, compare_taps, golden_run
+from hil.commands.screen import BoardLines
 from hil.model.bundle import Model
 from hil.model.tokenizer import TextStream
 from hil.protocol.messages import Bank, Identity, Token
@@ -25,6 +26,7 @@ class Request:
     topp: float = 0.9
     rng_seed: int = 1
     verify: bool = True
+    verbose: bool = False
 
 
 class _Story:
@@ -74,11 +76,14 @@ def generate(session: Session, request: Request) -> int:
     prompt = session.model.encode_prompt(request.prompt, request.positions)
     session.check_memory()
     ring = session.open_ring()
+    lines = None
     try:
         for line in session.describe():
             print(line)
+        lines = BoardLines(ring, verbose=request.verbose)
         times = session.boot(ring, on_board=show_board)
         print()
+        lines.hold()
         story = _Story(session.model, prompt)
         result = ring.generate(
             prompt,
@@ -90,6 +95,7 @@ def generate(session: Session, request: Request) -> int:
             on_token=story.token,
         )
         story.end()
+        lines.release()
         golden = comparison = None
         if request.verify:
             golden = golden_run(session.model.weights, prompt, request.positions, request.temperature, request.topp,
@@ -99,6 +105,8 @@ def generate(session: Session, request: Request) -> int:
         good = comparison is None or (comparison.good and golden is not None and golden.tokens == result.tokens)
         return 0 if good and not ring.desk.contentions() else 1
     finally:
+        if lines is not None:
+            lines.release()
         ring.desk.close()
 
 
@@ -113,6 +121,7 @@ def _table(
     image = session.image("ring")
     rows = [
         ("boards", f"{len(ring.boards)} booted, {max(times.seconds):.3f} s, skew {times.skew_s * 1000:.1f} ms"),
+        *serial_rows(times),
         ("firmware", f"{image.sha256[:12]}, git {image.git_revision}, {image.compiler}"),
         ("tokens", f"{len(result.tokens)}{_tokens_verdict(result, golden)}"),
         ("taps", _taps_verdict(comparison)),
@@ -138,6 +147,12 @@ def logs_of(ring: Ring) -> str:
     """Where the boards' logs are: `logs/pi0.log .. pi3.log`."""
     last = f" .. pi{len(ring.boards) - 1}.log" if len(ring.boards) > 1 else ""
     return f"{ring.desk.logs}/pi0.log{last}"
+
+
+def serial_rows(times: BootTimes) -> list[tuple[str, str]]:
+    """How well the images went over the serial lines, and which lines stay slow."""
+    share = f"images at {min(times.line_shares):.2%} of the line rate" if times.line_shares else ""
+    return [("serial", text) for text in (share, *times.notes) if text]
 
 
 def _tokens_verdict(result: RingGeneration, golden: GoldenRun | None) -> str:

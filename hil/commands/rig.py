@@ -101,9 +101,10 @@ def rig_text(name: str, baud: int, ranked: Sequence[Answer], answers: Sequence[A
         lines += ["", "[[board]]", f"rank = {rank}", f'port = "{_escaped(answer.port)}"']
         if answer.identity is not None:
             lines[-2] += "" if answer.identity.rank == rank else "  # a guess: the board has no shard"
-            lines.append(f'serial = "{answer.identity.board_serial:016x}"')
         else:
             lines[-2] += "  # a guess: a board in its bootloader does not know its rank"
+        if answer.board_serial is not None:
+            lines.append(f'serial = "{answer.board_serial:016x}"')
     others = [answer for answer in answers if not answer.is_board]
     lines += ["", *(f"# no board: {_escaped(answer.port)} ({answer.who})" for answer in others)] if others else []
     return "\n".join(lines) + "\n"

@@ -9,7 +9,8 @@ from golden.optimizer import AdamW, Sgd
 from golden.train import Step, Training
 from hil.checks.forward import TapComparison
 from hil.checks.training import compare_step, expected_step, golden_training, same_losses, same_parameters, windows
-from hil.commands.generate import logs_of, show_board
+from hil.commands.generate import logs_of, serial_rows, show_board
+from hil.commands.screen import BoardLines
 from hil.data import data_path
 from hil.errors import ModelError
 from hil.protocol.messages import Bank
@@ -29,6 +30,7 @@ class Request:
     text: Path | None = None
     verify: bool = True
     save: Path | None = None
+    verbose: bool = False
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ def train(session: Session, request: Request) -> int:
     try:
         for line in session.describe():
             print(line)
+        BoardLines(ring, verbose=request.verbose)
         times = session.boot(ring, on_board=show_board)
         training = RingTraining(ring, session.model.weights.config, request.plan)
         tally = _Tally()
@@ -82,7 +85,7 @@ def train(session: Session, request: Request) -> int:
             tally.compared == tally.equal > 0
             and tally.first is None
             and tally.good_losses == request.steps
-            and "DIFFERENT" not in saved
+            and saved.good
         )
         return 0 if good and not ring.desk.contentions() else 1
     finally:
@@ -122,29 +125,41 @@ def _run(
     print()
 
 
-def _save(session: Session, request: Request, ring: Ring, golden: Training | None) -> str:
-    """Read the weights from the boards and write them, if that is asked for; what came of it."""
+@dataclass(frozen=True, slots=True)
+class _SaveReport:
+    """What to say about the saved weights, and whether they are the golden's."""
+
+    text: str = ""
+    good: bool = True
+
+
+def _save(session: Session, request: Request, ring: Ring, golden: Training | None) -> _SaveReport:
+    """Read the weights from the boards and write them, if that is asked for."""
     if request.save is None:
-        return ""
+        return _SaveReport()
     print(f"  reading the weights, about {line_seconds(ring):.0f} s at {ring.boards[0].baud} baud", flush=True)
     saved = read_weights(ring, session.model.weights.config)
     how = save_model(saved.weights, session.model, request.save)
     clock = "virtual" if ring.desk.simulation is not None else "on the boards"
     same = golden is None or same_parameters(saved.weights, golden.weights)
     verdict = "" if golden is None else ", equal to the golden's" if same else ", DIFFERENT from the golden's"
-    return (
+    text = (
         f"{request.save.stat().st_size:,} bytes{verdict}; {saved.bytes_read:,} read in {saved.rig_s:.3f} s {clock}, "
         f"{saved.wall_s:.2f} s wall; every shard's CRC-32 equal before and after; hil generate {how}"
     )
+    return _SaveReport(text, same)
 
 
-def _table(ring: Ring, times: BootTimes, request: Request, training: RingTraining, tally: _Tally, saved: str) -> None:
+def _table(
+    ring: Ring, times: BootTimes, request: Request, training: RingTraining, tally: _Tally, saved: _SaveReport
+) -> None:
     plan = request.plan
     needed = max(memory.needed_bytes for memory in training.memory)
     losses = f", {tally.good_losses} losses equal to the golden's" if request.verify else ""
     taps = f"{tally.compared:,} compared, {tally.equal:,} equal, {tally.line_bytes:,} bytes over the serial lines"
     rows = [
         ("boards", f"{len(ring.boards)} booted, {max(times.seconds):.3f} s, skew {times.skew_s * 1000:.1f} ms"),
+        *serial_rows(times),
         ("steps", f"{request.steps} of {plan.microbatches} x {plan.positions} positions{losses}"),
         ("taps", taps if request.verify else "not recorded"),
         ("memory", f"{needed:,} bytes for training on the fullest board"),
@@ -158,8 +173,8 @@ def _table(ring: Ring, times: BootTimes, request: Request, training: RingTrainin
     rows.append(("time", f"{tally.rig_s:.3f} s {clock}, {tally.wall_s:.2f} s wall for the steps"))
     if ring.desk.simulation is not None:
         rows.append(("contention", f"{len(ring.desk.contentions())} (outputs that met on a wire)"))
-    if saved:
-        rows.append(("saved", saved))
+    if saved.text:
+        rows.append(("saved", saved.text))
     rows.append(("logs", logs_of(ring)))
     for name, value in rows:
         print(f"  {name:11} {value}")

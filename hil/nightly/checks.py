@@ -122,32 +122,37 @@ def wiring(bench: Bench, seed: int) -> Found:
 
 
 def soak(link: LinkSpec, bench: Bench, seed: int) -> Found:
-    """Random bits over a link in both directions until its worst wire is good enough, or has failed, or time is up."""
+    """Random bits over a link in both directions until its worst wire is good enough, or has failed, or time is up.
+
+    It has failed when what came suffices to miss the target after SOAK_LIMIT times the bits that do without an error.
+    """
     target, results = bench.profile.ber, list[LinkRunResult]()
-    frames, enough = bench.profile.soak_frames, 3 / target
+    most = SOAK_LIMIT * 3 / target
     while True:
         for reverse in (False, True):
-            plan = RunPlan(Pattern.PRBS31, frames, SOAK_FRAME_BYTES, (seed + len(results)) & 0xFFFFFFFF, linger=True)
+            number = (seed + len(results)) & 0xFFFFFFFF
+            plan = RunPlan(Pattern.PRBS31, bench.profile.soak_frames, SOAK_FRAME_BYTES, number, linger=True)
             results += run_links(bench.ring, [link], plan, reverse=reverse, timeout_s=SOAK_TIMEOUT_S)
         wires = _wires(results)
-        limit, bits = max(ber_limit(wire.bits, wire.errors) for wire in wires), min(wire.bits for wire in wires)
-        bench.progress(min(1.0, bits / enough))
-        late = bench.time_up()
-        if limit < target or late or bits >= SOAK_LIMIT * enough:
+        worst = max(wires, key=lambda wire: wire.errors)
+        limit = ber_limit(worst.bits, worst.errors)
+        bench.progress(min(1.0, worst.bits * target / 3))
+        hopeless = ber_limit(max(worst.bits, int(most)), worst.errors) >= target
+        if limit < target or hopeless or bench.time_up():
             break
     found = Found(figures={"ber_limit": limit}, wires=wires)
     timed = run_links(bench.ring, [link], RunPlan(Pattern.PRBS15, 1, TIMING_BYTES, seed, timing=True, linger=True))[0]
     found.links = [_link_figures(results, timed, _cycle_us(bench.ring, link))]
     found.figures["kb_s"] = found.links[0].throughput_kb_s
-    worst = max(wires, key=lambda wire: wire.errors)
     if worst.errors and limit >= target:
-        wire = wire_name(link, WIRE_NAMES.index(worst.wire))
-        found.sign = Sign.LINK
-        found.sentence = (
-            f"{worst.errors:,} of {worst.bits:,} bits wrong on {wire}: BER < {limit:.2g} at 95 %, wanted {target:.2g}"
-        )
-        found.detail = "\n".join(result.describe() for result in results if not result.good)
+        lines = [_errors_text(link, wire) for wire in wires if wire.errors]
+        found.sign, found.detail = Sign.LINK, "\n".join(lines)
+        found.sentence = f"{_errors_text(link, worst)}: BER < {limit:.2g} at 95 %, wanted {target:.2g}"
     return found
+
+
+def _errors_text(link: LinkSpec, wire: WireFigures) -> str:
+    return f"{wire.errors:,} of {wire.bits:,} bits wrong on {wire_name(link, WIRE_NAMES.index(wire.wire))}"
 
 
 def all_links(bench: Bench, seed: int) -> Found:

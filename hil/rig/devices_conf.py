@@ -5,12 +5,13 @@ Lines `INDEX SERIAL_SUFFIX SD_LABEL "DESCRIPTION"`, `#` comments. Format and wha
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import RigError
-from hil.rig.config import WORLD_SIZE_MAX, BoardSpec, RigConfig, ring_links
+from hil.rig.config import BAUD_DEFAULT, BAUD_MAX, BAUD_MIN, WORLD_SIZE_MAX, BoardSpec, RigConfig, ring_links
 
 DEVICES_SUFFIX = ".conf"
 
@@ -56,7 +57,23 @@ def read_devices(path: Path) -> list[Device]:
     return devices
 
 
+_BAUD = re.compile(r"^\s*#\s*hil:\s*baud\s*=\s*(\S+)\s*$", re.MULTILINE)
+"""A comment to those who wrote the format: the baud to raise the line to after boot."""
+
+
 def devices_rig(path: Path) -> RigConfig:
-    """The rig of a devices.conf: a ring at 115200 baud. Raises RigError."""
+    """The rig of a devices.conf: a ring that boots at 115200 baud. Raises RigError."""
     boards = tuple(BoardSpec(device.index, device.port) for device in read_devices(path))
-    return RigConfig(path.stem, boards, ring_links(len(boards)), source=path)
+    return RigConfig(
+        path.stem, boards, ring_links(len(boards)), _raised_baud(path), source=path, boot_baud=BAUD_DEFAULT
+    )
+
+
+def _raised_baud(path: Path) -> int:
+    """Of a line `# hil: baud = 921600`; without one, that of the boot."""
+    found = _BAUD.findall(path.read_text(encoding="utf-8"))
+    if not found:
+        return BAUD_DEFAULT
+    if len(found) > 1 or not found[0].isdecimal() or not BAUD_MIN <= int(found[0]) <= BAUD_MAX:
+        raise RigError(f"rig {path}: # hil: baud = {found[-1]}: give one whole number from {BAUD_MIN} to {BAUD_MAX}")
+    return int(found[0])

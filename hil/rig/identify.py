@@ -12,6 +12,7 @@ from typing import Literal
 
 from hil.announcements import GET_PROG_INFO_BYTES
 from hil.errors import PortError
+from hil.protocol.boot import find_greeting
 from hil.protocol.fields import MessageError
 from hil.protocol.frames import Frame, FrameDecoder, encode_frame
 from hil.protocol.messages import Command, Identify, Identity, Kind, Status
@@ -31,6 +32,8 @@ class Answer:
     who: Who = "silent"
     identity: Identity | None = None
     note: str = ""
+    board_serial: int | None = None
+    """Told by a ring image, and by our bootloader."""
 
     @property
     def is_board(self) -> bool:
@@ -56,7 +59,11 @@ class _Listener:
             if isinstance(item, Frame):
                 self._frame(item)
         if not self.answer.is_board and GET_PROG_INFO_BYTES in self._window:
+            greeting = find_greeting(self._window)
             self.answer.who, self.answer.note = "bootloader", "waits for an image"
+            if greeting is not None:
+                self.answer.board_serial = greeting.board_serial
+                self.answer.note += f", serial {greeting.board_serial:016x}"
         elif not self.answer.is_board:
             self.answer.who, self.answer.note = "other", f"{self._count} bytes that are neither; another baud?"
 
@@ -69,6 +76,7 @@ class _Listener:
             return
         place = f"rank {identity.rank} of {identity.world_size}" if identity.rank != 0xFF else "no shard"
         self.answer.who, self.answer.identity = "ring image", identity
+        self.answer.board_serial = identity.board_serial
         self.answer.note = f"{place}, serial {identity.board_serial:016x}"
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from hil.errors import PortError
-from hil.rig.port import WRITE_LIMIT_S, DataHandler, DescriptorPort, Port, ThreadedPort, open_device
+from hil.rig.port import WRITE_LIMIT_S, DataHandler, DescriptorPort, Port, ThreadedPort, may_come_back, open_device
 
 RECONNECT_S = 5.0
 """How long a port that has disappeared may stay away in mid-run; USB enumerates anew within two seconds."""
@@ -137,6 +137,8 @@ class Loop:
 
     def reopen(self, port: Port) -> None:
         """Begin anew with a port that has failed or is lost; it counts as lost where that does not work."""
+        if not may_come_back(port.url):
+            return
         try:
             port.attach(open_device(port.url, port.baud))
         except PortError as error:
@@ -202,7 +204,7 @@ class Loop:
         if port not in self._lost or port not in self._ports:
             return
         away_s = self.now_s() - self._lost[port]
-        if port.usable or away_s >= self._reconnect_s:
+        if port.usable or away_s >= self._reconnect_s or not may_come_back(port.url):
             del self._lost[port]
             if not port.usable:
                 port.failure = port.lost

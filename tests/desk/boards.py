@@ -50,7 +50,11 @@ class Bootloader:
 
     AWAY_S = 1.0
 
-    def __init__(self, program: Callable[[Callable[[bytes], None]], None] | None = None) -> None:
+    def __init__(
+        self, program: Callable[[Callable[[bytes], None]], None] | None = None, *, greeting: bytes = b""
+    ) -> None:
+        said = struct.pack("<2I", 0xDDDDEEEE, len(greeting)) + greeting if greeting else b""
+        self._announcement = said + GET_PROG_INFO
         self.master, self._slave = os.openpty()
         tty.setraw(self.master)
         tty.setraw(self._slave)
@@ -109,7 +113,7 @@ class Bootloader:
     def _boot(self) -> None:
         window = b""
         while window != struct.pack("<I", 0x33334444):
-            os.write(self.master, GET_PROG_INFO)
+            os.write(self.master, self._announcement)
             while self._wait(0.3):
                 window = (window + os.read(self.master, 1))[-4:]
                 if window == struct.pack("<I", 0x33334444):

@@ -176,3 +176,43 @@ def test_rig_init_asks_the_ports_of_a_devices_conf_at_another_baud(tmp_path, plu
     assert main(["rig", "init", str(out), "--from", str(conf), "--baud", "460800"]) == 0
     config = load_rig(str(out))
     assert (config.baud, config.boards[0].port) == (460800, loader.path)
+
+
+def test_devices_conf_may_raise_the_baud_after_boot_in_a_comment(tmp_path):
+    path = tmp_path / "devices.conf"
+    path.write_text('# hil: baud = 921600\n0 /dev/a PIE0 "one"\n')
+    config = load_rig(str(path))
+    assert (config.baud_at_boot, config.baud) == (115200, 921600)
+    path.write_text('# hil: baud = fast\n0 /dev/a PIE0 "one"\n')
+    with pytest.raises(RigError, match="hil: baud = fast: give one whole number from 1200 to 3000000"):
+        load_rig(str(path))
+    path.write_text('# the baud is 9600\n0 /dev/a PIE0 "one"\n')
+    assert load_rig(str(path)).baud == 115200
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("boot_baud = 5", "boot_baud = 5: give a whole number from 1200 to 3000000"),
+        ("watchdog_s = 20", r"watchdog_s = 20: give seconds from 0.1 to 15.999, or 0 for none"),
+        ("watchdog_s = true", r"watchdog_s = True: give seconds"),
+    ],
+)
+def test_rig_file_with_a_wrong_line_speed_or_watchdog_is_refused(rig_file, line, sentence):
+    with pytest.raises(RigError, match=sentence):
+        load_rig(str(rig_file("/dev/a", head=line)))
+
+
+def test_rig_file_tells_both_bauds_and_the_watchdog(rig_file):
+    config = load_rig(str(rig_file("/dev/a", head="baud = 921600\nboot_baud = 115200\nwatchdog_s = 3")))
+    assert (config.baud, config.baud_at_boot, config.watchdog_s) == (921600, 115200, 3.0)
+    assert load_rig(str(rig_file("/dev/a", head="boot_baud = 230400"))).baud == 230400
+
+
+def test_rig_init_learns_the_serial_number_of_a_board_in_its_bootloader(tmp_path, capsys, plug):
+    ours = plug(Bootloader(greeting=b"board serial 00000000b0a2d007, reset status 0x00001000\n"))
+    theirs = plug(Bootloader(greeting=b"hello from another bootloader\n"))
+    out = tmp_path / "desk.toml"
+    assert main(["rig", "init", str(out), "--ports", ours.path, theirs.path]) == 0
+    assert "bootloader  waits for an image, serial 00000000b0a2d007" in capsys.readouterr().out
+    assert [board.serial for board in load_rig(str(out)).boards] == [0xB0A2D007, None]

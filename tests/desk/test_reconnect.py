@@ -90,6 +90,22 @@ def test_port_that_stays_away_fails_after_its_time(linked):
         loop.close()
 
 
+def test_number_of_a_pseudo_terminal_is_not_opened_again():
+    """Another program may have been given it."""
+    master, slave = os.openpty()
+    name = os.ttyname(slave)
+    loop = Loop(WallWaiter(), reconnect_s=20)
+    try:
+        opened = loop.open_port(name, 115200, lambda data: None)
+        os.close(slave)
+        os.close(master)
+        assert loop.run_until(lambda: opened.failure is not None, 20)
+        loop.reopen(opened)
+        assert not opened.usable
+    finally:
+        loop.close()
+
+
 def test_write_that_hangs_fails_after_its_limit_and_others_go_on(linked, monkeypatch):
     """Nobody reads the terminal: it takes some thousand bytes and then none."""
     monkeypatch.setattr("hil.rig.loop.WRITE_LIMIT_S", 0.3)

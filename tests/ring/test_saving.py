@@ -1,13 +1,13 @@
 """`hil train --save`: the boards' weights as a checkpoint that others read, and that `hil generate` runs."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import llama2
 import numpy as np
 import pytest
 from made_models import make_model
 
-from golden.optimizer import Sgd
+from golden.optimizer import AdamW, Sgd
 from golden.train import train
 from golden.weights import Config
 from hil import saving
@@ -39,35 +39,30 @@ def train_small(open_ring, tmp_path, world_size=3, rig=None):
 
 
 def test_command_saves_what_the_golden_has_and_an_independent_reader_runs(tmp_path, capsys):
-    path = tmp_path / "trained.bin"
-    arguments = ["--logs", str(tmp_path / "logs")]
-    assert main(["train", "--steps", "2", "--positions", "8", "--save", str(path), *arguments]) == 0
+    made = make_model(tmp_path, replace(SMALL, shared_classifier=True))
+    text, path, logs = tmp_path / "text", tmp_path / "trained.bin", ["--logs", str(tmp_path / "logs")]
+    text.write_text("some text")
+    options = ["--model", made["model"], "--tokenizer", made["tokenizer"], "--text", str(text), "--save", str(path)]
+    assert main(["train", "--steps", "2", "--positions", "4", *options, *logs]) == 0
     shown = capsys.readouterr().out
-    assert "saved       1,056,540 bytes, equal to the golden's; 1,105,888 read in " in shown
+    assert f"saved       {path.stat().st_size:,} bytes, equal to the golden's; " in shown
     assert f"every shard's CRC-32 equal before and after; hil generate --model {path}\n" in shown
 
-    tiny = load_model("tiny")
-    plan = Plan(saving_optimizer(), 8)
-    line = Path("fixtures/corpus.txt").read_text().splitlines()[0]
-    batches = windows(tiny.tokenizer.encode(line), plan, 2)
-    golden = train(tiny.weights, batches, plan.optimizer, record=False).weights
+    model = load_model(made["model"], made["tokenizer"])
+    plan = Plan(AdamW(3e-4), 4)
+    batches = windows(model.tokenizer.encode("some text"), plan, 2)
+    golden = train(model.weights, batches, plan.optimizer, record=False).weights
     header, tensors = llama2.read(path)
-    assert tuple(header.values()) == (64, 172, 5, 8, 4, 512, 512)
+    assert tuple(header.values()) == (16, 24, 3, 2, 1, 259, 12)
     theirs = (golden.tok_emb, golden.rms_att, golden.wq, golden.wk, golden.wv, golden.wo, golden.rms_ffn, golden.w1,
-              golden.w2, golden.w3, golden.rms_final, golden.freq_cos, golden.freq_sin)  # fmt: skip
-    for mine, their in zip(tensors.values(), theirs, strict=False):
+              golden.w2, golden.w3, golden.rms_final, golden.freq_cos, golden.freq_sin, golden.tok_emb)  # fmt: skip
+    for mine, their in zip(tensors.values(), theirs, strict=True):
         assert np.array_equal(mine, their)
 
-    assert main(["generate", "--model", str(path), "--positions", "20", *arguments]) == 0
-    assert "tokens      20, all equal to the golden's" in capsys.readouterr().out
-    run = golden_run(read_checkpoint(path), [1], 20, 0.0, 0.9, 1, 4)
-    assert llama2.greedy(path, 20) == list(run.tokens)
-
-
-def saving_optimizer():
-    from hil.commands.train import optimizer
-
-    return optimizer("adamw", 3e-4, 0.0, 0.0)
+    assert main(["generate", "--model", str(path), "--positions", "12", *logs]) == 0
+    assert "all equal to the golden's" in capsys.readouterr().out
+    run = golden_run(read_checkpoint(path), [1], 12, 0.0, 0.9, 1, 4)
+    assert llama2.greedy(path, 12) == list(run.tokens)
 
 
 @pytest.mark.parametrize("rig", [3, 1, "sim-loopback"], ids=["3 boards", "1 board", "jumpers"])
@@ -103,6 +98,28 @@ def spoiling(reader_class, simulation):
         return reader_class(board, address, size_bytes)
 
     return make
+
+
+def test_weight_that_changed_after_the_last_step_is_saved_and_told(tmp_path, capsys, monkeypatch):
+    """Negative twin of `equal to the golden's`: one bit of board 1's embedding, changed before the reading."""
+    made = make_model(tmp_path, SMALL)
+    text = tmp_path / "text"
+    text.write_text("any text")
+
+    def changed(ring):
+        (byte,) = ring.desk.simulation.read_ram(1, SHARD_ADDRESS + 60, 1)
+        ring.desk.simulation.write_ram(1, SHARD_ADDRESS + 60, bytes([byte ^ 1]))
+        return 0.0
+
+    path = tmp_path / "DIFFERENT.bin"
+    options = ["--model", made["model"], "--tokenizer", made["tokenizer"], "--world", "2", "--positions", "4"]
+    command = ["train", *options, "--steps", "1", "--text", str(text), "--save", str(path), "--logs", str(tmp_path)]
+    assert main(command) == 0
+    assert "equal to the golden's; " in capsys.readouterr().out
+    monkeypatch.setattr("hil.commands.train.line_seconds", changed)
+    assert main(command) == 1
+    assert "DIFFERENT from the golden's; " in capsys.readouterr().out
+    assert path.exists()
 
 
 def test_board_that_stops_answering_is_named_and_nothing_is_written(open_ring, tmp_path):

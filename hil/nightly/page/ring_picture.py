@@ -131,20 +131,28 @@ def _against(night: Night, trends: Trends) -> dict[tuple[str, str], str]:
 def ring_picture(night: Night, states: Sequence[LinkState]) -> Markup:
     """Boards on a circle (four: a square), each link as its wires side by side, names along them."""
     many = night.world_size > 6
-    height = 300.0 if night.world_size <= 2 else 620.0 if night.world_size <= 4 else 820.0
+    height = 400.0 if night.world_size <= 2 else 620.0 if night.world_size <= 4 else 820.0
     centre = (WIDTH / 2, height / 2)
     place = _places(night.world_size, centre)
     spacing = 3.0 if many else 13.0
     parts: list[Markup] = []
     for state in states:
         parts += _bundle(state, place, centre, spacing, named=not many)
-    box = (84.0, 46.0) if many else (196.0, 168.0)
+    box = (84.0, 46.0) if many else (196.0, 300.0 if night.world_size == 2 else 168.0)
     serials = {board.rank: board.serial for board in night.boards}
     for rank, at in place.items():
         parts.append(
             tag("rect", x=at[0] - box[0] / 2, y=at[1] - box[1] / 2, width=box[0], height=box[1], rx=8, class_="board")
         )
-        parts.append(words(at[0], at[1] + (5 if many else -2), f"board {rank}", "boardname", "middle"))
+        parts.append(
+            words(
+                at[0],
+                at[1] + (5 if many else -2),
+                f"board {rank}",
+                "boardname small" if many else "boardname",
+                "middle",
+            )
+        )
         if not many:
             parts.append(words(at[0], at[1] + 22, serials.get(rank, "no data")[-16:], "serial", "middle"))
     bad = [wire.told for state in states for wire in state.wires if wire.level == "bad"]
@@ -182,14 +190,14 @@ def _bundle(state: LinkState, place: dict[int, Point], centre: Point, spacing: f
     for at, wire in enumerate(state.wires):
         shift = aside + (at - (len(state.wires) - 1) / 2) * spacing
         ends = [(p[0] + across[0] * shift, p[1] + across[1] * shift) for p in (start, end)]
-        parts.append(_wire(wire, ends[0], ends[1], named=named))
+        parts.append(_wire(wire, ends[0], ends[1], named=named, at=0.12 if len(place) == 1 else 0.5))
     return parts + [_caption(state, start, end, centre, len(place))]
 
 
-def _wire(wire: WireState, start: Point, end: Point, *, named: bool) -> Markup:
+def _wire(wire: WireState, start: Point, end: Point, *, named: bool, at: float) -> Markup:
     straight = tag("line", x1=start[0], y1=start[1], x2=end[0], y2=end[1], class_="stroke")
     parts = [tag("title", wire.told), straight]
-    middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+    middle = (start[0] + (end[0] - start[0]) * at, start[1] + (end[1] - start[1]) * at)
     angle = math.degrees(math.atan2(end[1] - start[1], end[0] - start[0]))
     upright = angle if -90 < angle <= 90 else angle - 180 if angle > 90 else angle + 180
     if named or wire.level == "bad":
@@ -206,7 +214,7 @@ def _caption(state: LinkState, start: Point, end: Point, centre: Point, boards: 
     away = math.hypot(*inward)
     level = abs(end[0] - start[0]) >= abs(end[1] - start[1])
     if boards <= 2 or away < 1:
-        at = (middle[0], middle[1] + (150 if boards == 1 else 142 * (1 if end[0] > start[0] else -1) + 4))
+        at = (middle[0], middle[1] + (116 if boards == 1 else 160 if end[0] > start[0] else -168))
         anchor = "middle"
     else:
         step = (92.0 if level else 84.0) if boards <= 6 else 40.0

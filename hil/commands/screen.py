@@ -1,0 +1,36 @@
+"""What boards say, on the console: the head's lines, and with -v everybody's. The logs have all of it in any case."""
+
+from __future__ import annotations
+
+from hil.board import Board
+from hil.ring import Ring
+
+
+class BoardLines:
+    """Prints log lines of boards as `pi3| text` as they come, but never into the middle of another line.
+
+    Args:
+        verbose: of all boards instead of the head's alone.
+    """
+
+    def __init__(self, ring: Ring, *, verbose: bool) -> None:
+        self._held: list[str] | None = None
+        for board in ring.boards if verbose else [ring.head]:
+            board.on_log = self._line
+
+    def hold(self) -> None:
+        """A line is being written by somebody else, piece by piece: keep lines until `release`."""
+        self._held = self._held or []
+
+    def release(self) -> None:
+        """Print what was kept."""
+        held, self._held = self._held or [], None
+        for line in held:
+            print(line, flush=True)
+
+    def _line(self, board: Board, text: str) -> None:
+        line = f"pi{board.rank}| {text}"
+        if self._held is not None:
+            self._held.append(line)
+        else:
+            print(line, flush=True)
