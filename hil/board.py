@@ -271,13 +271,13 @@ class Board:
         """
         __tracebackhide__ = True
         pending = self.start(command, request)
-        self._loop.run_until(lambda: pending.done or self._dead() is not None, timeout_s)
+        self._loop.run_until(lambda: pending.done or self.dead is not None, timeout_s)
         return cast(M, self.result(pending, timeout_s))
 
     def ask_once(self, command: Command, request: Message, *, timeout_s: float) -> Message | None:
         """Send a command that is not repeated; its response, or None when none came in time."""
         pending = self.start(command, request)
-        self._loop.run_until(lambda: pending.done or self._dead() is not None, min(timeout_s, RETRY_S))
+        self._loop.run_until(lambda: pending.done or self.dead is not None, min(timeout_s, RETRY_S))
         pending.finish(error="no answer in time")
         return pending.response
 
@@ -301,7 +301,7 @@ class Board:
         __tracebackhide__ = True
         if pending.response is not None:
             return pending.response
-        dead = self._dead() or self._lost()
+        dead = self.dead or self._lost()
         if dead is not None:
             raise BoardError(dead)
         pending.finish(error=f"no answer to {pending.command.name} within {timeout_s:g} s ({pending.tries} tries)")
@@ -353,14 +353,6 @@ class Board:
         if self._pending is not None:
             self._pending.finish(error=reason)
 
-    def _dead(self) -> str | None:
-        """Why the board cannot answer any more, if so."""
-        if self.port.failure is not None:
-            return f"board {self.rank}: {self.port.failure}"
-        if self.crash is not None:
-            return f"{self}: {self.crash_text()}; log: {self.log.path}"
-        return self.failure
-
     def _lost(self) -> str | None:
         """Where the port is, if it has disappeared and may still come back."""
         return f"board {self.rank}: {self.port.lost}" if self.port.lost is not None else None
@@ -368,7 +360,11 @@ class Board:
     @property
     def dead(self) -> str | None:
         """One sentence on why the board cannot go on, or None."""
-        return self._dead()
+        if self.port.failure is not None:
+            return f"board {self.rank}: {self.port.failure}"
+        if self.crash is not None:
+            return f"{self}: {self.crash_text()}; log: {self.log.path}"
+        return self.failure
 
     def _garbage_hint(self) -> str:
         if self.junk_bytes == 0:

@@ -27,6 +27,10 @@ PHASE_TEXT = {
 }
 
 
+HELD_UP_TEXT = "the board was held up, no wire is to blame"
+"""Ends the conclusion about a board whose own program was away."""
+
+
 @dataclass(frozen=True, slots=True)
 class FaultReport:
     """A LinkFault and the rank and time it came from."""
@@ -85,8 +89,7 @@ def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
         waiter = f"the other bank of board {peer.rank}" if peer.rank == away.rank else f"board {peer.rank}"
         return (
             f"{waiter} waited for board {away.rank}, which did nothing for {away.fault.waited_us / 1000:.1f} ms "
-            f"in byte {away.fault.byte_index} ({_bank_text(away)}) by its own clock: "
-            "the board was held up, no wire is to blame"
+            f"in byte {away.fault.byte_index} ({_bank_text(away)}) by its own clock: " + HELD_UP_TEXT
         )
     fights = next((r for r in pair if r.fault.phase == Phase.CONTESTED), None)
     if fights is not None:

@@ -151,7 +151,7 @@ def logs_of(ring: Ring) -> str:
 
 def serial_rows(times: BootTimes) -> list[tuple[str, str]]:
     """How well the images went over the serial lines, and which lines stay slow."""
-    share = f"images at {min(times.line_shares):.1%} of the line rate" if times.line_shares else ""
+    share = f"images at {min(times.line_shares):.2%} of the line rate" if times.line_shares else ""
     return [("serial", text) for text in (share, *times.notes) if text]
 
 

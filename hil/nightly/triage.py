@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
 
+from hil.checks.link_faults import HELD_UP_TEXT
 from hil.errors import BoardError, HilError, LinkError, PortError
 from hil.nightly.checks import Bench, Found, Left, Sign
 from hil.nightly.history import CheckCount
@@ -73,7 +74,7 @@ def try_check(planned: Planned, bench: Bench, seed: int, where: str) -> Trial:
     except (OSError, KeyboardInterrupt):
         raise
     except HilError as error:
-        sentence, sign = str(error), _sign_of(error)
+        sentence, sign = str(error), sign_of(error)
     except Exception as error:
         sentence, sign, detail = f"{type(error).__name__}: {error}", Sign.HARNESS, traceback.format_exc()
     met = ring.desk.contentions()[met_before:]
@@ -89,9 +90,10 @@ def try_check(planned: Planned, bench: Bench, seed: int, where: str) -> Trial:
     return Trial(attempt, found, sign, detail, dead, left)
 
 
-def _sign_of(error: HilError) -> Sign:
+def sign_of(error: HilError) -> Sign:
+    """What an error of a check looks like."""
     if isinstance(error, LinkError):
-        return Sign.LINK
+        return Sign.BOARD if HELD_UP_TEXT in str(error) else Sign.LINK
     return Sign.BOARD if isinstance(error, BoardError | PortError) else Sign.VALUES
 
 

@@ -159,14 +159,12 @@ def open_reason(url: str, error: Exception) -> str:
         return f"is in use by another computer (the server says: {said}); end that connection and try again"
     if said:
         return f"the server does not let it be used; it says: {said}"
-    if "RFC2217" in text:
-        return (
-            f"what listens at port {number} of {host} does not speak RFC 2217; ser2net does with "
-            f"`accepter: telnet(rfc2217),tcp,{number}`, and socket:// is for a server that speaks nothing"
-        )
     if "waiting for option" in text:
         return f"the server does not answer a setting ({text}); add ?ign_set_control to the URL"
-    return f"the server breaks the connection off ({cause}); is the adapter plugged in there?"
+    return (
+        f"what listens at port {number} of {host} does not speak RFC 2217, or hangs up without a word; ser2net speaks "
+        f"it with `accepter: telnet(rfc2217),tcp,{number}`, and socket:// is for a server that speaks nothing"
+    )
 
 
 def _place(url: str) -> tuple[str, int]:

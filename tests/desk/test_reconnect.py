@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -123,6 +124,38 @@ def test_write_that_hangs_fails_after_its_limit_and_others_go_on(linked, monkeyp
     finally:
         loop.close()
     assert WRITE_LIMIT_S >= 1
+
+
+class _Hanging:
+    """A device without descriptor whose writes never end, as a driver's may."""
+
+    timeout, write_timeout, in_waiting = 0.1, None, 0
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def read(self, size: int) -> bytes:
+        self.closed.wait(0.05)
+        return b""
+
+    def write(self, data: bytes) -> None:
+        self.closed.wait(20)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_write_that_hangs_in_a_driver_fails_after_its_limit(monkeypatch):
+    monkeypatch.setattr("hil.rig.loop.WRITE_LIMIT_S", 0.3)
+    monkeypatch.setattr("hil.rig.loop.open_device", lambda url, baud: _Hanging())
+    loop = Loop(WallWaiter())
+    try:
+        opened = loop.open_port("ftdi://somewhere", 115200, lambda data: None)
+        opened.write(bytes(100))
+        assert loop.run_until(lambda: opened.failure is not None, 20)
+        assert "port ftdi://somewhere: took no byte for 0.3 s, 100 wait to be written" in str(opened.failure)
+    finally:
+        loop.close()
 
 
 def test_slow_writes_are_no_hung_ones(linked, monkeypatch):

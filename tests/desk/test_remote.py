@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from serial import rfc2217
+from serial.rfc2217 import PortManager
 
 from hil.cli import main
 from hil.errors import BoardError, PortError
@@ -16,7 +17,7 @@ from hil.rig.config import load_rig
 from hil.rig.desk import open_desk
 from hil.rig.loop import Loop, WallWaiter
 from hil.rig.port import open_device
-from hil.rig.remote import remote_device
+from hil.rig.remote import open_reason, remote_device
 from tests.desk.boards import BUILD, GET_PROG_INFO, Bootloader, RunningBoard
 from tests.desk.servers import PortServer, free_numbers, ser2net
 from tests.harness.test_loop import Terminal
@@ -155,8 +156,50 @@ def test_unknown_host():
 
 def test_server_that_speaks_no_rfc_2217(listener):
     """It takes the connection and never answers."""
-    with pytest.raises(PortError, match=r"does not speak RFC 2217; ser2net does with `accepter: telnet\(rfc2217\),tcp"):
+    with pytest.raises(PortError, match=r"does not speak RFC 2217, or hangs .*`accepter: telnet\(rfc2217\),tcp"):
         open_device(f"{url_of(listener)}?timeout=0.2", 115200)
+
+
+def test_server_that_hangs_up_without_a_word(listener):
+    greet(listener, b"")
+    with pytest.raises(PortError, match=r"does not speak RFC 2217, or hangs up without a word"):
+        open_device(f"{url_of(listener)}?timeout=0.2", 115200)
+
+
+def test_server_that_leaves_a_setting_unanswered_is_told_from_one_that_is_none(plug, serve, monkeypatch):
+    answer = PortManager._telnet_process_subnegotiation
+    monkeypatch.setattr(
+        PortManager,
+        "_telnet_process_subnegotiation",
+        lambda self, request: None if request[1:2] == rfc2217.SET_CONTROL else answer(self, request),
+    )
+    url = serve(plug(Terminal())).url
+    with pytest.raises(PortError, match=r"the server does not answer a setting \(.*\); add \?ign_set_control"):
+        open_device(f"{url}?timeout=0.3", 115200)
+    open_device(f"{url}?ign_set_control", 115200).close()
+
+
+def test_host_that_does_not_answer():
+    """No address outside this computer is asked for it."""
+    assert open_reason("rfc2217://lab:4000", TimeoutError("timed out")) == (
+        "lab does not answer; is it on, and is port 4000 open in its firewall?"
+    )
+
+
+def test_raw_socket_carries_every_byte_and_its_end_is_told(listener, loop):
+    got = bytearray()
+    port = loop.open_port(f"socket://127.0.0.1:{listener.getsockname()[1]}", 115200, got.extend)
+    data = bytes(range(256)) * 8
+    with listener.accept()[0] as server:
+        server.sendall(data)
+        assert loop.run_until(lambda: len(got) >= len(data), 20)
+        port.write(data)
+        back = b""
+        while len(back) < len(data):
+            back += server.recv(65536)
+    assert bytes(got) == data == back
+    assert loop.run_until(lambda: port.failure is not None, 20)
+    assert "is the serial server on 127.0.0.1 still running" in port.failure
 
 
 def test_server_that_has_another_client_says_so(listener):

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from hil.nightly.history import History, HistoryError
 from hil.nightly.record import Mark, Outcome, Span, Subject, Timeline, to_json
 from hil.nightly.schema import MIGRATIONS, SCHEMA_VERSION
 from tests.nightly.nights import a_check, a_failed_check, a_night
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -200,7 +203,9 @@ def test_two_writers_at_once_lose_nothing(tmp_path):
     path, count = tmp_path / "h.sqlite", 100
     command = [sys.executable, "-c", WRITER, str(path)]
     writers = [
-        subprocess.Popen([*command, rig, str(count)], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, rig, str(count)], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
         for rig in ("left", "right")
     ]
     for writer in writers:

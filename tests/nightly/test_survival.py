@@ -19,6 +19,7 @@ from hil.nightly.history import History
 from hil.nightly.record import Night, Outcome, from_json
 from tests.nightly.night_server import CHECKS
 
+ROOT = Path(__file__).resolve().parents[2]
 KILL_SEED = 0x5EED
 ENDED = re.compile(r"round +\d+ +(boot|echo \d+) +passed")
 
@@ -30,7 +31,7 @@ class Nights:
         self.out = out
         self.server = subprocess.Popen(
             [sys.executable, "-m", "tests.nightly.night_server", str(out)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, cwd=ROOT,
         )  # fmt: skip
         self._kept = b""
         assert self.line() == "ready"
@@ -189,7 +190,7 @@ with History(out / "history.sqlite") as history:
 
 
 def run_full(command: list[str], where: str, limit: str) -> tuple[list, list, str]:
-    done = subprocess.run([*command, FULL, where, limit], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, FULL, where, limit], capture_output=True, text=True, check=False, cwd=ROOT)
     found = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
     assert found is not None, done.stdout[-2000:] + done.stderr[-4000:]
     codes, nights, set_aside = json.loads(found[1])

@@ -77,7 +77,7 @@ def marks_by_night(history: History, nights) -> dict[int, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_wire_that_degrades_from_night_20_is_marked_by_night_23_and_no_other_is(tmp_path, seed):
     bad = random.Random(seed).choice([(link, wire) for link in LINKS for wire in WIRES])
     print(f"seed {seed}: {bad}")

@@ -2,10 +2,14 @@
 
 import pytest
 
+from hil.checks.link_faults import FaultReport, explain
+from hil.errors import LinkError
 from hil.nightly.checks import Found, Sign
 from hil.nightly.history import CheckCount
 from hil.nightly.record import Attempt, Cause
-from hil.nightly.triage import Trial, classify, flake_rates, wilson
+from hil.nightly.triage import Trial, classify, flake_rates, sign_of, wilson
+from hil.protocol.messages import Bank, LinkFault, Phase, Role
+from hil.rig.config import LinkSpec
 
 PASSED = Trial(Attempt("rig", True, 1.0), Found())
 LEFT = Trial(Attempt("simulator", False, 0.0, "no memory"), None, left="no memory")
@@ -43,6 +47,18 @@ LINK, BOARD, VALUES, HARNESS = (failed(sign) for sign in (Sign.LINK, Sign.BOARD,
 )
 def test_the_first_rule_that_fits_is_the_cause(first, retry, simulated, cause):
     assert classify(first, retry, simulated) is cause
+
+
+def report(rank: int, bank: Bank, role: Role, phase: Phase) -> FaultReport:
+    return FaultReport(rank, LinkFault(bank, role, phase, 5, 20, 0, 12_000), 1.0)
+
+
+@pytest.mark.parametrize(("phase", "sign"), [(Phase.HELD_UP, Sign.BOARD), (Phase.WAIT_CLK_HIGH, Sign.LINK)])
+def test_a_link_that_gave_up_because_a_board_was_held_up_is_the_boards(phase, sign):
+    reports = [
+        report(0, Bank.DOWNSTREAM, Role.SENDER, Phase.WAIT_ACK_HIGH), report(1, Bank.UPSTREAM, Role.RECEIVER, phase)
+    ]  # fmt: skip
+    assert sign_of(LinkError(explain(reports, [LinkSpec(0, 1)], ["a", "b"]))) is sign
 
 
 @pytest.mark.parametrize(
