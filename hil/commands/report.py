@@ -6,6 +6,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -220,12 +221,7 @@ def export_csv(history: History, options: argparse.Namespace) -> int:
 def make_pages(history: History, options: argparse.Namespace) -> int:
     """Every page of the nights that the index shows, and the index."""
     from hil.nightly.page import write_pages
-    from hil.nightly.page.views import file_name
     from hil.nightly.verdict import beside_of
 
-    ids = history.ids()
-    for night_id in ids:
-        (options.out / file_name(night_id)).unlink(missing_ok=True)
-    beside = beside_of(options.out / "nights" / ids[-1], options.out) if ids else []
-    print(write_pages(history, options.out, beside))
+    print(write_pages(history, options.out, partial(beside_of, options.out), every=True))
     return 0

@@ -9,7 +9,6 @@ which is virtual on a simulated rig. Owns: Night's making, the loop over rounds.
 from __future__ import annotations
 
 import errno
-import json
 import re
 import shutil
 import sqlite3
@@ -28,9 +27,10 @@ from hil.nightly.checks import Bench, Found, Sign
 from hil.nightly.history import History, HistoryError
 from hil.nightly.outputs.files import WAVES
 from hil.nightly.progress import Progress
-from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome, Timeline, to_json
+from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome, Timeline
 from hil.nightly.rounds import Planned, Profile, check_seed, plan_round
 from hil.nightly.triage import Trial, Twin, dead_boards, try_check
+from hil.nightly.verdict import closing_lines, write_reports
 from hil.nightly.version import harness_revision
 from hil.session import Session
 from hil.toolchain import Image
@@ -354,8 +354,6 @@ class Runner:
 
     def _finish(self, stopped: str | None) -> Night:
         """Enter the end, write the pages, say the verdict."""
-        from hil.nightly.verdict import closing_lines, write_reports
-
         self._reserve.unlink(missing_ok=True)
         problems = []
         with suppress(HistoryError):
@@ -415,11 +413,3 @@ def _details(first: Trial, retry: Trial, simulated: Trial) -> str:
         parts.append(f"{name}: {'as before' if text == first.attempt.sentence else text}")
         parts.append(trial.detail if trial.detail != first.detail else "")
     return "\n".join(filter(None, parts))
-
-
-def write_json(path: Path, night: Night) -> None:
-    """night.json. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(to_json(night), indent=1), encoding="utf-8")
-    partial.replace(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 
 from hil.errors import HilError
@@ -9,18 +11,16 @@ from hil.nightly.history import History
 from hil.nightly.outputs import OUTPUTS, write_outputs
 from hil.nightly.page import write_pages
 from hil.nightly.page.views import file_name
-from hil.nightly.record import Check, Night, Outcome
+from hil.nightly.record import Check, Night, Outcome, to_json
 
 EXIT_GOOD, EXIT_BAD, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143
 
 
 def write_reports(history: History, out: Path, folder: Path, night: Night) -> list[str]:
     """night.json in the night's folder, and the pages; one sentence for each that could not be written."""
-    from hil.nightly.runner import write_json
-
     problems = []
     try:
-        write_json(folder / "night.json", night)
+        _write_json(folder / "night.json", night)
     except OSError as error:
         problems.append(f"{folder / 'night.json'} could not be written: {error}")
     try:
@@ -28,14 +28,23 @@ def write_reports(history: History, out: Path, folder: Path, night: Night) -> li
     except (OSError, HilError) as error:
         problems.append(str(error))
     try:
-        write_pages(history, out, beside_of(folder, out))
+        write_pages(history, out, partial(beside_of, out))
     except (OSError, HilError) as error:
         problems.append(f"{error}; `hil report page` makes the pages again")
     return problems
 
 
-def beside_of(folder: Path, out: Path) -> list[tuple[str, str]]:
+def _write_json(path: Path, night: Night) -> None:
+    """night.json. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps(to_json(night), indent=1), encoding="utf-8")
+    partial.replace(path)
+
+
+def beside_of(out: Path, night: Night) -> list[tuple[str, str]]:
     """(path relative to out, what it is) of the outputs that a night's folder has."""
+    folder = out / "nights" / night.id
     return [
         ((folder / name).relative_to(out).as_posix(), what)
         for name, what in OUTPUTS.items()

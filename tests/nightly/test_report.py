@@ -94,6 +94,16 @@ def test_pages_are_made_again(capsys, out):
     assert (out / "index.html").exists()
 
 
+def test_pages_made_again_link_to_what_each_night_left(capsys, out):
+    for night in ("sim-001", "sim-003"):
+        (out / "nights" / night).mkdir(parents=True)
+        (out / "nights" / night / "night.json").write_text("{}")
+    assert report(capsys, out, "page")[0] == 0
+    for night in ("sim-001", "sim-003"):
+        assert f"nights/{night}/night.json" in (out / f"night-{night}.html").read_text()
+    assert "nights/sim-002" not in (out / "night-sim-002.html").read_text()
+
+
 def test_a_folder_without_history_is_one_sentence_and_stays_empty(capsys, tmp_path):
     assert main(["report", "--out", str(tmp_path), "list"]) == 1
     assert "there is none; give the folder of `hil nightly --out` as --out" in capsys.readouterr().err

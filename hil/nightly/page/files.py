@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -50,13 +50,24 @@ def write_atomically(path: Path, text: str) -> None:
         raise PageError(f"page {path}: cannot be written: {error.strerror or error}; the one before stays") from None
 
 
-def write_pages(history: Nights, out: Path, beside: Sequence[tuple[str, str]] = ()) -> Path:
+def _nothing(night: Night) -> Sequence[tuple[str, str]]:
+    return ()
+
+
+def write_pages(
+    history: Nights,
+    out: Path,
+    beside: Callable[[Night], Sequence[tuple[str, str]]] = _nothing,
+    *,
+    every: bool = False,
+) -> Path:
     """Write the page of each night that has none yet, of the newest night in any case, and the index.
 
     Args:
         history: its latest NIGHTS_MAX nights go into the index.
         out: folder for `night-ID.html` and `index.html`; made if missing.
-        beside: (file, what it is) of the newest night's outputs, by paths relative to `out`.
+        beside: (file, what it is) of a night's other outputs, by paths relative to `out`.
+        every: write the pages that are there again, too.
     Returns: the newest night's page.
     Raises: PageError where a file cannot be written, or if there is no night at all.
     """
@@ -66,8 +77,8 @@ def write_pages(history: Nights, out: Path, beside: Sequence[tuple[str, str]] = 
     for at, night in enumerate(nights):
         page = out / file_name(night.id)
         newest = at == len(nights) - 1
-        if newest or night.ended is None or not page.exists():
+        if every or newest or night.ended is None or not page.exists():
             earlier = [other for other in nights[:at] if other.rig == night.rig][-WINDOW:]
-            write_atomically(page, render_night(night, earlier, beside if newest else ()))
+            write_atomically(page, render_night(night, earlier, beside(night)))
     write_atomically(out / "index.html", render_index(nights))
     return out / file_name(nights[-1].id)
