@@ -43,11 +43,11 @@ from hil.protocol.messages import (
     Reboot,
     Status,
 )
-from hil.rig.config import BoardSpec
 from hil.rig.log import BoardLog, printable
 from hil.rig.loop import Loop
 from hil.rig.port import Port
 from hil.rig.power import Power
+from hil.rig.specs import BoardSpec
 from hil.text import BoardText
 from hil.toolchain import Image
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hil.checks.close import CloseCheck, ReportedTensors
     from hil.model.bundle import Model
     from hil.probe.probe import Probe
-    from hil.rig.config import RigConfig
+    from hil.rig.specs import RigConfig
     from hil.ring import Ring
     from hil.session import Session
 

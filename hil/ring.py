@@ -40,8 +40,8 @@ from hil.protocol.messages import (
     TokensPart,
     TokensRead,
 )
-from hil.rig.config import LinkSpec
 from hil.rig.desk import Desk
+from hil.rig.specs import LinkSpec
 from hil.ring_boot import BootTimes, RingBoot
 from hil.toolchain import Image
 

@@ -17,8 +17,9 @@ from hil.defaults import SEED_DEFAULT
 from hil.errors import RigError
 from hil.model.bundle import Model, load_model
 from hil.model.plan import TrainingSize, arm_bytes, check_fits, plan_boards
-from hil.rig.config import RigConfig, load_rig
+from hil.rig.config import load_rig
 from hil.rig.desk import Desk, open_desk
+from hil.rig.specs import RigConfig
 from hil.ring import Ring
 from hil.ring_boot import BootTimes
 from hil.toolchain import Image, build_image

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hil.checks.pins import ACK, CLK, WIRE_NAMES, gpio, wire_name
 from hil.protocol.messages import Bank, LinkFault, Phase, Role
-from hil.rig.config import LinkSpec
+from hil.rig.specs import LinkSpec
 
 PHASE_TEXT = {
     Phase.WAIT_GRANT: "waiting for the receiver's grant (ACK high)",

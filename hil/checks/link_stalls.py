@@ -13,7 +13,7 @@ from hil.checks.link_faults import FaultReport, explain
 from hil.checks.link_suite import RunPlan, one_way, run_links, start_run, ways_requests
 from hil.checks.pins import gpio
 from hil.protocol.messages import Bank, Command, Edge, Empty, JobResult, LinkRun, Pattern, PinLevels
-from hil.rig.config import LinkSpec
+from hil.rig.specs import LinkSpec
 from hil.ring import Ring
 
 HEADER_BYTES = 16

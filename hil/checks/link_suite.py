@@ -26,7 +26,7 @@ from hil.protocol.messages import (
     Pattern,
     RunFlag,
 )
-from hil.rig.config import LinkSpec
+from hil.rig.specs import LinkSpec
 from hil.ring import Ring
 
 CONFIDENCE = 0.95

@@ -6,7 +6,7 @@ Source: Raspberry Pi documentation, 40-pin header. Owns: the header map and wire
 from __future__ import annotations
 
 from hil.protocol.messages import Bank
-from hil.rig.config import LinkSpec
+from hil.rig.specs import LinkSpec
 
 HEADER_PIN = {
     2: 3, 3: 5, 4: 7, 5: 29, 6: 31, 7: 26, 8: 24, 9: 21, 10: 19, 11: 23, 12: 32, 13: 33, 14: 8, 15: 10,

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from hil.checks.wiring.coverage import Judged, double_faults, judge
 from hil.commands.bench import host_cpu
-from hil.rig.config import RigConfig, SimSpec
 from hil.rig.fault_reader import parse_fault
 from hil.rig.faulty import single_faults
+from hil.rig.specs import RigConfig, SimSpec
 from hil.session import Session, Settings
 
 CLEAN_SCANS_PER_BOOT = 20

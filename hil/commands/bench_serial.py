@@ -24,8 +24,8 @@ from hil.commands import serial_peer
 from hil.commands.bench import host_cpu
 from hil.errors import BoardError
 from hil.protocol.messages import Blob, Command
-from hil.rig.config import BoardSpec, RigConfig, sim_rig
 from hil.rig.desk import Desk
+from hil.rig.specs import BoardSpec, RigConfig, sim_rig
 from hil.session import Session
 from hil.toolchain import Image
 

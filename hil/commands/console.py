@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hil.errors import PortError, RigError
-from hil.rig.config import RigConfig, load_rig
+from hil.rig.config import load_rig
 from hil.rig.desk import hold_ports
 from hil.rig.log import BoardLog, printable
 from hil.rig.loop import RECONNECT_S, Loop, WallWaiter
 from hil.rig.port import Port
+from hil.rig.specs import RigConfig
 
 END_KEY = b"\x1d"
 """Ctrl-]. Every other key goes to the board, Ctrl-C too."""

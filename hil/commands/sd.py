@@ -12,7 +12,7 @@ from hil.model import mount
 from hil.model.bundle import checkpoint_path, kept_shards
 from hil.model.card import BOOT_FILES, Card, CardPlan, files_in, plan_card, write_card, write_card_image
 from hil.model.checkpoint import read_checkpoint
-from hil.rig.config import BAUD_DEFAULT
+from hil.rig.specs import BAUD_DEFAULT
 from hil.session import Compiler
 from hil.toolchain import build_image
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hil.checks.wiring import scan_wiring
 from hil.report.wiring_svg import wiring_svg
-from hil.rig.config import RigConfig
+from hil.rig.specs import RigConfig
 from hil.session import Session
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from hil.nightly import checks
 from hil.nightly.checks import Bench, Found
 from hil.nightly.record import Kind
-from hil.rig.config import LinkSpec, RigConfig
+from hil.rig.specs import LinkSpec, RigConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from hil.nightly.checks import Bench, Found, Left, Sign
 from hil.nightly.history import CheckCount
 from hil.nightly.record import Attempt, Cause, Kind
 from hil.nightly.rounds import Planned
-from hil.rig.config import RigConfig, SimSpec
+from hil.rig.specs import RigConfig, SimSpec
 from hil.ring import Ring
 from hil.session import Session
 from hil.toolchain import Image

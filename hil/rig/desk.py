@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Self
 
 from hil.board import Board
 from hil.errors import PortError, RigError
-from hil.rig.config import BoardSpec, RigConfig
 from hil.rig.fault_reader import parse_fault
 from hil.rig.faults import Fault, WireRef
 from hil.rig.faulty import apply_faults
@@ -25,6 +24,7 @@ from hil.rig.log import BoardLog
 from hil.rig.loop import RECONNECT_S, Loop, SimWaiter, WallWaiter
 from hil.rig.ports import resolve_port
 from hil.rig.power import Power, SimPower, make_power
+from hil.rig.specs import BoardSpec, RigConfig
 from hil.toolchain import Image
 
 if TYPE_CHECKING:

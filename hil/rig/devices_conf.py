@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import RigError
-from hil.rig.config import BAUD_DEFAULT, BAUD_MAX, BAUD_MIN, WORLD_SIZE_MAX, BoardSpec, RigConfig, ring_links
+from hil.rig.specs import BAUD_DEFAULT, BAUD_MAX, BAUD_MIN, WORLD_SIZE_MAX, BoardSpec, RigConfig, ring_links
 
 DEVICES_SUFFIX = ".conf"
 

@@ -9,7 +9,6 @@ from typing import NoReturn
 
 from hil.checks.pins import WIRE_NAMES
 from hil.errors import RigError
-from hil.rig.config import LinkSpec, RigConfig
 from hil.rig.faults import (
     GLITCH_WIDTH_NS,
     Bridge,
@@ -33,6 +32,7 @@ from hil.rig.faults import (
     WireRef,
     link_text,
 )
+from hil.rig.specs import LinkSpec, RigConfig
 
 UNITS_NS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
 DELAY_NS_MAX = 100_000.0

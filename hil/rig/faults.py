@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hil.checks.pins import WIRE_NAMES
-from hil.rig.config import LinkSpec, end_text
+from hil.rig.specs import LinkSpec, end_text
 
 GLITCH_WIDTH_NS = 100.0
 """Default: two reads of the pads, so that a glitch on a line that is polled is seldom missed."""

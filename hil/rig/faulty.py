@@ -13,7 +13,6 @@ from hil import sim
 from hil.checks.pins import CLK, WIRE_NAMES, gpio
 from hil.probe.pins import WIRE_PINS
 from hil.protocol.messages import Bank
-from hil.rig.config import ProbeSpec, RigConfig
 from hil.rig.faults import (
     Bridge,
     Crossed,
@@ -34,6 +33,7 @@ from hil.rig.faults import (
     WireRef,
     WiringFault,
 )
+from hil.rig.specs import ProbeSpec, RigConfig
 
 WIRES_PER_LINK = len(WIRE_NAMES)
 CLOCK_PINS = tuple(gpio(bank, CLK) for bank in Bank)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil.errors import RigError
-from hil.rig.config import BAUD_DEFAULT, WORLD_SIZE_MAX, BoardSpec, LinkSpec, RigConfig, ring_links
+from hil.rig.specs import BAUD_DEFAULT, WORLD_SIZE_MAX, BoardSpec, LinkSpec, RigConfig, ring_links
 
 if TYPE_CHECKING:
     from hil.board import Board

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from hil.errors import RigError
-from hil.rig.config import RigConfig
 from hil.rig.fault_reader import parse_fault
 from hil.rig.faulty import apply_faults
+from hil.rig.specs import RigConfig
 from hil.sim import Simulation
 from hil.sim.control import ask
 

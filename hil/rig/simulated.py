@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from hil.errors import RigError
 from hil.model.card import write_card
 from hil.probe.pins import WIRE_MASK
-from hil.rig.config import RigConfig
 from hil.rig.faulty import rig_wires
+from hil.rig.specs import RigConfig
 from hil.sim import BoardConfig, Netlist, Simulation
 from hil.toolchain import Image
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hil.checks.pins import WIRE_NAMES
-from hil.rig.config import RigConfig, end_text
 from hil.rig.faults import WireRef
 from hil.rig.faulty import rig_wires
+from hil.rig.specs import RigConfig, end_text
 from hil.sim import Simulation
 from hil.sim.vcd import VcdWriter
 

@@ -7,7 +7,7 @@ import pytest
 from hil.checks.wiring import WiringReport, scan_wiring
 from hil.report import attach
 from hil.report.wiring_svg import wiring_svg
-from hil.rig.config import sim_rig
+from hil.rig.specs import sim_rig
 from hil.ring import Ring
 from hil.session import Session
 

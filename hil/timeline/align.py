@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from hil.protocol.messages import Bank
 from hil.protocol.trace_messages import TraceKind
-from hil.rig.config import LinkSpec
+from hil.rig.specs import LinkSpec
 from hil.timeline.capture import BURSTS, BoardTrace, Capture, Recorded
 
 RATE_LIMIT = Fraction(1, 1000)

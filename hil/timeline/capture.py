@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hil.board import Board
 from hil.protocol.messages import Bank, Command, Empty
 from hil.protocol.trace_messages import TraceEvent, TraceKind, TracePart, TraceRead, TraceState
-from hil.rig.config import LinkSpec
+from hil.rig.specs import LinkSpec
 from hil.ring import Ring
 
 BURSTS = (TraceKind.FRAME_OUT, TraceKind.ANSWER_IN, TraceKind.FRAME_IN, TraceKind.ANSWER_OUT)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from hil.nightly.record import Span, Timeline
 from hil.protocol.messages import Bank, Command
 from hil.protocol.trace_messages import TraceKind
-from hil.rig.config import LinkSpec
+from hil.rig.specs import LinkSpec
 from hil.timeline.align import Alignment, align, link_frames
 from hil.timeline.capture import BURSTS, COMPUTING, SENDING, Capture, Recorded
 

@@ -17,9 +17,9 @@ import pytest
 
 from hil.errors import HilError, PortError
 from hil.protocol.messages import Blob, Command
-from hil.rig.config import BoardSpec, RigConfig
 from hil.rig.desk import Desk
 from hil.rig.port import open_device
+from hil.rig.specs import BoardSpec, RigConfig
 from hil.ring import Ring
 from hil.toolchain import Image
 from tests.desk.wires import LinkedBoard, LinkedPort

@@ -10,10 +10,10 @@ import threading
 
 import pytest
 
-from hil.rig.config import BoardSpec, RigConfig
 from hil.rig.desk import Desk
 from hil.rig.loop import Loop, WallWaiter
 from hil.rig.port import WRITE_LIMIT_S
+from hil.rig.specs import BoardSpec, RigConfig
 from tests.desk.wires import LinkedPort
 
 SENDER = """

@@ -7,9 +7,9 @@ import pytest
 from hil.board import Board
 from hil.errors import BoardError
 from hil.protocol.messages import Blob, Command
-from hil.rig.config import BoardSpec
 from hil.rig.log import BoardLog
 from hil.rig.loop import Loop, WallWaiter
+from hil.rig.specs import BoardSpec
 from hil.toolchain import Image
 from tests.harness.doubles import Behaviour, BoardDouble
 

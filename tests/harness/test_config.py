@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from hil.errors import RigError
-from hil.rig.config import LinkSpec, load_rig, sim_rig
+from hil.rig.config import load_rig
+from hil.rig.specs import LinkSpec, sim_rig
 
 TWO = """
 [rig]

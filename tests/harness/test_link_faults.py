@@ -4,7 +4,7 @@ import pytest
 
 from hil.checks.link_faults import FaultReport, explain
 from hil.protocol.messages import Bank, LinkFault, Phase, Role
-from hil.rig.config import ring_links
+from hil.rig.specs import ring_links
 
 LINKS = ring_links(4)
 LOGS = [f"logs/pi{n}.log" for n in range(4)]

@@ -16,8 +16,8 @@ from hil.checks.wiring.pads import Held, Observation
 from hil.checks.wiring.scan import CODES, observe, wrong_codes
 from hil.errors import RigError
 from hil.report.wiring_svg import BAD, wiring_svg
-from hil.rig.config import BoardSpec, LinkSpec, sim_rig
 from hil.rig.faulty import single_faults
+from hil.rig.specs import BoardSpec, LinkSpec, sim_rig
 from tests.harness.wiring_doubles import PaperPins, scan
 
 RING = sim_rig(4)

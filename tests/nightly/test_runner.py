@@ -13,7 +13,7 @@ from hil.nightly.record import Cause, Kind, Night, Outcome, from_json
 from hil.nightly.rounds import PROFILES, Planned, check_seed, plan_round
 from hil.nightly.triage import clean_rig
 from hil.nightly.verdict import exit_code
-from hil.rig.config import BoardSpec, LinkSpec, RigConfig, SimSpec, sim_rig
+from hil.rig.specs import BoardSpec, LinkSpec, RigConfig, SimSpec, sim_rig
 from tests.nightly.conftest import SEED, SMALL
 
 ALL = ["boot", "wiring", "link 0->1", "link 1->0", "all links at once", "layers", "gradients", "generation", "training"]

@@ -18,7 +18,7 @@ from hil.checks.link_suite import (
 )
 from hil.nightly import checks
 from hil.nightly.checks import Bench, percentile, soak
-from hil.rig.config import LinkSpec
+from hil.rig.specs import LinkSpec
 from tests.nightly.conftest import SMALL
 
 BITS = 16384

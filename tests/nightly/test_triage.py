@@ -9,7 +9,7 @@ from hil.nightly.history import CheckCount
 from hil.nightly.record import Attempt, Cause
 from hil.nightly.triage import Trial, classify, flake_rates, sign_of, wilson
 from hil.protocol.messages import Bank, LinkFault, Phase, Role
-from hil.rig.config import LinkSpec
+from hil.rig.specs import LinkSpec
 
 PASSED = Trial(Attempt("rig", True, 1.0), Found())
 LEFT = Trial(Attempt("simulator", False, 0.0, "no memory"), None, left="no memory")

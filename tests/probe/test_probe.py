@@ -21,7 +21,8 @@ from hil.probe.lines import ProbeFault, burst_steps
 from hil.probe.pins import WIRE_PINS
 from hil.probe.probe import open_probe
 from hil.protocol.messages import Bank, Command, Edge, JobResult, LinkBank, Pattern, Phase, PinLevels, Role
-from hil.rig.config import ProbeSpec, load_rig
+from hil.rig.config import load_rig
+from hil.rig.specs import ProbeSpec
 from hil.session import Session, Settings
 from hil.sim import ftdi_usb
 from hil.sim.ft232h import Ft232h

@@ -8,7 +8,7 @@ from hil.errors import BoardError
 from hil.line_speed import ECHOES, echo_pattern, raise_baud
 from hil.protocol.line_messages import BaudSet, SetBaud, Watchdog
 from hil.protocol.messages import Blob, Command, Crash, Empty, Health
-from hil.rig.config import SimSpec, sim_rig
+from hil.rig.specs import SimSpec, sim_rig
 from hil.ring import Ring
 from hil.ring_boot import GATHER_S
 from hil.session import Session, Settings

@@ -7,8 +7,8 @@ import pytest
 
 from hil.errors import HilError
 from hil.protocol.messages import Bank
-from hil.rig.config import SimSpec, sim_rig
 from hil.rig.desk import open_desk
+from hil.rig.specs import SimSpec, sim_rig
 from hil.ring import Ring
 from hil.session import Session, Settings
 

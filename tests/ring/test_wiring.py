@@ -14,9 +14,9 @@ from hil.checks.wiring.coverage import double_faults, judge
 from hil.cli import main
 from hil.errors import BoardError
 from hil.protocol.messages import Bank, Command, Empty, PinDrive, PinLevels
-from hil.rig.config import LinkSpec, sim_rig
 from hil.rig.fault_reader import parse_fault
 from hil.rig.faulty import single_faults
+from hil.rig.specs import LinkSpec, sim_rig
 from hil.session import Session, Settings
 
 SCAN_S_MAX = 5.0

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hil.checks.forward import compare_taps, golden_run
-from hil.rig.config import BoardSpec, RigConfig
 from hil.rig.desk import Desk
+from hil.rig.specs import BoardSpec, RigConfig
 from hil.ring import Ring
 from hil.session import Session, Settings
 from hil.toolchain import build_image

@@ -17,7 +17,7 @@ from hil.errors import BoardError
 
 if TYPE_CHECKING:
     from hil.protocol.messages import Identity
-    from hil.rig.config import RigConfig
+    from hil.rig.specs import RigConfig
     from hil.ring import Ring
 
 __all__ = ["Finding", "WireVerdict", "WiringReport", "analyse", "known_ranks", "scan_wiring"]

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hil.checks.wiring import scan_wiring
-from hil.rig.config import RigConfig
 from hil.rig.faults import Fault
 from hil.rig.faulty import single_faults
+from hil.rig.specs import RigConfig
 from hil.ring import Ring
 
 KIND_ORDER = ("crossed", "reversed", "swap", "missing")

@@ -11,7 +11,7 @@ from enum import Enum
 
 from hil.checks.pins import HEADER_PIN, WIRE_NAMES, gpio
 from hil.protocol.messages import Bank
-from hil.rig.config import LinkSpec
+from hil.rig.specs import LinkSpec
 
 WIRES = len(WIRE_NAMES)
 Pad = tuple[int, int]

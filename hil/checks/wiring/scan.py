@@ -19,8 +19,8 @@ from hil.checks.wiring.pads import WIRES, Held, Observation, OneWay, Pad, bank_p
 from hil.errors import BoardError
 from hil.protocol.fields import Message
 from hil.protocol.messages import Bank, Command, Empty, PinDrive, PinLevels, PinMode
-from hil.rig.config import LinkSpec
 from hil.rig.loop import Loop
+from hil.rig.specs import LinkSpec
 
 SCAN_MA, LINK_MA = 2, 8
 """Drive strength while scanning, and the pads' reset value, which the links use."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from hil.checks.wiring.pads import WIRES, Observation, Pad, Wire, bank_pad
 from hil.protocol.messages import Bank
-from hil.rig.config import LinkSpec
+from hil.rig.specs import LinkSpec
 
 CABLE_WIRES = 3
 """Wires between two banks that make a cable; fewer may be bridges."""
