@@ -20,7 +20,7 @@ def check_wiring(ring: Ring) -> WiringReport:
     with attach.step("scan the wires"):
         report = scan_wiring(ring)
         attach.text("wiring", report.text())
-        attach.svg("wiring", wiring_svg(report))
+        attach.svg("picture of the ring", wiring_svg(report))
     if not report.good:
         pytest.fail(report.text(), pytrace=False)
     return report

@@ -206,5 +206,5 @@ def test_shipped_wiring_tests_fail_with_the_verdict(pytester):
     result.assert_outcomes(failed=1, skipped=2)
     result.stdout.fnmatch_lines(["*link 1->2 D3: board 1 GPIO19 (pin 35) -> board 2 GPIO7 (pin 26): open*"])
     pictures = list((pytester.path / "allure").glob("*.svg"))
-    assert len(pictures) == 1
+    assert len(pictures) == 1, "the ring, and no handshake: a scan has none"
     assert "link 1" in pictures[0].read_text(encoding="utf-8")
