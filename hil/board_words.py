@@ -6,7 +6,8 @@ from enum import IntEnum
 from pathlib import Path
 
 from hil.protocol.fields import Message
-from hil.protocol.messages import Bank, Command, Crashed, JobResult, Phase, Role
+from hil.protocol.link_messages import Bank, Phase, Role
+from hil.protocol.messages import Command, Crashed, JobResult
 from hil.toolchain import symbolize
 
 NAMED_FIELDS: dict[str, type[IntEnum]] = {

@@ -17,8 +17,8 @@ from golden.taps import TapKey
 from hil.board import Board, BoardEvent
 from hil.checks.link_faults import FaultReport, explain
 from hil.errors import BoardError, LinkError, ModelError
+from hil.protocol.link_messages import Bank, LinkBank, LinkCounters, LinkFault, LinkTest, PinLevels
 from hil.protocol.messages import (
-    Bank,
     Command,
     Empty,
     Event,
@@ -27,11 +27,6 @@ from hil.protocol.messages import (
     JobResult,
     JobStarted,
     JobState,
-    LinkBank,
-    LinkCounters,
-    LinkFault,
-    LinkTest,
-    PinLevels,
     Serve,
     TapRecord,
     TapsPart,

@@ -16,12 +16,7 @@ from golden.weights import Config
 from hil.board import Board
 from hil.errors import ModelError
 from hil.model.plan import TrainingSize
-from hil.protocol.messages import (
-    PAYLOAD_BYTES_MAX,
-    Command,
-    Empty,
-    JobStarted,
-)
+from hil.protocol.messages import PAYLOAD_BYTES_MAX, Command, Empty, JobStarted
 from hil.protocol.training_messages import Optimizer, TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
 from hil.ring import HOLD_STEP, KEEP_TENSORS, RECORD_TAPS, Ring
 

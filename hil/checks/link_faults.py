@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hil.checks.pins import ACK, CLK, WIRE_NAMES, gpio, wire_name
-from hil.protocol.messages import Bank, LinkFault, Phase, Role
+from hil.protocol.link_messages import Bank, LinkFault, Phase, Role
 from hil.rig.specs import LinkSpec
 
 PHASE_TEXT = {

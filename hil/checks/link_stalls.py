@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from hil.checks.link_faults import FaultReport, explain
 from hil.checks.link_suite import RunPlan, one_way, run_links, start_run, ways_requests
 from hil.checks.pins import gpio
-from hil.protocol.messages import Bank, Command, Edge, Empty, JobResult, LinkRun, Pattern, PinLevels
+from hil.protocol.link_messages import Bank, Edge, LinkRun, Pattern, PinLevels
+from hil.protocol.messages import Command, Empty, JobResult
 from hil.rig.specs import LinkSpec
 from hil.ring import Ring
 

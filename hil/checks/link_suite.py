@@ -15,17 +15,8 @@ from statistics import NormalDist
 from hil.board import Board
 from hil.checks.pins import WIRE_NAMES, wire_name
 from hil.errors import LinkError
-from hil.protocol.messages import (
-    Bank,
-    Command,
-    JobStarted,
-    LinkBank,
-    LinkCounters,
-    LinkResult,
-    LinkRun,
-    Pattern,
-    RunFlag,
-)
+from hil.protocol.link_messages import Bank, LinkBank, LinkCounters, LinkResult, LinkRun, Pattern, RunFlag
+from hil.protocol.messages import Command, JobStarted
 from hil.rig.specs import LinkSpec
 from hil.ring import Ring
 

@@ -5,7 +5,7 @@ Source: Raspberry Pi documentation, 40-pin header. Owns: the header map and wire
 
 from __future__ import annotations
 
-from hil.protocol.messages import Bank
+from hil.protocol.link_messages import Bank
 from hil.rig.specs import LinkSpec
 
 HEADER_PIN = {

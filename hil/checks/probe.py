@@ -17,20 +17,8 @@ from hil.probe import link
 from hil.probe.lines import paused
 from hil.probe.patterns import pattern_frames
 from hil.probe.probe import Probe
-from hil.protocol.messages import (
-    Command,
-    Edge,
-    JobResult,
-    JobStarted,
-    JobState,
-    LinkBank,
-    LinkResult,
-    LinkRun,
-    Pattern,
-    Phase,
-    Role,
-    RunFlag,
-)
+from hil.protocol.link_messages import Edge, LinkBank, LinkResult, LinkRun, Pattern, Phase, Role, RunFlag
+from hil.protocol.messages import Command, JobResult, JobStarted, JobState
 
 PAYLOAD_BYTES = 64
 OPEN_LIMIT_MS = 400

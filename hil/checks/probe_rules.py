@@ -15,7 +15,8 @@ from hil.probe import link
 from hil.probe.lines import CLK_UP, Step, burst_steps, data_out
 from hil.probe.patterns import pattern_frames
 from hil.probe.probe import SOURCE, Probe
-from hil.protocol.messages import JobResult, Pattern, Phase, Role
+from hil.protocol.link_messages import Pattern, Phase, Role
+from hil.protocol.messages import JobResult
 
 HEADER_LAST = link.HEADER_BYTES - 1
 DAMAGED_BYTE = link.HEADER_BYTES + 5

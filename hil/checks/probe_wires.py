@@ -8,7 +8,8 @@ from hil.checks.pins import WIRE_NAMES, gpio, pin_name
 from hil.probe.adapter import SET_HIGH, SET_LOW
 from hil.probe.pins import WIRE_PINS, adapter_pin
 from hil.probe.probe import Probe
-from hil.protocol.messages import Command, Empty, LinkBank, PinDrive, PinLevels
+from hil.protocol.link_messages import LinkBank, PinDrive, PinLevels
+from hil.protocol.messages import Command, Empty
 
 PROBE_DRIVE_MA = 2
 

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hil.protocol.messages import Bank, Bench, BenchResult, Command, JobStarted, LinkTest
+from hil.protocol.link_messages import Bank, LinkTest
+from hil.protocol.messages import Bench, BenchResult, Command, JobStarted
 from hil.ring import Ring
 from hil.session import Session
 

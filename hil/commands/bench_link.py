@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from hil.checks.link_suite import RunPlan, run_links
 from hil.commands.bench import host_cpu
-from hil.protocol.messages import Pattern
+from hil.protocol.link_messages import Pattern
 from hil.rig.specs import LinkSpec
 from hil.ring import Ring
 from hil.session import Session

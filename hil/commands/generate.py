@@ -10,7 +10,8 @@ from hil.checks.forward import GoldenRun, TapComparison, compare_taps, golden_ru
 from hil.commands.screen import BoardLines
 from hil.model.bundle import Model
 from hil.model.tokenizer import TextStream
-from hil.protocol.messages import Bank, Identity, Token
+from hil.protocol.link_messages import Bank
+from hil.protocol.messages import Identity, Token
 from hil.ring import Ring, RingGeneration
 from hil.ring_boot import BootTimes
 from hil.session import Session

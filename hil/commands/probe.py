@@ -10,7 +10,7 @@ from hil.checks.probe import check_pattern, check_stall
 from hil.checks.probe_rules import CASES, check_case
 from hil.checks.probe_wires import scan_wires
 from hil.probe.probe import Probe, open_probe
-from hil.protocol.messages import Edge, Pattern
+from hil.protocol.link_messages import Edge, Pattern
 from hil.session import Session
 
 Line = tuple[str, bool]

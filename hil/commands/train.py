@@ -13,7 +13,7 @@ from hil.commands.generate import logs_of, serial_rows, show_board
 from hil.commands.screen import BoardLines
 from hil.data import data_path
 from hil.errors import ModelError
-from hil.protocol.messages import Bank
+from hil.protocol.link_messages import Bank
 from hil.ring import Ring
 from hil.ring_boot import BootTimes
 from hil.saving import check_target, line_seconds, read_weights, save_model

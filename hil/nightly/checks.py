@@ -24,7 +24,8 @@ from hil.checks.wiring import scan_wiring
 from hil.data import data_path
 from hil.errors import BoardError
 from hil.nightly.record import LinkFigures, MapRow, Timeline, WireFigures
-from hil.protocol.messages import Command, Empty, Health, Pattern, Status
+from hil.protocol.link_messages import Pattern
+from hil.protocol.messages import Command, Empty, Health, Status
 from hil.timeline.capture import start_tracing, stop_tracing
 from hil.timeline.spans import tell, to_record
 from hil.training import Plan, RingTraining

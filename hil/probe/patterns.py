@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hil.protocol.messages import Pattern
+from hil.protocol.link_messages import Pattern
 
 _ORDERS = {Pattern.PRBS15: (14, 15), Pattern.PRBS31: (28, 31)}
 _HISTORY = 32

@@ -16,7 +16,7 @@ from hil.errors import LinkError, RigError
 from hil.probe import link
 from hil.probe.adapter import Ft232hAdapter
 from hil.probe.lines import STOP, Lines, ProbeFault, Step, burst_steps
-from hil.protocol.messages import Bank, Phase, Role
+from hil.protocol.link_messages import Bank, Phase, Role
 from hil.ring import Ring
 
 PHASE_LIMIT_S = 0.1

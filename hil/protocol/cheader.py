@@ -11,7 +11,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from golden.taps import NO_LAYER, Op
-from hil.protocol import messages, tensor_messages
+from hil.protocol import link_messages, messages, tensor_messages
 from hil.protocol.fields import Message
 from hil.protocol.trace_messages import TraceKind
 
@@ -22,12 +22,12 @@ _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
     (messages.Command, "COMMAND"),
     (messages.Event, "EVENT"),
     (messages.JobResult, "JOB"),
-    (messages.Bank, "BANK"),
-    (messages.Role, "ROLE"),
-    (messages.Phase, "PHASE"),
-    (messages.Pattern, "PATTERN"),
-    (messages.RunFlag, "RUN"),
-    (messages.Edge, "EDGE"),
+    (link_messages.Bank, "BANK"),
+    (link_messages.Role, "ROLE"),
+    (link_messages.Phase, "PHASE"),
+    (link_messages.Pattern, "PATTERN"),
+    (link_messages.RunFlag, "RUN"),
+    (link_messages.Edge, "EDGE"),
     (tensor_messages.Source, "SOURCE"),
     (tensor_messages.Part, "PART"),
     (TraceKind, "TRACE"),

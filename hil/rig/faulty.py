@@ -12,7 +12,7 @@ from typing import Literal
 from hil import sim
 from hil.checks.pins import CLK, WIRE_NAMES, gpio
 from hil.probe.pins import WIRE_PINS
-from hil.protocol.messages import Bank
+from hil.protocol.link_messages import Bank
 from hil.rig.faults import (
     Bridge,
     Crossed,

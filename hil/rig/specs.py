@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import RigError
-from hil.protocol.messages import Bank
+from hil.protocol.link_messages import Bank
 from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB
 from hil.rig.power_spec import PowerSpec
 

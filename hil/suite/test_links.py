@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from hil.checks.link_suite import Flip, LinkRunResult, RunPlan, histogram_text, run_each, run_links
-from hil.protocol.messages import Bank, Pattern
+from hil.protocol.link_messages import Bank, Pattern
 from hil.report import attach
 from hil.ring import Ring
 from hil.session import Session

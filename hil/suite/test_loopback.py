@@ -7,7 +7,8 @@ from hil.checks.link_stalls import LONG_STALL_US, SHORT_STALL_US, Stall, places,
 from hil.checks.link_suite import Flip, RunPlan, run_links
 from hil.checks.verify_runs import GenerationRequest, verify_generation
 from hil.model.bundle import Model
-from hil.protocol.messages import Blob, Command, Edge, Pattern
+from hil.protocol.link_messages import Edge, Pattern
+from hil.protocol.messages import Blob, Command
 from hil.report import attach
 from hil.ring import Ring
 from hil.session import Session

@@ -7,7 +7,7 @@ from hil.checks.probe import LONG_STALL, SHORT_STALL, check_pattern, check_stall
 from hil.checks.probe_rules import CASES, Case, check_case
 from hil.checks.probe_wires import scan_wires
 from hil.probe.probe import Probe
-from hil.protocol.messages import Edge, Pattern
+from hil.protocol.link_messages import Edge, Pattern
 from hil.report import attach
 from hil.session import Session
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from hil.protocol.messages import Bank
+from hil.protocol.link_messages import Bank
 from hil.protocol.trace_messages import TraceKind
 from hil.rig.specs import LinkSpec
 from hil.timeline.capture import BURSTS, BoardTrace, Capture, Recorded

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hil.board import Board
-from hil.protocol.messages import Bank, Command, Empty
+from hil.protocol.link_messages import Bank
+from hil.protocol.messages import Command, Empty
 from hil.protocol.trace_messages import TraceEvent, TraceKind, TracePart, TraceRead, TraceState
 from hil.rig.specs import LinkSpec
 from hil.ring import Ring

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hil.protocol.messages import Bank
+from hil.protocol.link_messages import Bank
 from hil.protocol.trace_messages import TraceKind
 from hil.timeline.spans import Activity, Hop, Story, What
 

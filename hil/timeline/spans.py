@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hil.nightly.record import Span, Timeline
-from hil.protocol.messages import Bank, Command
+from hil.protocol.link_messages import Bank
+from hil.protocol.messages import Command
 from hil.protocol.trace_messages import TraceKind
 from hil.rig.specs import LinkSpec
 from hil.timeline.align import Alignment, align, link_frames

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.protocol.messages import Pattern
+from hil.protocol.link_messages import Pattern
 from tests.firmware.host_build import build_host, run
 
 SOURCES = ("link/pattern.c", "bsp/crc32.c")

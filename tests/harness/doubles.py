@@ -15,17 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hil.protocol.frames import Frame, FrameDecoder, encode_frame
-from hil.protocol.messages import (
-    PROTOCOL_VERSION,
-    Command,
-    Crashed,
-    Event,
-    Identify,
-    Identity,
-    Kind,
-    Ready,
-    Status,
-)
+from hil.protocol.messages import PROTOCOL_VERSION, Command, Crashed, Event, Identify, Identity, Kind, Ready, Status
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import pytest
 
 from hil.checks.link_faults import FaultReport, explain
-from hil.protocol.messages import Bank, LinkFault, Phase, Role
+from hil.protocol.link_messages import Bank, LinkFault, Phase, Role
 from hil.rig.specs import ring_links
 
 LINKS = ring_links(4)

@@ -8,7 +8,7 @@ from hil.nightly.checks import Found, Sign
 from hil.nightly.history import CheckCount
 from hil.nightly.record import Attempt, Cause
 from hil.nightly.triage import Trial, classify, flake_rates, sign_of, wilson
-from hil.protocol.messages import Bank, LinkFault, Phase, Role
+from hil.protocol.link_messages import Bank, LinkFault, Phase, Role
 from hil.rig.specs import LinkSpec
 
 PASSED = Trial(Attempt("rig", True, 1.0), Found())

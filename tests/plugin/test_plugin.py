@@ -101,7 +101,8 @@ def test_missing_port_names_port_and_cure(project):
 def test_outputs_that_meet_fail_the_test(pytester):
     pytester.makepyfile(
         """
-        from hil.protocol.messages import Command, PinDrive, PinLevels
+        from hil.protocol.link_messages import PinDrive, PinLevels
+        from hil.protocol.messages import Command
 
         def test_both_ends_drive_the_same_wire(boards):
             boards[0].command(Command.PIN_DRIVE, PinDrive(pin=16, drive=1, level=1, drive_ma=2), PinLevels)

@@ -16,7 +16,8 @@ TESTS = """
 
     @pytest.mark.probe
     def test_lets_outputs_meet(probe):
-        from hil.protocol.messages import Command, PinDrive, PinLevels
+        from hil.protocol.link_messages import PinDrive, PinLevels
+        from hil.protocol.messages import Command
 
         probe.board.command(Command.PIN_DRIVE, PinDrive(25, 1, 0, 2), PinLevels)
         probe.lines.adapter.transact(bytes([0x80, 0x20, 0x20, 0x81]), 1, 0.1)

@@ -9,7 +9,7 @@ import pytest
 
 from hil.probe import link
 from hil.probe.patterns import pattern_frames
-from hil.protocol.messages import Pattern
+from hil.protocol.link_messages import Pattern
 from tests.firmware.host_build import build_host, run
 
 PIECE = 1000

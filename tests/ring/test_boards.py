@@ -4,18 +4,7 @@ import pytest
 
 from hil.errors import BoardError, HilError, ModelError
 from hil.model.card import write_card
-from hil.protocol.messages import (
-    Blob,
-    Command,
-    Crash,
-    Empty,
-    Event,
-    Health,
-    JobStarted,
-    MemoryRead,
-    Reboot,
-    Serve,
-)
+from hil.protocol.messages import Blob, Command, Crash, Empty, Event, Health, JobStarted, MemoryRead, Reboot, Serve
 
 
 @pytest.mark.parametrize(("kind", "text"), [(0, "undefined instruction"), (1, "data abort"), (2, "prefetch abort")])

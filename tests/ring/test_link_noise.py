@@ -8,7 +8,8 @@ import pytest
 from hil.checks.forward import compare_taps, golden_run
 from hil.checks.link_suite import RunPlan, run_links
 from hil.errors import LinkError
-from hil.protocol.messages import Bank, Blob, Command, Empty, JobState, Pattern
+from hil.protocol.link_messages import Bank, Pattern
+from hil.protocol.messages import Blob, Command, Empty, JobState
 
 LINK_RATE = 1e-4
 SERIAL_RATE = 1e-3
@@ -130,7 +131,8 @@ def test_taps_are_read_over_a_noisy_line(open_ring):
 
 def start_and_end_job(ring, board):
     """A job that nobody answers: it gives up after a millisecond. Returns its number."""
-    from hil.protocol.messages import Bank, JobStarted, LinkTest
+    from hil.protocol.link_messages import Bank, LinkTest
+    from hil.protocol.messages import JobStarted
 
     request = LinkTest(Bank.DOWNSTREAM, 1, 1, SEED, 1)
     job = board.command(Command.LINK_SEND, request, JobStarted).job

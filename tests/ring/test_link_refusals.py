@@ -6,7 +6,8 @@ import pytest
 
 from hil.checks.link_suite import RunPlan, WireResult, ber_limit, histogram_text, run_links
 from hil.errors import BoardError, LinkError
-from hil.protocol.messages import Bank, Command, JobStarted, LinkBank, LinkResult, Pattern
+from hil.protocol.link_messages import Bank, LinkBank, LinkResult, Pattern
+from hil.protocol.messages import Command, JobStarted
 
 PLAN = RunPlan(Pattern.COUNT, 1, 64, 1)
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from hil.checks.link_faults import FaultReport
 from hil.checks.link_stalls import LONG_STALL_US, SHORT_STALL_US, Stall, StallResult, problems, stall_link
-from hil.protocol.messages import Bank, Edge, JobResult, LinkFault, Phase, Role
+from hil.protocol.link_messages import Bank, Edge, LinkFault, Phase, Role
+from hil.protocol.messages import JobResult
 
 FAILED, DONE = JobResult.LINK_FAILED, JobResult.DONE
 TOLD = "board 1 waited for board 0, which did nothing for 25.0 ms: no wire is to blame"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hil.errors import HilError
-from hil.protocol.messages import Bank
+from hil.protocol.link_messages import Bank
 from hil.rig.desk import open_desk
 from hil.rig.specs import SimSpec, sim_rig
 from hil.ring import Ring

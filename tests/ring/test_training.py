@@ -9,7 +9,8 @@ from golden.optimizer import AdamW, Sgd
 from hil.checks.training import compare_step, expected_step, golden_training, same_losses, windows
 from hil.cli import main
 from hil.errors import BoardError, LinkError, ModelError
-from hil.protocol.messages import Bank, Command, Empty, JobStarted
+from hil.protocol.link_messages import Bank
+from hil.protocol.messages import Command, Empty, JobStarted
 from hil.protocol.training_messages import TrainResult, TrainStep, TrainTokens
 from hil.toolchain import build_image, default_out, firmware_folder
 from hil.training import Plan, RingTraining

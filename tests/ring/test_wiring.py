@@ -13,7 +13,8 @@ from hil.checks.wiring import scan_wiring
 from hil.checks.wiring.coverage import double_faults, judge
 from hil.cli import main
 from hil.errors import BoardError
-from hil.protocol.messages import Bank, Command, Empty, PinDrive, PinLevels
+from hil.protocol.link_messages import Bank, PinDrive, PinLevels
+from hil.protocol.messages import Command, Empty
 from hil.rig.fault_reader import parse_fault
 from hil.rig.faulty import single_faults
 from hil.rig.specs import LinkSpec, sim_rig

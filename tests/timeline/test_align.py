@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from hil.protocol.messages import Bank
+from hil.protocol.link_messages import Bank
 from hil.protocol.trace_messages import TraceKind
 from hil.timeline.align import align
 from hil.timeline.capture import BoardTrace, Capture

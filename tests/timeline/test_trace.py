@@ -12,7 +12,8 @@ import pytest
 from hil.cli import main
 from hil.errors import BoardError
 from hil.nightly.record import Timeline, from_json, to_json
-from hil.protocol.messages import Bank, Command, Empty, JobStarted, LinkTest
+from hil.protocol.link_messages import Bank, LinkTest
+from hil.protocol.messages import Command, Empty, JobStarted
 from hil.protocol.trace_messages import TraceEvent, TraceKind, TracePart, TraceRead, TraceState
 from hil.session import Session, Settings
 from hil.timeline.capture import Capture, recorded, start_tracing, stop_tracing

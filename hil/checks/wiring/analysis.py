@@ -27,7 +27,7 @@ from hil.checks.wiring.pads import (
 from hil.checks.wiring.report import OK, Finding, WireVerdict, WiringReport
 from hil.checks.wiring.scan import NOISY_PADS
 from hil.checks.wiring.trace import Tracks, exchanges, find_cables, find_wires, net_numbers
-from hil.protocol.messages import Bank
+from hil.protocol.link_messages import Bank
 from hil.rig.specs import LinkSpec, RigConfig
 
 STUCK = {Held.LOW: ("stuck-0", "stuck0"), Held.HIGH: ("stuck-1", "stuck1"), Held.NOISE: ("noise", "noise")}

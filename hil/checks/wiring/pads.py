@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hil.checks.pins import HEADER_PIN, WIRE_NAMES, gpio
-from hil.protocol.messages import Bank
+from hil.protocol.link_messages import Bank
 from hil.rig.specs import LinkSpec
 
 WIRES = len(WIRE_NAMES)

@@ -18,7 +18,8 @@ from hil.board import Board, Pending
 from hil.checks.wiring.pads import WIRES, Held, Observation, OneWay, Pad, bank_pad, group, pads_of
 from hil.errors import BoardError
 from hil.protocol.fields import Message
-from hil.protocol.messages import Bank, Command, Empty, PinDrive, PinLevels, PinMode
+from hil.protocol.link_messages import Bank, PinDrive, PinLevels, PinMode
+from hil.protocol.messages import Command, Empty
 from hil.rig.loop import Loop
 from hil.rig.specs import LinkSpec
 

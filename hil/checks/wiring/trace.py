@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hil.checks.wiring.pads import WIRES, Observation, Pad, Wire, bank_pad
-from hil.protocol.messages import Bank
+from hil.protocol.link_messages import Bank
 from hil.rig.specs import LinkSpec
 
 CABLE_WIRES = 3
