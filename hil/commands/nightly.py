@@ -17,7 +17,7 @@ from hil.errors import HilError
 from hil.session import Session, Settings
 
 if TYPE_CHECKING:
-    from hil.nightly.rounds import Profile
+    from hil.nightly.profile import Profile
 
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -84,7 +84,7 @@ def _rounds(text: str) -> int:
 
 def nightly(session: Session, options: argparse.Namespace) -> int:
     """Run the night, or the one check; the exit code is 0 only if all is well."""
-    from hil.nightly.rounds import PROFILES
+    from hil.nightly.profile import PROFILES
     from hil.nightly.runner import Runner, Terminated, Wish
     from hil.nightly.verdict import exit_code
 

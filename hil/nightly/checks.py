@@ -32,7 +32,7 @@ from hil.training import Plan, RingTraining
 
 if TYPE_CHECKING:
     from hil.model.bundle import Model
-    from hil.nightly.rounds import Profile
+    from hil.nightly.profile import Profile
     from hil.rig.specs import LinkSpec
     from hil.ring import Ring
     from hil.toolchain import Image

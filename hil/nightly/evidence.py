@@ -13,7 +13,7 @@ from hil.nightly.outputs.wavejson import WaveError, wavejson
 from hil.nightly.record import LinkFigures, LogLine, WireFigures
 
 if TYPE_CHECKING:
-    from hil.nightly.rounds import Profile
+    from hil.nightly.profile import Profile
     from hil.ring import Ring
     from hil.session import Settings
 
@@ -97,7 +97,7 @@ def merged_links(links: Sequence[LinkFigures]) -> list[LinkFigures]:
 
 def replay_command(settings: Settings, profile: Profile, name: str, seed: int) -> str:
     """`hil nightly` for one check by itself, with all that decides how it goes."""
-    from hil.nightly.rounds import PROFILES
+    from hil.nightly.profile import PROFILES
     from hil.session import Settings as Defaults
 
     usual = Defaults()

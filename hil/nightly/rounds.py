@@ -1,8 +1,8 @@
-"""What a night runs: profiles, and the checks of a round in their order.
+"""What a night runs: the checks of a round in their order.
 
 A round is: boot, wiring scan, every link by itself, all links at once, layers, gradients, generation, training. Each
 check has a seed of its own, derived from the night's, the round and the check's name, so it can be run again alone.
-Owns: Profile, Planned, the names of the checks. What they do: hil/nightly/checks.py.
+Owns: Planned, the names of the checks. What they do: hil/nightly/checks.py; how much: hil/nightly/profile.py.
 """
 
 from __future__ import annotations
@@ -14,39 +14,9 @@ from functools import partial
 
 from hil.nightly import checks
 from hil.nightly.checks import Bench, Found
+from hil.nightly.profile import Profile
 from hil.nightly.record import Kind
 from hil.rig.specs import LinkSpec, RigConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """How much a round does.
-
-    ber: a link is soaked until every wire's bit error rate is below this at 95 %.
-    soak_frames: of 16 KiB, in one direction, between two looks at the clock.
-    rounds: None: until time is up. hours: on the rig's clock, unless the user says otherwise; None: no limit.
-    kinds: what to leave in; a rig without a ring leaves out what needs one.
-    """
-
-    name: str
-    ber: float
-    soak_frames: int
-    layer_positions: int
-    story_positions: int
-    steps: int
-    rounds: int | None
-    hours: float | None
-    kinds: frozenset[Kind] = frozenset(Kind)
-
-
-PROFILES = {
-    "quick": Profile(
-        "quick", ber=3e-5, soak_frames=8, layer_positions=16, story_positions=64, steps=3, rounds=1, hours=None
-    ),
-    "full": Profile(
-        "full", ber=1e-8, soak_frames=256, layer_positions=64, story_positions=256, steps=10, rounds=None, hours=8.0
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)

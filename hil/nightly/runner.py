@@ -26,9 +26,10 @@ from hil.nightly import checks, evidence, triage
 from hil.nightly.checks import Bench, Found, Sign
 from hil.nightly.history import History, HistoryError
 from hil.nightly.outputs.files import WAVES
+from hil.nightly.profile import Profile
 from hil.nightly.progress import Progress
 from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome, Timeline
-from hil.nightly.rounds import Planned, Profile, check_seed, plan_round
+from hil.nightly.rounds import Planned, check_seed, plan_round
 from hil.nightly.triage import Trial, Twin, dead_boards, try_check
 from hil.nightly.verdict import closing_lines, write_reports
 from hil.nightly.version import harness_revision

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hil.nightly.history import History
+from hil.nightly.profile import Profile
 from hil.nightly.record import Night
-from hil.nightly.rounds import Profile
 from hil.nightly.runner import HISTORY_NAME, Runner, Wish
 from hil.session import Session, Settings
 

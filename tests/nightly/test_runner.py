@@ -9,8 +9,9 @@ import pytest
 
 from hil.cli import main
 from hil.nightly.checks import Found, Left
+from hil.nightly.profile import PROFILES
 from hil.nightly.record import Cause, Kind, Night, Outcome, from_json
-from hil.nightly.rounds import PROFILES, Planned, check_seed, plan_round
+from hil.nightly.rounds import Planned, check_seed, plan_round
 from hil.nightly.triage import clean_rig
 from hil.nightly.verdict import exit_code
 from hil.rig.specs import BoardSpec, LinkSpec, RigConfig, SimSpec, sim_rig
