@@ -82,10 +82,12 @@ class _Terminal(serial.Serial):
 class PortServer:
     """An RFC 2217 server for one port, made of pyserial's PortManager. One client at a time.
 
-    `url` is for a rig file; `drop` closes the client's connection.
+    `url` is for a rig file; `drop` closes the client's connection. `drop_after`: so many bytes to the port from the
+    client, after which it is closed once.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, drop_after: int | None = None) -> None:
+        self._left = drop_after
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.number = int(self._listener.getsockname()[1])
         self.url = f"rfc2217://127.0.0.1:{self.number}"
@@ -130,7 +132,13 @@ class PortServer:
                 data = client.recv(4096)
                 if not data:
                     return
-                port.write(b"".join(manager.filter(data)))
+                written = b"".join(manager.filter(data))
+                port.write(written)
+                if self._left is not None:
+                    self._left -= len(written)
+                    if self._left <= 0:
+                        self._left = None
+                        return
             if port in ready:
                 client.sendall(b"".join(manager.escape(port.read(4096))))
 

@@ -9,7 +9,6 @@ import pytest
 
 from hil.cli import main
 from hil.line_speed import raise_baud
-from hil.protocol.boot import BootState
 from hil.protocol.messages import Blob, Command
 from hil.rig.config import load_rig
 from hil.session import Session, Settings
@@ -49,19 +48,11 @@ def test_one_board_is_a_whole_ring(board, verb, plug, tmp_path, capsys):
 
 @pytest.mark.parametrize("board", ["bare"], indirect=True)
 def test_network_that_breaks_in_mid_boot_and_comes_back_begins_the_upload_anew(board, plug, tmp_path):
-    server = plug(PortServer(str(board.ports[0])))
+    image = Session(Settings()).image("ring")
+    server = plug(PortServer(str(board.ports[0]), drop_after=len(image.path.read_bytes()) // 2))
     rig = with_ports(board.rig, [server.url], "network")
     session = Session(Settings(rig=str(rig), logs=tmp_path / "logs"))
-    session.image("ring")
     with (ring := session.open_ring()).desk:
-
-        def drop_during_upload() -> None:
-            if ring.boards[0].boot_state is BootState.WAITING:
-                ring.boards[0].call_later(0.005, drop_during_upload)
-            else:
-                server.drop()
-
-        drop_during_upload()
         session.boot(ring)
         assert f"port {server.url}: came back after" in ring.boards[0].log.path.read_text()
 
