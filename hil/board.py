@@ -191,6 +191,11 @@ class Board:
         tail = f"; log: {self.log.path}"
         if self.received_bytes == 0:
             return f"{head}no byte in {timeout_s:.0f} s; is it powered, is its card in, are TX and RX crossed?{tail}"
+        if self.boot_state is BootState.WAITING and self.upload is not None and self.upload.interrupted:
+            return (
+                f"{head}its port was away while the image was sent, and its bootloader did not ask again in "
+                f"{timeout_s:.0f} s; it may have got all of it and run it already: reset the board{tail}"
+            )
         if self.boot_state is BootState.WAITING:
             return (
                 f"{head}{self.received_bytes} bytes arrived but no word of the bootloader at {self.baud} baud; "

@@ -35,6 +35,8 @@ class Upload:
         self._done_s: float | None = None
         self._word_bytes = 0
         self.skipped_bytes = 0
+        self.interrupted = False
+        """The port was away while the image was being sent."""
 
     @property
     def state(self) -> BootState:
@@ -52,6 +54,7 @@ class Upload:
 
     def restart(self) -> None:
         """The port was away: the board gives up what it was receiving, and will ask again."""
+        self.interrupted = self.interrupted or self.state is BootState.SENDING
         self._session.restart()
         self._sent_s = None
 

@@ -7,11 +7,10 @@ cutting requests into parts, counting what crosses the line.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
 import numpy as np
 
-from golden.taps import canonical_bits, digest
+from golden.taps import digest
 from golden.weights import F32Array
 from hil.board import Board
 from hil.protocol.messages import PAYLOAD_BYTES_MAX, Blob, Command, Empty, JobStarted
@@ -108,9 +107,3 @@ class RankTensors:
         found = self.digests(source, index, block, len(expected))
         found += [0] * (len(expected) - len(found))
         return [number for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)) if ours != theirs]
-
-
-def wrong_places(golden: F32Array, board: F32Array) -> Sequence[int]:
-    """Indices at which two tensors of one size differ, the sign of zero and NaN's payload apart."""
-    places: list[int] = np.flatnonzero(canonical_bits(golden) != canonical_bits(board)).tolist()
-    return places

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from hil.board import Board
 from hil.checks.forward import GoldenRun, TapComparison, compare_taps, golden_run
+from hil.commands.booting import boot, logs_of, opened, serial_rows
 from hil.commands.screen import BoardLines
 from hil.model.bundle import Model
 from hil.model.tokenizer import TextStream
 from hil.protocol.link_messages import Bank
-from hil.protocol.messages import Identity, Token
+from hil.protocol.messages import Token
 from hil.ring import Ring, RingGeneration
 from hil.ring_boot import BootTimes
 from hil.session import Session
@@ -51,52 +51,16 @@ class _Story:
         sys.stdout.flush()
 
 
-def show_board(board: Board, seconds: float) -> None:
-    """The progress line of a board that has booted."""
-    identity = board.identity
-    if identity is None:
-        return
-    owns_layers = identity.layer_end > identity.layer_start
-    parts = [f"layers [{identity.layer_start}, {identity.layer_end})"] if owns_layers else []
-    parts += ["embedding + head"] if identity.has_head else []
-    print(
-        f"board {board.rank}  booted in {seconds:6.3f} s  serial {identity.board_serial:016x}  "
-        f"{_place(identity)}: {', '.join(parts) or 'no shard'}",
-        flush=True,
-    )
-
-
-def _place(identity: Identity) -> str:
-    if identity.shards > 1:
-        return f"all {identity.shards} ranks, every hop through the jumpers"
-    return f"rank {identity.rank} of {identity.world_size}"
-
-
 def generate(session: Session, request: Request) -> int:
     """Run it; returns the exit code: 1 if a tap or a token differs from the golden's."""
     prompt = session.model.encode_prompt(request.prompt, request.positions)
     session.check_memory()
-    ring = session.open_ring()
-    lines = None
-    try:
-        for line in session.describe():
-            print(line)
+    with opened(session) as ring:
         lines = BoardLines(ring, verbose=request.verbose)
-        times = session.boot(ring, on_board=show_board)
+        times = boot(session, ring)
         print()
-        lines.hold()
-        story = _Story(session.model, prompt)
-        result = ring.generate(
-            prompt,
-            request.positions,
-            temperature=request.temperature,
-            topp=request.topp,
-            rng_seed=request.rng_seed,
-            taps=request.verify,
-            on_token=story.token,
-        )
-        story.end()
-        lines.release()
+        with lines.held():
+            result = _tell(session, ring, prompt, request)
         golden = comparison = None
         if request.verify:
             golden = golden_run(session.model.weights, prompt, request.positions, request.temperature, request.topp,
@@ -105,10 +69,21 @@ def generate(session: Session, request: Request) -> int:
         _table(session, ring, times, result, golden, comparison)
         good = comparison is None or (comparison.good and golden is not None and golden.tokens == result.tokens)
         return 0 if good and not ring.desk.contentions() else 1
-    finally:
-        if lines is not None:
-            lines.release()
-        ring.desk.close()
+
+
+def _tell(session: Session, ring: Ring, prompt: list[int], request: Request) -> RingGeneration:
+    story = _Story(session.model, prompt)
+    result = ring.generate(
+        prompt,
+        request.positions,
+        temperature=request.temperature,
+        topp=request.topp,
+        rng_seed=request.rng_seed,
+        taps=request.verify,
+        on_token=story.token,
+    )
+    story.end()
+    return result
 
 
 def _table(
@@ -142,18 +117,6 @@ def _table(
         print(f"  {name:11} {value}")
     if comparison is not None and comparison.first is not None:
         print(f"\n{comparison.first.describe()}")
-
-
-def logs_of(ring: Ring) -> str:
-    """Where the boards' logs are: `logs/pi0.log .. pi3.log`."""
-    last = f" .. pi{len(ring.boards) - 1}.log" if len(ring.boards) > 1 else ""
-    return f"{ring.desk.logs}/pi0.log{last}"
-
-
-def serial_rows(times: BootTimes) -> list[tuple[str, str]]:
-    """How well the images went over the serial lines, and which lines stay slow."""
-    share = f"images at {min(times.line_shares):.2%} of the line rate" if times.line_shares else ""
-    return [("serial", text) for text in (share, *times.notes) if text]
 
 
 def _tokens_verdict(result: RingGeneration, golden: GoldenRun | None) -> str:

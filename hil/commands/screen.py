@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from hil.board import Board
 from hil.ring import Ring
 
@@ -18,15 +21,16 @@ class BoardLines:
         for board in ring.boards if verbose else [ring.head]:
             board.on_log = self._line
 
-    def hold(self) -> None:
-        """A line is being written by somebody else, piece by piece: keep lines until `release`."""
-        self._held = self._held or []
-
-    def release(self) -> None:
-        """Print what was kept."""
-        held, self._held = self._held or [], None
-        for line in held:
-            print(line, flush=True)
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While a line is being written by somebody else, piece by piece: lines are kept, and printed afterwards."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for line in held:
+                print(line, flush=True)
 
     def _line(self, board: Board, text: str) -> None:
         line = f"pi{board.rank}| {text}"

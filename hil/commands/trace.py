@@ -10,7 +10,7 @@ from typing import Any
 
 from golden.optimizer import AdamW
 from hil.checks.training import windows
-from hil.commands.generate import show_board
+from hil.commands.booting import boot, opened
 from hil.data import data_path
 from hil.errors import HilError, ModelError
 from hil.nightly.record import to_json
@@ -53,16 +53,17 @@ def _counts(text: str) -> tuple[int, ...]:
 def trace(session: Session, options: argparse.Namespace) -> int:
     """Run it; the exit code is 1 if the clocks' alignment contradicts itself."""
     out: Path = options.out
+    if options.generate:
+        session.check_memory()
+    else:
+        positions = options.positions or POSITIONS_TRAIN
+        for microbatches in options.microbatches:
+            session.check_memory(step_plan(microbatches, positions, options.slots).size)
     _make_folder(out)
-    ring = session.open_ring()
-    try:
-        for line in session.describe():
-            print(line)
-        session.boot(ring, on_board=show_board)
+    with opened(session) as ring:
+        boot(session, ring)
         print()
         stories = _stories(session, ring, options)
-    finally:
-        ring.desk.close()
     for story in stories:
         print("\n".join(summary(story)), end="\n\n")
     if len(stories) > 1:
@@ -95,12 +96,17 @@ def _stories(session: Session, ring: Ring, options: argparse.Namespace) -> list[
     return [traced_step(session, ring, m, positions, options.slots) for m in options.microbatches]
 
 
+def step_plan(microbatches: int, positions: int, slots: int | None = None) -> Plan:
+    """The step that is traced: AdamW, all microbatches under way unless slots say otherwise."""
+    return Plan(AdamW(RATE), positions, microbatches, slots or min(microbatches, 64))
+
+
 def traced_step(session: Session, ring: Ring, microbatches: int, positions: int, slots: int | None = None) -> Story:
     """One step of AdamW, traced; the boards hold other weights afterwards.
 
     Raises: ModelError, BoardError, LinkError.
     """
-    plan = Plan(AdamW(RATE), positions, microbatches, slots or min(microbatches, 64))
+    plan = step_plan(microbatches, positions, slots)
     line = data_path("fixtures/corpus.txt").read_text(encoding="utf-8").splitlines()[0]
     tokens = session.model.tokenizer.encode(line)
     if len(tokens) <= positions:

@@ -9,7 +9,7 @@ from golden.optimizer import AdamW, Sgd
 from golden.train import Step, Training
 from hil.checks.forward import TapComparison
 from hil.checks.training import compare_step, expected_step, golden_training, same_losses, same_parameters, windows
-from hil.commands.generate import logs_of, serial_rows, show_board
+from hil.commands.booting import boot, logs_of, opened, serial_rows
 from hil.commands.screen import BoardLines
 from hil.data import data_path
 from hil.errors import ModelError
@@ -69,12 +69,9 @@ def train(session: Session, request: Request) -> int:
         check_target(request.save)
     batches = windows(text_tokens(session, request.text), request.plan, request.steps)
     session.check_memory(request.plan.size)
-    ring = session.open_ring()
-    try:
-        for line in session.describe():
-            print(line)
+    with opened(session) as ring:
         BoardLines(ring, verbose=request.verbose)
-        times = session.boot(ring, on_board=show_board)
+        times = boot(session, ring)
         training = RingTraining(ring, session.model.weights.config, request.plan)
         tally = _Tally()
         golden = golden_training(session.model.weights, batches, request.plan) if request.verify else None
@@ -88,8 +85,6 @@ def train(session: Session, request: Request) -> int:
             and saved.good
         )
         return 0 if good and not ring.desk.contentions() else 1
-    finally:
-        ring.desk.close()
 
 
 def text_tokens(session: Session, text: Path | None) -> list[int]:

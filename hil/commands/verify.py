@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hil.checks.training import windows
 from hil.checks.verify_runs import GenerationRequest, Verification, VerifiedTraining, verify_generation
-from hil.commands.generate import logs_of, show_board
+from hil.commands.booting import boot, logs_of, opened
 from hil.commands.train import optimizer, text_tokens
 from hil.report.mismatch_svg import mismatch_svg
 from hil.ring import Ring
@@ -45,19 +45,14 @@ def add_verify(verbs: Verbs, add_rig_options: Declare, settings: Callable[[argpa
 def verify(session: Session, options: argparse.Namespace) -> int:
     """Run it; 1 if anything differs from the golden's or outputs met on a wire."""
     runs = _training(session, options) if options.train else _generation(session, options)
-    ring = session.open_ring()
-    try:
-        for line in session.describe():
-            print(line)
-        session.boot(ring, on_board=show_board)
+    with opened(session) as ring:
+        boot(session, ring)
         print()
         last: Verification | None = None
         for last in runs(ring):
             print(last.describe(), flush=True)
         print(f"logs: {logs_of(ring)}")
         met = len(ring.desk.contentions())
-    finally:
-        ring.desk.close()
     if last is None:
         print("nothing was run")
         return 1

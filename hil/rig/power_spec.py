@@ -15,7 +15,7 @@ FIELDS = {"rank", "port", "serial"}
 CBUS_PINS = range(4)
 GPIO_PINS = range(8)
 """AC0..AC7 of an FT232H."""
-_KEYS: dict[str, set[str]] = {
+_KEYS: dict[PowerKind, set[str]] = {
     "reset": set(), "uhubctl": {"ports"}, "cbus": {"pin"}, "gpio": {"pins"}, "person": set(), "sim": set(),
 }  # fmt: skip
 
@@ -46,7 +46,7 @@ def parse_power(table: Any, world_size: int, where: str) -> PowerSpec:
     kinds = [kind for kind in _KEYS if isinstance(table, Mapping) and kind in table]
     if len(kinds) != 1:
         raise RigError(f"{where} = {table!r}: give one of {', '.join(f'{{{kind} = ...}}' for kind in _KEYS)}")
-    kind: PowerKind = kinds[0]  # type: ignore[assignment]
+    kind = kinds[0]
     for key in table:
         if key != kind and key not in _KEYS[kind]:
             raise RigError(f"{where}: unknown key `{key}` beside `{kind}`")

@@ -144,7 +144,6 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sim_contentions_forget": (None, (_SIM,)),
     "sim_lints": (u32, (_SIM, u32, c.POINTER(c.POINTER(LintRecord)))),
     "sim_level": (u32, (_SIM, u32, u32)),
-    "sim_net_of": (u32, (_SIM, u32, u32)),
     "sim_trace_pad": (None, (_SIM, u32, u32, c.c_int)),
     "sim_trace_keep": (None, (_SIM, u32)),
     "sim_trace_take": (u32, (_SIM, c.POINTER(TraceRecord), u32)),

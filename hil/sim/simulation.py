@@ -469,10 +469,6 @@ class Simulation:
         """Level of a pad: one of LEVELS."""
         return LEVELS[self._core.sim_level(self._sim, self._member(board), pin)]
 
-    def net_of(self, board: int, pin: int) -> int:
-        """Number of the net that a pad is on; pads joined by wires have the same."""
-        return int(self._core.sim_net_of(self._sim, self._member(board), pin))
-
     def trace_pad(self, board: int, pin: int, *, on: bool) -> None:
         """Record every change of a pad's level (its level now comes first), or stop."""
         self._core.sim_trace_pad(self._sim, self._member(board), pin, int(on))

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from hil.rig.config import load_rig
+from hil.rig.desk import Desk, open_desk
+
 
 @pytest.fixture
 def plug() -> Iterator[Callable[[Any], Any]]:
@@ -33,3 +36,16 @@ def rig_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def desk_of(tmp_path: Path, rig_file: Callable[..., Path]) -> Iterator[Callable[..., Desk]]:
+    """desk_of(port, ...) -> an open desk with these ports, closed after the test."""
+    with ExitStack() as stack:
+
+        def make(*ports: str) -> Desk:
+            desk = open_desk(load_rig(str(rig_file(*ports))), tmp_path / "logs", seed=1)
+            stack.callback(desk.close)
+            return desk
+
+        yield make

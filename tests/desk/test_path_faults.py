@@ -52,7 +52,7 @@ class Table:
         for double in self.doubles:
             double.close()
         self.doubles = [
-            LinkedBoard(BUILD_ID, replace(behaviour, serial=behaviour.serial), link=link, **fields)  # type: ignore[arg-type]
+            LinkedBoard(BUILD_ID, replace(behaviour), link=link, **fields)  # type: ignore[arg-type]
             for behaviour, link in zip(behaviours, self.links, strict=True)
         ]
 
@@ -62,6 +62,16 @@ class Table:
         self.desk = Desk(RigConfig("table", boards, (), watchdog_s=0), self.folder / "logs", seed=1)
         self.desk.power = _Switch(self)
         return Ring(self.desk)
+
+    def replug_at_half_of_the_image(self, *, runs: bool = False) -> None:
+        """The bad board's adapter goes and comes back as another device. runs: its image runs by then."""
+
+        def replug() -> None:
+            self.doubles[BAD].unplug()
+            self.doubles[BAD] = LinkedBoard(BUILD_ID, Behaviour(), link=self.links[BAD], runs=runs)
+            self.doubles[BAD].power_on()
+
+        self.doubles[BAD].behaviour.on_half_image = replug
 
     def close(self) -> None:
         if self.desk is not None:
@@ -137,6 +147,12 @@ def unplug_in_mid_upload(table: Table, ring: Ring) -> None:
     ring.boot(table.image, timeout_s=BOOT_S)
 
 
+def replug_a_board_that_runs(table: Table, ring: Ring) -> None:
+    """The cable was away for the last of the image: the board has all of it, and says nothing of a bootloader."""
+    table.replug_at_half_of_the_image(runs=True)
+    ring.boot(table.image, timeout_s=3)
+
+
 @dataclass(frozen=True)
 class Fault:
     """A row: what is wrong, what is done, what must be said (after `board 1`)."""
@@ -153,6 +169,8 @@ GARBAGE = random.Random(11).randbytes(1 << 20)
 GONE = r": port {port}: (reading|writing) failed: .*; is the adapter still plugged in"
 FAULTS = [
     Fault("unplugged mid-boot", GONE, act=unplug_in_mid_upload),
+    Fault("away for the end of the upload", r" \({port}\): its port was away while the image was sent, and its "
+          r"bootloader did not ask again in 3 s; it may have got all of it", act=replug_a_board_that_runs),
     Fault("unplugged mid-run, idle", GONE, act=unplug_while_idle),
     Fault("unplugged mid-run, in a command", GONE, Behaviour(hang_up_on_ping=True), boot_and_ping),
     Fault("unplugged while writing", GONE, act=unplug_while_writing),
@@ -233,13 +251,7 @@ def test_busy_port_names_port_and_rank(table):
 def test_board_that_is_unplugged_mid_boot_and_plugged_back_boots(table):
     """The adapter enumerates anew as another device; the board has started again with it."""
     table.behave(Behaviour(), Behaviour())
-
-    def replug() -> None:
-        table.doubles[BAD].unplug()
-        table.doubles[BAD] = LinkedBoard(BUILD_ID, Behaviour(), link=table.links[BAD])
-        table.doubles[BAD].power_on()
-
-    table.doubles[BAD].behaviour.on_half_image = replug
+    table.replug_at_half_of_the_image()
     ring = table.open()
     ring.boot(table.image, timeout_s=BOOT_S)
     ping(ring, BAD)

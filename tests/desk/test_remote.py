@@ -14,7 +14,6 @@ from serial.rfc2217 import PortManager
 from hil.cli import main
 from hil.errors import BoardError, PortError
 from hil.rig.config import load_rig
-from hil.rig.desk import open_desk
 from hil.rig.loop import Loop, WallWaiter
 from hil.rig.port import open_device
 from hil.rig.remote import open_reason, remote_device
@@ -27,20 +26,6 @@ from tests.harness.test_loop import Terminal
 def serve(plug):
     """serve(board) -> an RFC 2217 server for the board's terminal."""
     return lambda board: plug(PortServer(board.path))
-
-
-@pytest.fixture
-def desk_of(tmp_path, rig_file):
-    """desk_of(url, ...) -> an open desk with these ports."""
-    desks = []
-
-    def make(*ports: str):
-        desks.append(open_desk(load_rig(str(rig_file(*ports))), tmp_path / "logs", seed=1))
-        return desks[-1]
-
-    yield make
-    for desk in desks:
-        desk.close()
 
 
 @pytest.fixture

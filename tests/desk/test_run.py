@@ -9,8 +9,6 @@ import pytest
 
 from hil.cli import main
 from hil.errors import BoardError, PortError
-from hil.rig.config import load_rig
-from hil.rig.desk import open_desk
 from hil.text import BoardText
 from tests.desk.boards import GET_PROG_INFO, Bootloader
 from tests.sim.programs import assemble
@@ -44,20 +42,6 @@ def image(tmp_path: Path) -> Path:
     path = tmp_path / "theirs.bin"
     path.write_bytes(b"\x01\x02\x03\x04" * 300)
     return path
-
-
-@pytest.fixture
-def desk_of(tmp_path, rig_file):
-    """desk_of(port, ...) -> an open desk with these ports."""
-    desks = []
-
-    def make(*ports: str):
-        desks.append(open_desk(load_rig(str(rig_file(*ports))), tmp_path / "logs", seed=1))
-        return desks[-1]
-
-    yield make
-    for desk in desks:
-        desk.close()
 
 
 def test_hil_run_on_simulated_boards(tmp_path, capsys):

@@ -1,12 +1,9 @@
 """A firmware with one deliberate error is caught, and the error is named: op, layer, rank."""
 
-import shutil
-from pathlib import Path
-
 import pytest
 
 from hil.checks.forward import compare_taps, golden_run
-from hil.toolchain import build_image, default_out, firmware_folder
+from tests.broken import broken_image
 
 ERRORS = {
     "swiglu forgets its last element in layer 2": (
@@ -32,23 +29,10 @@ ERRORS = {
 }
 
 
-def broken_firmware(folder: Path, right: str, wrong: str) -> Path:
-    source = folder / "firmware"
-    shutil.copytree(firmware_folder(), source)
-    forward = source / "model" / "forward.c"
-    text = forward.read_text()
-    assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in forward.c"
-    forward.write_text(text.replace(right, wrong))
-    return source
-
-
 @pytest.mark.parametrize("error", ERRORS)
 def test_one_wrong_op_is_named(open_ring, tmp_path, error):
     right, wrong, named = ERRORS[error]
-    image = build_image(
-        "ring", source=broken_firmware(tmp_path, right, wrong), out=tmp_path / "out", objects=default_out() / "objects"
-    )
-    session, ring = open_ring(image=image)
+    session, ring = open_ring(image=broken_image(tmp_path, "model/forward.c", right, wrong))
     tokens = session.model.encode_prompt("Once", 4)
     ring.generate(tokens, 4)
     comparison = compare_taps(ring, golden_run(session.model.weights, tokens, 4, 0.0, 0.9, 1, ring.world_size))

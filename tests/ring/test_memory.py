@@ -79,7 +79,7 @@ def over(plan):
     return plan.arm_memory_bytes - plan.arena_address - plan.arena_bytes - plan.training_bytes
 
 
-@pytest.mark.parametrize("verb", ["generate", "train"])
+@pytest.mark.parametrize("verb", ["generate", "train", "verify", "trace"])
 def test_old_boards_refuse_before_boot_what_new_boards_run(tmp_path, capsys, verb):
     """Negative twin in one: the same run on boards of 512 MB is not refused."""
     made = make_model(tmp_path, LONG)
@@ -88,8 +88,11 @@ def test_old_boards_refuse_before_boot_what_new_boards_run(tmp_path, capsys, ver
     for memory_mb in (256, 512):
         rig = tmp_path / f"old{memory_mb}.toml"
         rig.write_text(f"[rig]\nmemory_mb = {memory_mb}\n[sim]\nboards = 2\n")
-        short = ["--positions", "2"] + (["--steps", "1", "--text", str(text)] if verb == "train" else [])
-        options = ["--rig", str(rig), "--logs", str(tmp_path / "logs"), *short]
+        more = {
+            "train": ["--steps", "1", "--text", str(text)],
+            "trace": ["--generate", "--out", str(tmp_path / "out")],
+        }
+        options = ["--rig", str(rig), "--logs", str(tmp_path / "logs"), "--positions", "2", *more.get(verb, [])]
         model = ["--model", made["model"], "--tokenizer", made["tokenizer"]]
         code = main([verb, *options, *model])
         shown = capsys.readouterr()

@@ -1,6 +1,5 @@
 """Trainings on simulated rings: equal to the golden on any number of boards; wrong ops, input and order are named."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ from hil.errors import BoardError, LinkError, ModelError
 from hil.protocol.link_messages import Bank
 from hil.protocol.messages import Command, Empty, JobStarted
 from hil.protocol.training_messages import TrainResult, TrainStep, TrainTokens
-from hil.toolchain import build_image, default_out, firmware_folder
 from hil.training import Plan, RingTraining
+from tests.broken import broken_image
 
 TEXT = Path("fixtures/corpus.txt").read_text()
 LINE = TEXT.splitlines()[0]
@@ -116,15 +115,6 @@ ERRORS = {
         "D_HOP_RECEIVE on rank 1, microbatch 0, position 0",
     ),
 }
-
-
-def broken_image(folder, name, right, wrong):
-    source = folder / "firmware"
-    shutil.copytree(firmware_folder(), source)
-    text = (source / name).read_text()
-    assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in {name}"
-    (source / name).write_text(text.replace(right, wrong))
-    return build_image("ring", source=source, out=folder / "out", objects=default_out() / "objects")
 
 
 @pytest.mark.parametrize("error", ERRORS)

@@ -1,7 +1,6 @@
 """`hil verify` and what stands behind it: the wrong number is named, and whether op, input or link made it wrong."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,9 @@ from hil.protocol.tensor_messages import Part, Source
 from hil.report.mismatch_svg import mismatch_svg
 from hil.session import Session
 from hil.tensors import RankTensors
-from hil.toolchain import build_image, default_out, firmware_folder
+from hil.toolchain import build_image, default_out
 from hil.training import Plan, RingTraining
+from tests.broken import broken_image
 
 POSITIONS = 6
 LINE = Path("fixtures/corpus.txt").read_text().splitlines()[0]
@@ -34,15 +34,6 @@ def request_of(session, positions=POSITIONS, **settings):
 
 def verify(session, ring, positions=POSITIONS, **options):
     return verify_generation(ring, session.model.weights, request_of(session, positions), parameters=True, **options)[1]
-
-
-def broken_image(folder, name, right, wrong):
-    source = folder / "firmware"
-    shutil.copytree(firmware_folder(), source)
-    text = (source / name).read_text()
-    assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in {name}"
-    (source / name).write_text(text.replace(right, wrong))
-    return build_image("ring", source=source, out=folder / "out", objects=default_out() / "objects")
 
 
 def flip(ring, rank, source, index, value, bit):

@@ -1,6 +1,5 @@
 """Clocks: the true error is within the stated bound, whatever the boards' clocks do; a wrong instant is noticed."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,7 @@ from hil.protocol.link_messages import Bank
 from hil.protocol.trace_messages import TraceKind
 from hil.timeline.align import align
 from hil.timeline.capture import BoardTrace, Capture
-from hil.toolchain import build_image, firmware_folder
+from tests.broken import broken_image
 from tests.timeline.conftest import drifted_run
 
 BOUND_US = 15
@@ -154,11 +153,7 @@ def test_noise_costs_resends_and_never_the_bound(tmp_path):
 
 def test_firmware_that_takes_an_instant_before_what_it_stands_for_is_found_out(tmp_path):
     """The sender says that its header was acknowledged when it had not even been sent."""
-    source = tmp_path / "firmware"
-    shutil.copytree(firmware_folder(), source)
-    burst = source / "link" / "burst.h"
     right = "link->burst.header_us = port_now_us();"
-    assert burst.read_text().count(right) == 1
-    burst.write_text(burst.read_text().replace(right, "link->burst.header_us = link->looked_us;"))
-    capture, _ = drifted_run(tmp_path, 1, image=build_image("ring", source=source, out=tmp_path / "out"))
+    image = broken_image(tmp_path, "link/burst.h", right, "link->burst.header_us = link->looked_us;")
+    capture, _ = drifted_run(tmp_path, 1, image=image)
     assert any("contradict each other" in problem for problem in align(capture).problems)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hil.nightly.page.inputs import boot_seconds, figure, links_of, resends, throughput, wire_limit, wires_of
+from hil.checks.link_suite import ber_limit
+from hil.nightly.page.inputs import boot_seconds, figure, links_of, resends, throughput, wires_of
 from hil.nightly.page.text import first_line, visible
 from hil.nightly.page.verdict import groups, outcomes, verdict
 from hil.nightly.record import Night, Outcome, to_json
@@ -48,7 +49,7 @@ def summary(night: Night) -> dict[str, Any]:
                 "wire": wire,
                 "bits": bits,
                 "errors": errors,
-                "ber_limit_95": wire_limit(bits, errors) if bits else None,
+                "ber_limit_95": ber_limit(bits, errors) if bits else None,
             }
             for (link, wire), (bits, errors) in sorted(wires_of(night).items())
         ],

@@ -13,16 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from hil.checks.link_suite import CONFIDENCE, ber_limit
+from hil.checks.link_suite import ber_limit
 from hil.nightly.page.text import when
 from hil.nightly.record import Check, Kind, Night, Outcome, Subject
 from hil.nightly.trends import DISTANCE, FIGURES_MIN, REFERENCE_NIGHTS, usual_and_spread
 from hil.nightly.triage import wilson
 
-EXACT_ERRORS_MAX = 400
-"""Up to this count the limit is exact; beyond it the approximation of Wilson and Hilferty is right to 5 digits."""
 FLAKES_MAX = 20
-SIGMA = statistics.NormalDist().inv_cdf(CONFIDENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class WirePoint:
     @property
     def limit(self) -> float | None:
         """Upper bound of the bit error rate."""
-        return wire_limit(self.bits, self.errors) if self.bits > 0 else None
+        return ber_limit(self.bits, self.errors) if self.bits > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +103,6 @@ class Trends:
 
 
 @lru_cache(maxsize=65536)
-def wire_limit(bits: int, errors: int) -> float:
-    """Upper confidence limit of the bit error rate; exact for few errors."""
-    if errors <= EXACT_ERRORS_MAX:
-        return ber_limit(bits, errors)
-    count = errors + 1
-    return min(1.0, count * (1 - 1 / (9 * count) + SIGMA / (3 * math.sqrt(count))) ** 3 / bits)
-
-
 def wires_of(night: Night) -> dict[tuple[str, str], tuple[int, int]]:
     """(link, wire) -> bits and errors of the whole night."""
     sums: dict[tuple[str, str], tuple[int, int]] = {}

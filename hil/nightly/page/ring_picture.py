@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from hil.checks.link_suite import ber_limit
 from hil.checks.pins import WIRE_NAMES
-from hil.nightly.page.inputs import Trends, links_of, wire_limit, wires_of
+from hil.nightly.page.inputs import Trends, links_of, wires_of
 from hil.nightly.page.svg import drawing, tag, words
 from hil.nightly.page.text import count
 from hil.nightly.page.verdict import WIRE, sentence_of
@@ -47,7 +48,7 @@ class WireState:
     @property
     def limit(self) -> float | None:
         """Upper bound of its bit error rate at 95 %."""
-        return wire_limit(self.bits, self.errors) if self.bits > 0 else None
+        return ber_limit(self.bits, self.errors) if self.bits > 0 else None
 
     @property
     def sign(self) -> str:
@@ -111,7 +112,7 @@ def _level(wire: str, bits: int, errors: int, why: str, entries: Sequence[LinkFi
         return "none"
     if errors:
         return "errors"
-    return "clean" if wire_limit(bits, errors) < TIGHT else "loose"
+    return "clean" if ber_limit(bits, errors) < TIGHT else "loose"
 
 
 def _against(night: Night, trends: Trends) -> dict[tuple[str, str], str]:

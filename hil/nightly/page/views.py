@@ -14,8 +14,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from hil.checks.link_suite import ber_limit
 from hil.nightly.page import charts, verdict
-from hil.nightly.page.inputs import FigureTrend, Trends, boot_seconds, figure, gather, wire_limit, wires_of
+from hil.nightly.page.inputs import FigureTrend, Trends, boot_seconds, figure, gather, wires_of
 from hil.nightly.page.ring_picture import LEVELS, SIGNS, link_states, ring_picture
 from hil.nightly.page.text import count, duration, finite, number, visible, when
 from hil.nightly.page.waveform import waveform
@@ -303,4 +304,4 @@ def _worst(night: Night) -> str:
     if not wrong:
         return "no wrong bit" if sums else "no data"
     _, link, wire, bits, errors = max(wrong)
-    return f"link {link} {wire}: {errors:,} wrong, rate below {wire_limit(bits, errors):.2g}"
+    return f"link {link} {wire}: {errors:,} wrong, rate below {ber_limit(bits, errors):.2g}"

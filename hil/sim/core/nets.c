@@ -417,7 +417,6 @@ uint32_t sim_level(sim_t *sim, uint32_t board, uint32_t pin)
     return sim->nets[sim->net_of[board][pin]].level;
 }
 
-uint32_t sim_net_of(sim_t *sim, uint32_t board, uint32_t pin) { return sim->net_of[board][pin]; }
 
 /* ---- traces ------------------------------------------------------------------------------------------- */
 

@@ -208,7 +208,6 @@ SIM_API uint32_t sim_contentions(sim_t *sim, const sim_contention_t **out);
 SIM_API void sim_contentions_forget(sim_t *sim); /* those that are over */
 SIM_API uint32_t sim_lints(sim_t *sim, uint32_t board, const sim_lint_t **out);
 SIM_API uint32_t sim_level(sim_t *sim, uint32_t board, uint32_t pin);
-SIM_API uint32_t sim_net_of(sim_t *sim, uint32_t board, uint32_t pin);
 SIM_API void sim_trace_pad(sim_t *sim, uint32_t board, uint32_t pin, int on);
 /* Forgets all records but the latest. */
 SIM_API void sim_trace_keep(sim_t *sim, uint32_t latest);
