@@ -14,9 +14,9 @@ from typing import get_args
 from hil.commands import nightly, report
 from hil.commands.desk import add_verbs
 from hil.commands.verify import add_verify
-from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError
-from hil.session import Compiler, Session, Settings
+from hil.session import Session
+from hil.settings import SEED_DEFAULT, Compiler, Settings
 
 VERBOSE_HELP = "show the lines of all boards, not of the last rank alone"
 
@@ -86,7 +86,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from hil.commands.train import Request, optimizer, train
-    from hil.training import Plan
+    from hil.ring.training import Plan
 
     slots = options.slots if options.slots is not None else min(options.microbatches, 64)
     rule = optimizer(options.optimizer, options.rate, options.momentum, options.decay)
@@ -117,7 +117,7 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _firmware(options: argparse.Namespace) -> int:
-    from hil.commands.firmware import build_all
+    from hil.commands.sd import build_all
 
     return build_all(get_args(Compiler) if options.compiler == "all" else (options.compiler,))
 
@@ -129,7 +129,7 @@ def _wiring(options: argparse.Namespace) -> int:
 
 
 def _bench_faults(options: argparse.Namespace) -> int:
-    from hil.commands.bench_faults import FaultBench, bench_faults
+    from hil.bench.faults import FaultBench, bench_faults
 
     bench = FaultBench(singles=options.singles, doubles=options.doubles, clean=options.clean, jobs=max(1, options.jobs))
     return bench_faults(Session(_settings(options)), bench, as_json=options.json)
@@ -137,24 +137,24 @@ def _bench_faults(options: argparse.Namespace) -> int:
 
 def _bench(options: argparse.Namespace) -> int:
     if options.what == "divergence":
-        from hil.commands.bench_divergence import bench_divergence
+        from hil.bench.divergence_bench import bench_divergence
 
         return bench_divergence(Session(_settings(options)), each=options.each, as_json=options.json)
     if options.what == "faults":
         return _bench_faults(options)
     if options.what == "serial":
-        from hil.commands.bench_serial import bench_serial
+        from hil.bench.serial import bench_serial
 
         return bench_serial(Session(_settings(options)), as_json=options.json)
     if options.what == "link":
-        from hil.commands.bench_link import bench_link
+        from hil.bench.link import bench_link
 
         return bench_link(Session(_settings(options)), as_json=options.json)
     if options.what == "golden":
-        from hil.commands.bench_golden import bench_golden
+        from hil.bench.golden import bench_golden
 
         return bench_golden(Session(_settings(options)), as_json=options.json)
-    from hil.commands.bench import bench_sim
+    from hil.bench.sim import bench_sim
 
     return bench_sim(Session(_settings(options)), as_json=options.json)
 

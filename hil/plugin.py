@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil.defaults import SEED_DEFAULT
 from hil.errors import HilError, RigError
+from hil.settings import SEED_DEFAULT
 
 if TYPE_CHECKING:
-    from hil.board import Board
-    from hil.checks.close import CloseCheck, ReportedTensors
+    from hil.board.board import Board
+    from hil.checks.model.close import CloseCheck, ReportedTensors
     from hil.model.bundle import Model
     from hil.probe.probe import Probe
     from hil.rig.specs import RigConfig
-    from hil.ring import Ring
+    from hil.ring.ring import Ring
     from hil.session import Session
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
@@ -78,7 +78,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def hil_session(config: pytest.Config) -> Session:
     """The session that the options describe; made when first needed. Raises pytest.UsageError."""
     if SESSION not in config.stash:
-        from hil.session import Session, Settings
+        from hil.session import Session
+        from hil.settings import Settings
 
         option = config.option
         settings = Settings(
@@ -121,7 +122,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     report = yield
     used = {"ring", "loopback_ring", "board", "boards", "probe"} & set(getattr(item, "fixturenames", ()))
     if report.failed and used and RINGS in item.config.stash:
-        from hil.report import attach
+        from hil import attach
 
         item.stash[FAILED] = True
         for ring in item.config.stash[RINGS]:
@@ -177,7 +178,7 @@ def golden(hil: Session) -> Model:
 def _booted(
     hil: Session, config: RigConfig, logs: Path, pytestconfig: pytest.Config, *, shards: bool
 ) -> Iterator[Ring]:
-    from hil.report import attach
+    from hil import attach
 
     hil.check_memory(config=config)
     ring = hil.open_ring(config, logs=logs, shards=shards)
@@ -229,7 +230,7 @@ def _guard(ring: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
 
 def _describe(ring: Ring, request: pytest.FixtureRequest) -> None:
     """Write into the reports what the test runs on."""
-    from hil.report import attach
+    from hil import attach
 
     option = request.config.option
     serials = [f"{board.identity.board_serial:016x}" if board.identity else "unknown" for board in ring.boards]
@@ -312,7 +313,7 @@ def board(loopback_ring: Ring) -> Board:
 @pytest.fixture
 def reported_tensors() -> ReportedTensors:
     """An empty report: what a firmware of any make says that its ops gave. Fill it, then hand it to close_check."""
-    from hil.checks.close import ReportedTensors
+    from hil.checks.model.close import ReportedTensors
 
     return ReportedTensors()
 
@@ -320,6 +321,6 @@ def reported_tensors() -> ReportedTensors:
 @pytest.fixture
 def close_check(golden: Model) -> CloseCheck:
     """Checks reported tensors within bounds that follow from each op's sums; fails the test where one is beyond."""
-    from hil.checks.close import CloseCheck
+    from hil.checks.model.close import CloseCheck
 
     return CloseCheck(golden.weights, lambda text: pytest.fail(text, pytrace=False))

@@ -8,41 +8,23 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hil.board import Board
-from hil.defaults import SEED_DEFAULT
+from hil.board.board import Board
+from hil.desk.desk import Desk, open_desk
 from hil.errors import RigError
 from hil.model.bundle import Model, load_model
 from hil.model.plan import TrainingSize, arm_bytes, check_fits, plan_boards
 from hil.rig.config import load_rig
-from hil.rig.desk import Desk, open_desk
 from hil.rig.specs import RigConfig
-from hil.ring import Ring
-from hil.ring_boot import BootTimes
+from hil.ring.boot import BootTimes
+from hil.ring.ring import Ring
+from hil.settings import Compiler, Settings
 from hil.toolchain import Image, build_image
 
-Compiler = Literal["zig", "gcc"]
 LOOPBACK_RANKS = 4
 """Ranks that a simulated board with loopback jumpers plays."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a run works with. The defaults need no hardware and no system package."""
-
-    rig: str = "sim"
-    seed: int = SEED_DEFAULT
-    world_size: int = 4
-    model: str = "tiny"
-    tokenizer: str | None = None
-    logs: Path = Path("logs")
-    compiler: Compiler = "zig"
-    work: Path = Path("build/hil")
-    faults: tuple[str, ...] = ()
-    """Of a simulated rig, as hil/rig/fault_reader.py reads them."""
 
 
 class Session:

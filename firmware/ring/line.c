@@ -1,4 +1,4 @@
-/* line.c: raising the baud, and the watchdog. Contract: line.h, handlers.h. Host: hil/line_speed.py.
+/* line.c: raising the baud, and the watchdog. Contract: line.h, handlers.h. Host: hil/board/baud.py.
  * A baud is on trial until KEEP_BAUD comes at it; else the board goes back by itself. Later, a run of bytes without
  * stop bits and no good command among them means that the host is elsewhere: back to the boot baud, too. */
 #include "line.h"

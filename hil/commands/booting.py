@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hil.board import Board
+from hil.board.board import Board
 from hil.protocol.messages import Identity
-from hil.ring import Ring
-from hil.ring_boot import BootTimes
+from hil.ring.boot import BootTimes
+from hil.ring.ring import Ring
 from hil.session import Session
 
 

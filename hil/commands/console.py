@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from hil.desk.desk import hold_ports
 from hil.errors import PortError, RigError
+from hil.line.log import BoardLog, printable
+from hil.line.loop import RECONNECT_S, Loop, WallWaiter
+from hil.line.port import Port
 from hil.rig.config import load_rig
-from hil.rig.desk import hold_ports
-from hil.rig.log import BoardLog, printable
-from hil.rig.loop import RECONNECT_S, Loop, WallWaiter
-from hil.rig.port import Port
 from hil.rig.specs import RigConfig
 
 END_KEY = b"\x1d"

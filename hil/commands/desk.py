@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hil.commands import console, plan, ports, probe, rig, run, sd, shard, sim, trace
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from hil.checks.forward import GoldenRun, TapComparison, compare_taps, golden_run
+from hil.checks.model.taps import GoldenRun, TapComparison, compare_taps, golden_run
 from hil.commands.booting import boot, logs_of, opened, serial_rows
 from hil.commands.screen import BoardLines
 from hil.model.bundle import Model
 from hil.model.tokenizer import TextStream
 from hil.protocol.link_messages import Bank
 from hil.protocol.messages import Token
-from hil.ring import Ring, RingGeneration
-from hil.ring_boot import BootTimes
+from hil.ring.boot import BootTimes
+from hil.ring.ring import Ring, RingGeneration
 from hil.session import Session
 
 

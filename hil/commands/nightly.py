@@ -14,10 +14,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from hil.errors import HilError
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 
 if TYPE_CHECKING:
-    from hil.nightly.profile import Profile
+    from hil.nightly.checks import Profile
 
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -84,7 +85,7 @@ def _rounds(text: str) -> int:
 
 def nightly(session: Session, options: argparse.Namespace) -> int:
     """Run the night, or the one check; the exit code is 0 only if all is well."""
-    from hil.nightly.profile import PROFILES
+    from hil.nightly.checks import PROFILES
     from hil.nightly.runner import Runner, Terminated, Wish
     from hil.nightly.verdict import exit_code
 

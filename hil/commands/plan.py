@@ -16,7 +16,7 @@ from hil.model.plan import BoardPlan, ImageSize, TrainingSize, advice, arm_bytes
 from hil.model.shard import WORLD_SIZE_MAX
 from hil.model.synth import SHAPES
 from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB, parse_gpu_mem
-from hil.session import Compiler
+from hil.settings import Compiler
 from hil.toolchain import Image, build_image, symbols
 
 _ROWS = {

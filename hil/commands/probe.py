@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 
-from hil.checks.link_stalls import places
-from hil.checks.probe import check_pattern, check_stall
-from hil.checks.probe_rules import CASES, check_case
-from hil.checks.probe_wires import scan_wires
+from hil.checks.link.stalls import places
+from hil.checks.probe.rules import CASES, check_case
+from hil.checks.probe.runs import check_pattern, check_stall
+from hil.checks.probe.wires import scan_wires
 from hil.probe.probe import Probe, open_probe
 from hil.protocol.link_messages import Edge, Pattern
 from hil.session import Session

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hil.board import BOOT_TIMEOUT_S, Board
+from hil.board.board import BOOT_TIMEOUT_S, Board
+from hil.desk.desk import Desk
+from hil.desk.power import RESET_TIMEOUT_S, check_reset
 from hil.errors import BoardError, RigError
+from hil.line.log import printable
 from hil.protocol.boot import BootState
-from hil.rig.desk import Desk
-from hil.rig.log import printable
-from hil.rig.power import RESET_TIMEOUT_S, check_reset
 from hil.session import Session
 
 MARKER = r"DONE!!!"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hil.board import Board
-from hil.ring import Ring
+from hil.board.board import Board
+from hil.ring.ring import Ring
 
 
 class BoardLines:

@@ -6,12 +6,12 @@ import argparse
 import zlib
 from pathlib import Path
 
-from hil.defaults import SEED_DEFAULT
 from hil.errors import ModelError
 from hil.model.bundle import checkpoint_path
 from hil.model.checkpoint import read_checkpoint
 from hil.model.shard import join_shards, read_shard_header, write_shards
 from hil.model.synth import SHAPES, synthesize, synthesize_tokenizer
+from hil.settings import SEED_DEFAULT
 
 
 def add_shard_options(parser: argparse.ArgumentParser) -> None:

@@ -10,12 +10,12 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from hil.desk.faulty import apply_faults
+from hil.desk.sim_desk import REQUESTS, SimDesk, control
+from hil.desk.simulated import simulate
 from hil.errors import RigError
 from hil.rig.config import load_rig
-from hil.rig.fault_reader import parse_fault
-from hil.rig.faulty import apply_faults
-from hil.rig.sim_desk import REQUESTS, SimDesk, control
-from hil.rig.simulated import simulate
+from hil.rig.faults import parse_fault
 from hil.rig.specs import RigConfig
 from hil.session import Session
 from hil.sim import Simulation

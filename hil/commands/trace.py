@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from golden.optimizer import AdamW
-from hil.checks.training import windows
+from hil.checks.model.training import windows
 from hil.commands.booting import boot, opened
 from hil.data import data_path
 from hil.errors import HilError, ModelError
 from hil.nightly.record import to_json
-from hil.ring import Ring
+from hil.pictures.timeline import bound_text, timeline_svg
+from hil.ring.ring import Ring
+from hil.ring.training import Plan, RingTraining
 from hil.session import Session
 from hil.timeline.capture import start_tracing, stop_tracing
 from hil.timeline.perfetto import perfetto
-from hil.timeline.picture import bound_text, timeline_svg
 from hil.timeline.spans import Story, tell, to_record
-from hil.training import Plan, RingTraining
 
 POSITIONS_TRAIN, POSITIONS_GENERATE = 8, 8
 RATE = 3e-4

@@ -7,18 +7,25 @@ from pathlib import Path
 
 from golden.optimizer import AdamW, Sgd
 from golden.train import Step, Training
-from hil.checks.forward import TapComparison
-from hil.checks.training import compare_step, expected_step, golden_training, same_losses, same_parameters, windows
+from hil.checks.model.taps import TapComparison
+from hil.checks.model.training import (
+    compare_step,
+    expected_step,
+    golden_training,
+    same_losses,
+    same_parameters,
+    windows,
+)
 from hil.commands.booting import boot, logs_of, opened, serial_rows
 from hil.commands.screen import BoardLines
 from hil.data import data_path
 from hil.errors import ModelError
 from hil.protocol.link_messages import Bank
-from hil.ring import Ring
-from hil.ring_boot import BootTimes
-from hil.saving import check_target, line_seconds, read_weights, save_model
+from hil.ring.boot import BootTimes
+from hil.ring.ring import Ring
+from hil.ring.saving import check_target, line_seconds, read_weights, save_model
+from hil.ring.training import Plan, RingStep, RingTraining
 from hil.session import Session
-from hil.training import Plan, RingStep, RingTraining
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hil.checks.training import windows
-from hil.checks.verify_runs import GenerationRequest, Verification, VerifiedTraining, verify_generation
+from hil.checks.model.training import windows
+from hil.checks.model.verify import GenerationRequest, Verification, VerifiedTraining, verify_generation
 from hil.commands.booting import boot, logs_of, opened
 from hil.commands.train import optimizer, text_tokens
-from hil.report.mismatch_svg import mismatch_svg
-from hil.ring import Ring
-from hil.session import Session, Settings
-from hil.training import Plan
+from hil.pictures.mismatch import mismatch_svg
+from hil.ring.ring import Ring
+from hil.ring.training import Plan
+from hil.session import Session
+from hil.settings import Settings
 
 if TYPE_CHECKING:
     from hil.commands.desk import Declare, Verbs

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hil.checks.wiring import scan_wiring
-from hil.report.wiring_svg import wiring_svg
+from hil.pictures.wiring import wiring_svg
 from hil.rig.specs import RigConfig
 from hil.session import Session
 

@@ -14,28 +14,62 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from golden.optimizer import AdamW, Sgd
-from hil.checks.forward import golden_run
-from hil.checks.link_suite import LinkRunResult, RunPlan, ber_limit, run_links
-from hil.checks.mismatch import step_map
-from hil.checks.pins import WIRE_NAMES, wire_name
-from hil.checks.training import compare_step, expected_step, golden_training, same_losses, windows
-from hil.checks.verify_runs import GenerationRequest, Verification, VerifiedTraining, verify_generation
+from hil.checks.link.runs import LinkRunResult, RunPlan, ber_limit, run_links
+from hil.checks.model.mismatch import MapRow, step_map
+from hil.checks.model.taps import golden_run
+from hil.checks.model.training import compare_step, expected_step, golden_training, same_losses, windows
+from hil.checks.model.verify import GenerationRequest, Verification, VerifiedTraining, verify_generation
 from hil.checks.wiring import scan_wiring
 from hil.data import data_path
 from hil.errors import BoardError
-from hil.nightly.record import LinkFigures, MapRow, Timeline, WireFigures
+from hil.nightly.record import LinkFigures, WireFigures
 from hil.protocol.link_messages import Pattern
 from hil.protocol.messages import Command, Empty, Health, Status
+from hil.rig.pins import WIRE_NAMES, wire_name
+from hil.ring.training import Plan, RingTraining
 from hil.timeline.capture import start_tracing, stop_tracing
-from hil.timeline.spans import tell, to_record
-from hil.training import Plan, RingTraining
+from hil.timeline.spans import Timeline, tell, to_record
 
 if TYPE_CHECKING:
     from hil.model.bundle import Model
-    from hil.nightly.profile import Profile
     from hil.rig.specs import LinkSpec
-    from hil.ring import Ring
+    from hil.ring.ring import Ring
     from hil.toolchain import Image
+
+
+from hil.nightly.record import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How much a round does.
+
+    ber: a link is soaked until every wire's bit error rate is below this at 95 %.
+    soak_frames: of 16 KiB, in one direction, between two looks at the clock.
+    rounds: None: until time is up. hours: on the rig's clock, unless the user says otherwise; None: no limit.
+    kinds: what to leave in; a rig without a ring leaves out what needs one.
+    """
+
+    name: str
+    ber: float
+    soak_frames: int
+    layer_positions: int
+    story_positions: int
+    steps: int
+    rounds: int | None
+    hours: float | None
+    kinds: frozenset[Kind] = frozenset(Kind)
+
+
+PROFILES = {
+    "quick": Profile(
+        "quick", ber=3e-5, soak_frames=8, layer_positions=16, story_positions=64, steps=3, rounds=1, hours=None
+    ),
+    "full": Profile(
+        "full", ber=1e-8, soak_frames=256, layer_positions=64, story_positions=256, steps=10, rounds=None, hours=8.0
+    ),
+}
+
 
 SOAK_FRAME_BYTES = 16384
 SOAK_LIMIT = 4

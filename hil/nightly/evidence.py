@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hil.nightly.outputs.wavejson import WaveError, wavejson
 from hil.nightly.record import LinkFigures, LogLine, WireFigures
+from hil.pictures.wavejson import WaveError, wavejson
 
 if TYPE_CHECKING:
-    from hil.nightly.profile import Profile
-    from hil.ring import Ring
-    from hil.session import Settings
+    from hil.nightly.checks import Profile
+    from hil.ring.ring import Ring
+    from hil.settings import Settings
 
 LOG_LINES = 40
 TRACE_CHANGES = 100_000
@@ -97,8 +97,8 @@ def merged_links(links: Sequence[LinkFigures]) -> list[LinkFigures]:
 
 def replay_command(settings: Settings, profile: Profile, name: str, seed: int) -> str:
     """`hil nightly` for one check by itself, with all that decides how it goes."""
-    from hil.nightly.profile import PROFILES
-    from hil.session import Settings as Defaults
+    from hil.nightly.checks import PROFILES
+    from hil.settings import Settings as Defaults
 
     usual = Defaults()
     words = ["hil", "nightly", "--rig", settings.rig]

@@ -2,7 +2,7 @@
 
 Every check is committed as it ends, so a killed process loses the check it was in and no other. The file is in WAL
 mode: readers never wait for a writer. A damaged file is set aside, and `set_aside` says so.
-Schema: hil/nightly/schema.py. Owns: HistoryError, the file, the way between records and rows.
+Schema: hil/nightly/history.py. Owns: HistoryError, the file, the way between records and rows.
 """
 
 from __future__ import annotations
@@ -30,12 +30,66 @@ from hil.nightly.record import (
     Night,
     Outcome,
     Subject,
-    Timeline,
     WireFigures,
     from_json,
     to_json,
 )
-from hil.nightly.schema import MIGRATIONS, SCHEMA_VERSION
+from hil.timeline.spans import Timeline
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE nights (
+        id TEXT PRIMARY KEY, rig TEXT NOT NULL, simulated INTEGER NOT NULL, world_size INTEGER NOT NULL,
+        profile TEXT NOT NULL, seed TEXT NOT NULL, started TEXT NOT NULL, ended TEXT, stopped TEXT,
+        harness TEXT NOT NULL, firmware_sha256 TEXT NOT NULL, firmware_git TEXT NOT NULL, compiler TEXT NOT NULL,
+        model TEXT NOT NULL, timeline TEXT, version INTEGER NOT NULL
+    );
+    CREATE INDEX nights_by_rig ON nights (rig, started);
+    CREATE TABLE boards (
+        night TEXT NOT NULL REFERENCES nights (id) ON DELETE CASCADE, rank INTEGER NOT NULL, serial TEXT NOT NULL,
+        boot_s REAL NOT NULL, temperature_c REAL, throttled INTEGER NOT NULL, resets INTEGER NOT NULL,
+        retries INTEGER NOT NULL, PRIMARY KEY (night, rank)
+    );
+    CREATE TABLE checks (
+        night TEXT NOT NULL REFERENCES nights (id) ON DELETE CASCADE, number INTEGER NOT NULL, round INTEGER NOT NULL,
+        name TEXT NOT NULL, kind TEXT NOT NULL, outcome TEXT NOT NULL, seed TEXT NOT NULL, started TEXT NOT NULL,
+        seconds REAL NOT NULL, sentence TEXT NOT NULL, losses TEXT NOT NULL, golden_losses TEXT NOT NULL,
+        failure TEXT, cause TEXT, PRIMARY KEY (night, number)
+    );
+    CREATE TABLE figures (
+        night TEXT NOT NULL, number INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL,
+        value REAL NOT NULL, PRIMARY KEY (night, number, position),
+        FOREIGN KEY (night, number) REFERENCES checks (night, number) ON DELETE CASCADE
+    );
+    CREATE TABLE links (
+        night TEXT NOT NULL, number INTEGER NOT NULL, position INTEGER NOT NULL, link TEXT NOT NULL,
+        bytes INTEGER NOT NULL, frames INTEGER NOT NULL, resends INTEGER NOT NULL, timeouts INTEGER NOT NULL,
+        throughput_kb_s REAL NOT NULL, phases_us TEXT NOT NULL, PRIMARY KEY (night, number, position),
+        FOREIGN KEY (night, number) REFERENCES checks (night, number) ON DELETE CASCADE
+    );
+    CREATE TABLE wires (
+        night TEXT NOT NULL, number INTEGER NOT NULL, position INTEGER NOT NULL, link TEXT NOT NULL, wire TEXT NOT NULL,
+        bits INTEGER NOT NULL, errors INTEGER NOT NULL, PRIMARY KEY (night, number, position),
+        FOREIGN KEY (night, number) REFERENCES checks (night, number) ON DELETE CASCADE
+    );
+    CREATE TABLE attempts (
+        night TEXT NOT NULL, number INTEGER NOT NULL, position INTEGER NOT NULL, place TEXT NOT NULL,
+        passed INTEGER NOT NULL, seconds REAL NOT NULL, sentence TEXT NOT NULL, PRIMARY KEY (night, number, position),
+        FOREIGN KEY (night, number) REFERENCES checks (night, number) ON DELETE CASCADE
+    );
+    """,
+    """
+    CREATE TABLE marks (
+        night TEXT NOT NULL REFERENCES nights (id) ON DELETE CASCADE, position INTEGER NOT NULL, subject TEXT NOT NULL,
+        name TEXT NOT NULL, what TEXT NOT NULL, value REAL NOT NULL, usual REAL NOT NULL, chance REAL NOT NULL,
+        sentence TEXT NOT NULL, PRIMARY KEY (night, position)
+    );
+    """,
+)
+"""Step k brings a file from version k to k + 1. Seeds are text: SQLite's integers are signed."""
+
+SCHEMA_VERSION = len(MIGRATIONS)
+
 
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another one; a check is written in milliseconds."""

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from hil.checks.model.mismatch import MapRow
+from hil.timeline.spans import Timeline
+
 _T = TypeVar("_T")
 
 RECORD_VERSION = 1
@@ -106,14 +109,6 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
-class MapRow:
-    """A row of a mismatch map: one op of one layer, one cell for each position. cells: `=`, `x`, `?` (missing)."""
-
-    label: str
-    cells: str
-
-
-@dataclass(frozen=True, slots=True)
 class Failure:
     """What there is to say of a check that did not pass at the first try.
 
@@ -153,29 +148,6 @@ class Check:
     golden_losses: list[float] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     failure: Failure | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of a board's time in one step.
-
-    what: compute, send, receive, wait or host. Times are on a common clock.
-    """
-
-    rank: int
-    what: str
-    label: str
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """The pipeline of one step. error_s: bound of the clocks' alignment."""
-
-    title: str
-    spans: list[Span]
-    error_s: float
 
 
 class Subject(StrEnum):

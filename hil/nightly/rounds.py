@@ -2,7 +2,7 @@
 
 A round is: boot, wiring scan, every link by itself, all links at once, layers, gradients, generation, training. Each
 check has a seed of its own, derived from the night's, the round and the check's name, so it can be run again alone.
-Owns: Planned, the names of the checks. What they do: hil/nightly/checks.py; how much: hil/nightly/profile.py.
+Owns: Planned, the names of the checks. What they do: hil/nightly/checks.py; how much: hil/nightly/checks.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from hil.nightly import checks
-from hil.nightly.checks import Bench, Found
-from hil.nightly.profile import Profile
+from hil.nightly.checks import Bench, Found, Profile
 from hil.nightly.record import Kind
 from hil.rig.specs import LinkSpec, RigConfig
 

@@ -18,23 +18,34 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TextIO
 
 from hil.errors import BoardError, HilError
 from hil.nightly import checks, evidence, triage
-from hil.nightly.checks import Bench, Found, Sign
+from hil.nightly.checks import Bench, Found, Profile, Sign
 from hil.nightly.history import History, HistoryError
 from hil.nightly.outputs.files import WAVES
-from hil.nightly.profile import Profile
 from hil.nightly.progress import Progress
-from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome, Timeline
+from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome
 from hil.nightly.rounds import Planned, check_seed, plan_round
 from hil.nightly.triage import Trial, Twin, dead_boards, try_check
 from hil.nightly.verdict import closing_lines, write_reports
-from hil.nightly.version import harness_revision
 from hil.session import Session
-from hil.toolchain import Image
+from hil.timeline.spans import Timeline
+from hil.toolchain import Image, git_revision
+
+
+def harness_revision() -> str:
+    """`0.1.0 3099970abcde`, with `+` behind it when files were changed; the version alone outside a clone."""
+    try:
+        number = version("pi-ring-hil")
+    except PackageNotFoundError:
+        number = "0"
+    revision = git_revision(Path(__file__).resolve().parent.parent)
+    return number if revision == "unknown" else f"{number} {revision}"
+
 
 HISTORY_NAME = "history.sqlite"
 RESERVE_BYTES = 1 << 20

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
 
-from hil.checks.link_faults import HELD_UP_TEXT
 from hil.errors import BoardError, HilError, LinkError, PortError
 from hil.nightly.checks import Bench, Found, Left, Sign
 from hil.nightly.history import CheckCount
 from hil.nightly.record import Attempt, Cause, Kind
 from hil.nightly.rounds import Planned
 from hil.rig.specs import RigConfig, SimSpec
-from hil.ring import Ring
+from hil.ring.link_faults import HELD_UP_TEXT
+from hil.ring.ring import Ring
 from hil.session import Session
 from hil.toolchain import Image
 

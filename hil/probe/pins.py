@@ -7,7 +7,7 @@ that: as a serial adapter, which it is when it is plugged in, it drives AD0, AD2
 
 from __future__ import annotations
 
-from hil.checks.pins import ACK, CLK
+from hil.rig.pins import ACK, CLK
 
 CLK_PIN, ACK_PIN = 6, 5
 CLK_BIT, ACK_BIT = 1 << CLK_PIN, 1 << ACK_PIN

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from hil.board import Board
+from hil.board.board import Board
 from hil.errors import LinkError, RigError
-from hil.probe import link
 from hil.probe.adapter import Ft232hAdapter
 from hil.probe.lines import STOP, Lines, ProbeFault, Step, burst_steps
+from hil.protocol import link_frames as link
 from hil.protocol.link_messages import Bank, Phase, Role
-from hil.ring import Ring
+from hil.ring.ring import Ring
 
 PHASE_LIMIT_S = 0.1
 """Of both ends while they talk to each other: a hundred USB round trips."""

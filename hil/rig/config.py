@@ -14,7 +14,7 @@ from typing import Any
 from hil.errors import RigError
 from hil.protocol.link_messages import Bank
 from hil.rig.devices_conf import devices_rig
-from hil.rig.labgrid_rig import labgrid_config
+from hil.rig.labgrid import labgrid_config
 from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB, parse_gpu_mem, parse_memory
 from hil.rig.power_spec import parse_power
 from hil.rig.specs import (

@@ -1,4 +1,4 @@
-"""What a rig file says about power: `power = {...}` in `[rig]`. Format: docs/rigs.md. Back ends: hil/rig/power.py."""
+"""What a rig file says about power: `power = {...}` in `[rig]`. Format: docs/rigs.md. Back ends: hil/desk/power.py."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class SimSpec:
     drift_ppm: tuple[float, ...] = ()
     start_delay_ms: tuple[float, ...] = ()
     faults: tuple[str, ...] = ()
-    """As hil/rig/fault_reader.py reads them."""
+    """As hil/rig/faults.py reads them."""
     cards: tuple[Path, ...] = ()
     """A folder or an image for each board; empty: cards are written for the run."""
 

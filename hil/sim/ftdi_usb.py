@@ -18,7 +18,7 @@ import usb.backend
 from pyftdi.usbtools import UsbTools
 from usb.core import USBError, USBTimeoutError
 
-from hil.sim.outside import Outside
+from hil.sim.simulation import Outside
 
 FTDI_VENDOR = 0x0403
 MICROFRAME_NS = 125_000

@@ -2,10 +2,10 @@
 
 import pytest
 
-from hil.board import Board
+from hil.board.board import Board
 from hil.model.bundle import Model
 from hil.protocol.messages import PROTOCOL_VERSION, Blob, Command, Empty, Health
-from hil.ring import Ring
+from hil.ring.ring import Ring
 from hil.session import Session
 
 pytestmark = pytest.mark.ring

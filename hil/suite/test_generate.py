@@ -2,11 +2,11 @@
 
 import pytest
 
-from hil.checks.verify_runs import GenerationRequest, verify_generation
+from hil import attach
+from hil.checks.model.verify import GenerationRequest, verify_generation
 from hil.data import data_path
 from hil.model.bundle import Model
-from hil.report import attach
-from hil.ring import Ring
+from hil.ring.ring import Ring
 
 POSITIONS = 64
 PROMPTS = ["", *data_path("fixtures/prompts.txt").read_text(encoding="utf-8").splitlines()]

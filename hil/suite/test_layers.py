@@ -2,10 +2,10 @@
 
 import pytest
 
-from hil.checks.verify_runs import GenerationRequest, verify_generation
+from hil import attach
+from hil.checks.model.verify import GenerationRequest, verify_generation
 from hil.model.bundle import Model
-from hil.report import attach
-from hil.ring import Ring
+from hil.ring.ring import Ring
 
 pytestmark = pytest.mark.layers
 

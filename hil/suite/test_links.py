@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from hil.checks.link_suite import Flip, LinkRunResult, RunPlan, histogram_text, run_each, run_links
+from hil import attach
+from hil.checks.link.runs import Flip, LinkRunResult, RunPlan, histogram_text, run_each, run_links
 from hil.protocol.link_messages import Bank, Pattern
-from hil.report import attach
-from hil.ring import Ring
+from hil.ring.ring import Ring
 from hil.session import Session
 
 pytestmark = [pytest.mark.ring, pytest.mark.link]

@@ -2,15 +2,15 @@
 
 import pytest
 
-from hil.board import Board
-from hil.checks.link_stalls import LONG_STALL_US, SHORT_STALL_US, Stall, places, problems, stall_link
-from hil.checks.link_suite import Flip, RunPlan, run_links
-from hil.checks.verify_runs import GenerationRequest, verify_generation
+from hil import attach
+from hil.board.board import Board
+from hil.checks.link.runs import Flip, RunPlan, run_links
+from hil.checks.link.stalls import LONG_STALL_US, SHORT_STALL_US, Stall, places, problems, stall_link
+from hil.checks.model.verify import GenerationRequest, verify_generation
 from hil.model.bundle import Model
 from hil.protocol.link_messages import Edge, Pattern
 from hil.protocol.messages import Blob, Command
-from hil.report import attach
-from hil.ring import Ring
+from hil.ring.ring import Ring
 from hil.session import Session
 
 pytestmark = pytest.mark.loopback

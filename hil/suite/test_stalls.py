@@ -2,10 +2,10 @@
 
 import pytest
 
-from hil.checks.link_stalls import LONG_STALL_US, SHORT_STALL_US, Stall, places, problems, stall_link
+from hil import attach
+from hil.checks.link.stalls import LONG_STALL_US, SHORT_STALL_US, Stall, places, problems, stall_link
 from hil.protocol.link_messages import Edge
-from hil.report import attach
-from hil.ring import Ring
+from hil.ring.ring import Ring
 from hil.session import Session
 
 pytestmark = [pytest.mark.ring, pytest.mark.link]

@@ -6,13 +6,13 @@ import pytest
 
 from golden.optimizer import AdamW
 from golden.weights import Weights
-from hil.checks.training import windows
-from hil.checks.verify_runs import GenerationRequest, VerifiedTraining, verify_generation
+from hil import attach
+from hil.checks.model.training import windows
+from hil.checks.model.verify import GenerationRequest, VerifiedTraining, verify_generation
 from hil.data import data_path
 from hil.model.bundle import Model
-from hil.report import attach
-from hil.ring import Ring
-from hil.training import Plan, RingStep
+from hil.ring.ring import Ring
+from hil.ring.training import Plan, RingStep
 
 POSITIONS = 16
 STEPS = 3

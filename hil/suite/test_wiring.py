@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from hil import attach
 from hil.checks.wiring import WiringReport, scan_wiring
-from hil.report import attach
-from hil.report.wiring_svg import wiring_svg
+from hil.pictures.wiring import wiring_svg
 from hil.rig.specs import sim_rig
-from hil.ring import Ring
+from hil.ring.ring import Ring
 from hil.session import Session
 
 pytestmark = pytest.mark.wiring

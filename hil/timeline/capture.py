@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hil.board import Board
+from hil.board.board import Board
 from hil.protocol.link_messages import Bank
 from hil.protocol.messages import Command, Empty
 from hil.protocol.trace_messages import TraceEvent, TraceKind, TracePart, TraceRead, TraceState
 from hil.rig.specs import LinkSpec
-from hil.ring import Ring
+from hil.ring.ring import Ring
 
 BURSTS = (TraceKind.FRAME_OUT, TraceKind.ANSWER_IN, TraceKind.FRAME_IN, TraceKind.ANSWER_OUT)
 SENDING = (TraceKind.FRAME_OUT, TraceKind.ANSWER_OUT)

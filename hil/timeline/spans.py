@@ -9,13 +9,35 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hil.nightly.record import Span, Timeline
 from hil.protocol.link_messages import Bank
 from hil.protocol.messages import Command
 from hil.protocol.trace_messages import TraceKind
 from hil.rig.specs import LinkSpec
 from hil.timeline.align import Alignment, align, link_frames
 from hil.timeline.capture import BURSTS, COMPUTING, SENDING, Capture, Recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a board's time in one step.
+
+    what: compute, send, receive, wait or host. Times are on a common clock.
+    """
+
+    rank: int
+    what: str
+    label: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The pipeline of one step. error_s: bound of the clocks' alignment."""
+
+    title: str
+    spans: list[Span]
+    error_s: float
 
 
 class What(StrEnum):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from hil.desk.desk import Desk, open_desk
 from hil.rig.config import load_rig
-from hil.rig.desk import Desk, open_desk
 
 
 @pytest.fixture

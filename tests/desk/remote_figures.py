@@ -16,9 +16,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from hil.line.loop import Loop, WallWaiter
 from hil.protocol.messages import Blob, Command
-from hil.rig.loop import Loop, WallWaiter
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 from tests.desk.servers import SimDesk, ser2net, with_ports
 
 ECHO = """

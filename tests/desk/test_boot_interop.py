@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from hil.desk.desk import Desk
 from hil.model.card import write_card
-from hil.rig.desk import Desk
 from hil.rig.specs import BoardSpec, RigConfig
 from hil.sim import BoardConfig, Netlist, Simulation
 from hil.toolchain import build_image

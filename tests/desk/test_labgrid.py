@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from hil.cli import main
+from hil.desk.desk import hold_ports, open_desk
 from hil.errors import RigError
 from hil.rig.config import load_rig
-from hil.rig.desk import hold_ports, open_desk
 from hil.rig.specs import LinkSpec, ring_links
 from tests.desk.boards import BUILD, RunningBoard
 from tests.desk.servers import SimDesk, need_ser2net, wait_for

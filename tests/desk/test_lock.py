@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from hil.desk import lock
+from hil.desk.lock import RigLock, lock_path
 from hil.errors import PortError
-from hil.rig import lock
-from hil.rig.lock import RigLock, lock_path
 
 HOLDER = """
 import sys

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from hil.desk.desk import Desk
 from hil.errors import HilError, PortError
+from hil.line.port import open_device
 from hil.protocol.messages import Blob, Command
-from hil.rig.desk import Desk
-from hil.rig.port import open_device
 from hil.rig.specs import BoardSpec, RigConfig
-from hil.ring import Ring
+from hil.ring.ring import Ring
 from hil.toolchain import Image
 from tests.desk.wires import LinkedBoard, LinkedPort
 from tests.harness.doubles import Behaviour
@@ -38,8 +38,8 @@ class Table:
     """Two boards on linked ports, and the ring on the host's side."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("hil.rig.desk.RECONNECT_S", AWAY_S)
-        monkeypatch.setattr("hil.rig.loop.WRITE_LIMIT_S", AWAY_S)
+        monkeypatch.setattr("hil.desk.desk.RECONNECT_S", AWAY_S)
+        monkeypatch.setattr("hil.line.loop.WRITE_LIMIT_S", AWAY_S)
         self.folder = folder
         self.links = [LinkedPort(folder / f"usb-adapter-{rank}") for rank in range(2)]
         self.doubles: list[LinkedBoard] = []

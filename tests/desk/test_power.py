@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from hil.cli import main
+from hil.desk.desk import open_desk
+from hil.desk.power import CommandReset, FirmwareReset, Person, check_reset, make_power
 from hil.errors import BoardError, RigError
 from hil.rig.config import load_rig
-from hil.rig.desk import open_desk
-from hil.rig.power import CommandReset, FirmwareReset, Person, check_reset, make_power
 from hil.rig.power_spec import PowerSpec
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 from tests.desk.boards import Bootloader
 
 

@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
-from hil.rig.desk import Desk
-from hil.rig.loop import Loop, WallWaiter
-from hil.rig.port import WRITE_LIMIT_S
+from hil.desk.desk import Desk
+from hil.line.loop import Loop, WallWaiter
+from hil.line.port import WRITE_LIMIT_S
 from hil.rig.specs import BoardSpec, RigConfig
 from tests.desk.wires import LinkedPort
 
@@ -109,7 +109,7 @@ def test_number_of_a_pseudo_terminal_is_not_opened_again():
 
 def test_write_that_hangs_fails_after_its_limit_and_others_go_on(linked, monkeypatch):
     """Nobody reads the terminal: it takes some thousand bytes and then none."""
-    monkeypatch.setattr("hil.rig.loop.WRITE_LIMIT_S", 0.3)
+    monkeypatch.setattr("hil.line.loop.WRITE_LIMIT_S", 0.3)
     hung, good = linked("hung"), linked("good")
     loop, got = Loop(WallWaiter(), reconnect_s=20), bytearray()
     try:
@@ -146,8 +146,8 @@ class _Hanging:
 
 
 def test_write_that_hangs_in_a_driver_fails_after_its_limit(monkeypatch):
-    monkeypatch.setattr("hil.rig.loop.WRITE_LIMIT_S", 0.3)
-    monkeypatch.setattr("hil.rig.loop.open_device", lambda url, baud: _Hanging())
+    monkeypatch.setattr("hil.line.loop.WRITE_LIMIT_S", 0.3)
+    monkeypatch.setattr("hil.line.loop.open_device", lambda url, baud: _Hanging())
     loop = Loop(WallWaiter())
     try:
         opened = loop.open_port("ftdi://somewhere", 115200, lambda data: None)
@@ -160,7 +160,7 @@ def test_write_that_hangs_in_a_driver_fails_after_its_limit(monkeypatch):
 
 def test_slow_writes_are_no_hung_ones(linked, monkeypatch):
     """The twin: a reader that takes a little now and then keeps the port alive for longer than the limit."""
-    monkeypatch.setattr("hil.rig.loop.WRITE_LIMIT_S", 0.4)
+    monkeypatch.setattr("hil.line.loop.WRITE_LIMIT_S", 0.4)
     port = linked()
     loop = Loop(WallWaiter())
     try:

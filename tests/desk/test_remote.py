@@ -13,10 +13,10 @@ from serial.rfc2217 import PortManager
 
 from hil.cli import main
 from hil.errors import BoardError, PortError
+from hil.line.loop import Loop, WallWaiter
+from hil.line.port import open_device
+from hil.line.remote import open_reason, remote_device
 from hil.rig.config import load_rig
-from hil.rig.loop import Loop, WallWaiter
-from hil.rig.port import open_device
-from hil.rig.remote import open_reason, remote_device
 from tests.desk.boards import BUILD, GET_PROG_INFO, Bootloader, RunningBoard
 from tests.desk.servers import PortServer, free_numbers, ser2net
 from tests.harness.test_loop import Terminal

@@ -11,7 +11,8 @@ import pytest
 from hil.cli import main
 from hil.errors import BoardError, RigError
 from hil.rig.config import load_rig
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 
 
 @pytest.fixture

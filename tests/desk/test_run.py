@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hil.board.text import BoardText
 from hil.cli import main
 from hil.errors import BoardError, PortError
-from hil.text import BoardText
 from tests.desk.boards import GET_PROG_INFO, Bootloader
 from tests.sim.programs import assemble
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from hil.checks.forward import golden_run
+from hil.checks.model.taps import golden_run
 from hil.checks.wiring import scan_wiring
 from hil.cli import main
+from hil.desk.power import check_reset
+from hil.desk.sim_desk import SimDesk as Inside
+from hil.desk.sim_desk import control
 from hil.errors import BoardError, HilError, PortError, RigError
 from hil.rig.config import load_rig
-from hil.rig.power import check_reset
-from hil.rig.sim_desk import SimDesk as Inside
-from hil.rig.sim_desk import control
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 from hil.sim.control import ControlServer
 from tests.desk.servers import PortServer, SimDesk, wait_for, with_ports
 

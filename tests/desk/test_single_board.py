@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from hil.board.baud import raise_baud
 from hil.cli import main
-from hil.line_speed import raise_baud
 from hil.protocol.messages import Blob, Command
 from hil.rig.config import load_rig
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 from tests.desk.servers import PortServer, SimDesk, ser2net, with_ports
 
 WORK = {

@@ -1,7 +1,7 @@
 """`hil bench serial`: its figures are those of what really happened."""
 
-from hil.commands.bench_serial import flood, round_trips_ms
-from hil.rig.log import BoardLog
+from hil.bench.serial import flood, round_trips_ms
+from hil.line.log import BoardLog
 
 
 def test_round_trips_are_measured_one_by_one(tmp_path):

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from hil.board import Board
+from hil.board.board import Board
 from hil.errors import BoardError
+from hil.line.log import BoardLog
+from hil.line.loop import Loop, WallWaiter
 from hil.protocol.messages import Blob, Command
-from hil.rig.log import BoardLog
-from hil.rig.loop import Loop, WallWaiter
 from hil.rig.specs import BoardSpec
 from hil.toolchain import Image
 from tests.harness.doubles import Behaviour, BoardDouble

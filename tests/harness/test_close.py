@@ -9,7 +9,7 @@ from golden.optimizer import Sgd
 from golden.taps import NO_LAYER, Op, TapKey
 from golden.tensors import step_tensors
 from golden.weights import Config
-from hil.checks.close import TRUNCATING, ReportedTensors, close_generation, close_step
+from hil.checks.model.close import TRUNCATING, ReportedTensors, close_generation, close_step
 from hil.model.synth import random_weights
 
 CONFIG = Config(32, 44, 2, 4, 2, 50, 16)

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from hil.cli import build_parser, main
+from hil.desk.desk import Desk, open_desk
+from hil.desk.faulty import apply_faults, faulty_wires, rig_wires, single_faults
 from hil.errors import RigError
 from hil.rig.config import load_rig
-from hil.rig.desk import Desk, open_desk
-from hil.rig.fault_reader import KINDS, parse_fault
-from hil.rig.faults import Strike, WireRef
-from hil.rig.faulty import apply_faults, faulty_wires, rig_wires, single_faults
+from hil.rig.faults import KINDS, Strike, WireRef, parse_fault
 from hil.rig.specs import BoardSpec, LinkSpec, RigConfig, sim_rig
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 from hil.sim import BoardConfig, Netlist, Simulation
 
 RIG = sim_rig(4)

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from golden.taps import NO_LAYER, Op, TapKey
-from hil.checks.forward import GoldenRun, compare_taps
+from hil.checks.model.taps import GoldenRun, compare_taps
 from hil.protocol.messages import TapRecord
 
 

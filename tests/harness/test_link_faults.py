@@ -2,9 +2,9 @@
 
 import pytest
 
-from hil.checks.link_faults import FaultReport, explain
 from hil.protocol.link_messages import Bank, LinkFault, Phase, Role
 from hil.rig.specs import ring_links
+from hil.ring.link_faults import FaultReport, explain
 
 LINKS = ring_links(4)
 LOGS = [f"logs/pi{n}.log" for n in range(4)]

@@ -10,8 +10,8 @@ import pytest
 import serial
 
 from hil.errors import PortError
-from hil.rig.loop import Loop, WallWaiter
-from hil.rig.port import ThreadedPort, open_device
+from hil.line.loop import Loop, WallWaiter
+from hil.line.port import ThreadedPort, open_device
 
 
 class Terminal:

@@ -27,11 +27,10 @@ def test_lines_that_come_while_a_story_is_written_wait_for_its_end(capsys):
 
     head = SimpleNamespace(rank=3, on_log=None)
     lines = BoardLines(SimpleNamespace(head=head, boards=[head]), verbose=False)
-    lines.hold()
-    print("Once upon", end="")
-    head.on_log(head, "a warning")
-    print(" a time")
-    lines.release()
+    with lines.held():
+        print("Once upon", end="")
+        head.on_log(head, "a warning")
+        print(" a time")
     head.on_log(head, "later")
     assert capsys.readouterr().out.splitlines() == ["Once upon a time", "pi3| a warning", "pi3| later"]
 

@@ -8,15 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from hil.checks.pins import WIRE_NAMES
+from hil.bench.coverage import canonical, double_faults
 from hil.checks.wiring import analyse, known_ranks
-from hil.checks.wiring.coverage import canonical, double_faults
 from hil.checks.wiring.model import nets_of
 from hil.checks.wiring.pads import Held, Observation
 from hil.checks.wiring.scan import CODES, observe, wrong_codes
+from hil.desk.faulty import single_faults
 from hil.errors import RigError
-from hil.report.wiring_svg import BAD, wiring_svg
-from hil.rig.faulty import single_faults
+from hil.pictures.wiring import BAD, wiring_svg
+from hil.rig.pins import WIRE_NAMES
 from hil.rig.specs import BoardSpec, LinkSpec, sim_rig
 from tests.harness.wiring_doubles import PaperPins, scan
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from hil.nightly.checks import Profile
 from hil.nightly.history import History
-from hil.nightly.profile import Profile
 from hil.nightly.record import Night
 from hil.nightly.runner import HISTORY_NAME, Runner, Wish
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 
 SEED = 0x5EED
 SMALL = Profile("quick", ber=3e-3, soak_frames=1, layer_positions=4, story_positions=8, steps=1, rounds=1, hours=None)

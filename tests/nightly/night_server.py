@@ -14,7 +14,8 @@ from hil.nightly.record import Kind, LinkFigures, WireFigures
 from hil.nightly.rounds import Planned, plan_round
 from hil.nightly.runner import Runner, Wish
 from hil.protocol.messages import Blob, Command
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 from tests.nightly.conftest import SMALL
 
 CHECKS = 40

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hil.nightly.history import History, HistoryError
-from hil.nightly.record import Mark, Outcome, Span, Subject, Timeline, to_json
-from hil.nightly.schema import MIGRATIONS, SCHEMA_VERSION
+from hil.nightly.history import MIGRATIONS, SCHEMA_VERSION, History, HistoryError
+from hil.nightly.record import Mark, Outcome, Subject, to_json
+from hil.timeline.spans import Span, Timeline
 from tests.nightly.nights import a_check, a_failed_check, a_night
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from hil.checks.model.mismatch import MapRow
 from hil.nightly.record import (
     Attempt,
     BoardFigures,
@@ -13,16 +14,14 @@ from hil.nightly.record import (
     Failure,
     Kind,
     LogLine,
-    MapRow,
     Mark,
     Night,
     Outcome,
-    Span,
     Subject,
-    Timeline,
     from_json,
     to_json,
 )
+from hil.timeline.spans import Span, Timeline
 
 
 def a_night() -> Night:

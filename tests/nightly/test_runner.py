@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hil.cli import main
-from hil.nightly.checks import Found, Left
-from hil.nightly.profile import PROFILES
+from hil.nightly.checks import PROFILES, Found, Left
 from hil.nightly.record import Cause, Kind, Night, Outcome, from_json
 from hil.nightly.rounds import Planned, check_seed, plan_round
 from hil.nightly.triage import clean_rig

@@ -8,14 +8,7 @@ from functools import partial
 
 import pytest
 
-from hil.checks.link_suite import (
-    BUCKETS,
-    EXACT_ERRORS_MAX,
-    LinkRunResult,
-    WireResult,
-    _poisson_at_most,
-    ber_limit,
-)
+from hil.checks.link.runs import BUCKETS, EXACT_ERRORS_MAX, LinkRunResult, WireResult, _poisson_at_most, ber_limit
 from hil.nightly import checks
 from hil.nightly.checks import Bench, percentile, soak
 from hil.rig.specs import LinkSpec

@@ -2,7 +2,6 @@
 
 import pytest
 
-from hil.checks.link_faults import FaultReport, explain
 from hil.errors import LinkError
 from hil.nightly.checks import Found, Sign
 from hil.nightly.history import CheckCount
@@ -10,6 +9,7 @@ from hil.nightly.record import Attempt, Cause
 from hil.nightly.triage import Trial, classify, flake_rates, sign_of, wilson
 from hil.protocol.link_messages import Bank, LinkFault, Phase, Role
 from hil.rig.specs import LinkSpec
+from hil.ring.link_faults import FaultReport, explain
 
 PASSED = Trial(Attempt("rig", True, 1.0), Found())
 LEFT = Trial(Attempt("simulator", False, 0.0, "no memory"), None, left="no memory")

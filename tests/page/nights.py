@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from hil.checks.pins import WIRE_NAMES
+from hil.checks.model.mismatch import MapRow
 from hil.nightly.record import (
     Attempt,
     BoardFigures,
@@ -19,13 +19,12 @@ from hil.nightly.record import (
     Kind,
     LinkFigures,
     LogLine,
-    MapRow,
     Night,
     Outcome,
-    Span,
-    Timeline,
     WireFigures,
 )
+from hil.rig.pins import WIRE_NAMES
+from hil.timeline.spans import Span, Timeline
 
 FIRST = datetime.datetime(2026, 10, 1, 1, 0, tzinfo=datetime.UTC)
 WORN = ("1->2", "D3")

@@ -39,7 +39,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     + [(name, *look) for name in ("good", "hostile", "killed") for look in ((400, "light"), (1400, "dark"))],
 )
 def test_page_opens_without_error_request_or_sideways_scroll(pages, open_page, name, width, scheme):
-    from hil.report import attach
+    from hil import attach
 
     opened = open_page(pages / f"{name}.html", width, scheme)
     assert opened.console == []

@@ -15,7 +15,8 @@ from hil.nightly.outputs.files import OutputError
 from hil.nightly.outputs.junit import junit
 from hil.nightly.outputs.summary import summary
 from hil.nightly.outputs.trace import chrome_trace
-from hil.nightly.record import Outcome, Span, Timeline
+from hil.nightly.record import Outcome
+from hil.timeline.spans import Span, Timeline
 from tests.page import nights
 
 BAD = nights.bad_night()

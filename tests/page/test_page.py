@@ -8,9 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from hil.checks.model.mismatch import MapRow
 from hil.nightly.page import PageError, render_index, render_night, write_pages
 from hil.nightly.page.views import file_name
-from hil.nightly.record import Cause, LogLine, MapRow, Mark, Subject
+from hil.nightly.record import Cause, LogLine, Mark, Subject
 from tests.page import nights
 
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from hil.nightly.outputs.wavejson import WaveError, wavejson
-from hil.nightly.page.waveform import waveform
+from hil.pictures.waveform import waveform
+from hil.pictures.wavejson import WaveError, wavejson
 
 HEAD = "$timescale 1 ns $end\n$scope module ring $end\n$var string 1 ! events $end\n$scope module link_1_2 $end\n"
 NAMES = [*(f"D{bit}" for bit in range(8)), "CLK", "ACK"]

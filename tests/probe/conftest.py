@@ -11,8 +11,8 @@ import pytest
 from hil.sim import Netlist, Simulation, Wire
 from hil.sim.ft232h import PINS, Ft232h
 from hil.sim.ftdi_usb import NetPads, plug, unplug
-from hil.sim.outside import Outside
 from hil.sim.records import BoardConfig
+from hil.sim.simulation import Outside
 
 NO_BOARD = BoardConfig(None)
 

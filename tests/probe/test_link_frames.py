@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hil.probe import link
 from hil.probe.patterns import pattern_frames
+from hil.protocol import link_frames as link
 from hil.protocol.link_messages import Pattern
 from tests.firmware.host_build import build_host, run
 

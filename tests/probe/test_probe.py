@@ -10,21 +10,22 @@ import pytest
 from pyftdi.ftdi import Ftdi
 from usb.core import USBError
 
-from hil.checks.probe import begin, check_pattern, check_stall, end, told
-from hil.checks.probe_rules import CASES, Case, check_case
-from hil.checks.probe_wires import scan_wires
+from hil.checks.probe.rules import CASES, Case, check_case
+from hil.checks.probe.runs import begin, check_pattern, check_stall, end, told
+from hil.checks.probe.wires import scan_wires
 from hil.cli import main
 from hil.errors import LinkError, ProbeError, RigError
-from hil.probe import link
 from hil.probe.adapter import Ft232hAdapter
 from hil.probe.lines import ProbeFault, burst_steps
 from hil.probe.pins import WIRE_PINS
 from hil.probe.probe import open_probe
+from hil.protocol import link_frames as link
 from hil.protocol.link_messages import Bank, Edge, LinkBank, Pattern, Phase, PinLevels, Role
 from hil.protocol.messages import Command, JobResult
 from hil.rig.config import load_rig
 from hil.rig.specs import ProbeSpec
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 from hil.sim import ftdi_usb
 from hil.sim.ft232h import Ft232h
 from hil.sim.ft232r import Ft232r
@@ -57,7 +58,7 @@ def probe(rig):
 
 
 def test_pattern_check_counts_a_wrong_bit_on_its_wire_each_way(probe, monkeypatch):
-    from hil.checks import probe as checks
+    from hil.checks.probe import runs as checks
 
     honest = checks.pattern_frames
 
@@ -81,7 +82,7 @@ def test_pattern_check_notices_frames_that_never_come(probe, rig):
 
 @pytest.mark.parametrize("edge", [Edge.CLK_RAISE, Edge.ACK_LOWER], ids=lambda edge: edge.name)
 def test_stall_check_notices_a_board_that_says_nothing_or_another_byte(probe, monkeypatch, edge):
-    from hil.checks import probe as checks
+    from hil.checks.probe import runs as checks
 
     monkeypatch.setattr(checks, "told", lambda probe: told(probe) and [])
     assert "was to report" in check_stall(probe, edge, 20, seed=SEED).problems[0]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hil.cli import main
+from hil.desk.desk import open_desk
+from hil.desk.power import check_reset
 from hil.errors import BoardError, RigError
 from hil.rig.config import load_rig
-from hil.rig.desk import open_desk
-from hil.rig.power import check_reset
 from hil.sim import ftdi_usb
 from hil.sim.ft232h import Ft232h
 from hil.sim.ft232r import GPIO, TX_LED, Ft232r
@@ -51,7 +51,7 @@ def listen(*lines: RunLine):
 @pytest.fixture(autouse=True)
 def own_locks(tmp_path, monkeypatch):
     """A terminal's number may still be locked by another run on this computer that had it before."""
-    monkeypatch.setattr("hil.rig.lock.lock_folder", lambda: tmp_path)
+    monkeypatch.setattr("hil.desk.lock.lock_folder", lambda: tmp_path)
 
 
 @pytest.fixture

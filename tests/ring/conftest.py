@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hil.ring import Ring
-from hil.session import Session, Settings
+from hil.ring.ring import Ring
+from hil.session import Session
+from hil.settings import Settings
 
 
 @pytest.fixture(params=["zig", "gcc"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil.checks.forward import compare_taps, golden_run
+from hil.checks.model.taps import compare_taps, golden_run
 from tests.broken import broken_image
 
 ERRORS = {

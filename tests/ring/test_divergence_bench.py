@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from golden.taps import Op
-from hil.checks.divergence import judge, mutations
-from hil.checks.divergence.faults import FaultKind, Truth, all_faults, some_faults
-from hil.checks.divergence.mutations import MUTATIONS, Mutation, MutationError, mutated_image
+from hil.bench.divergence import judge, mutations
+from hil.bench.divergence.faults import FaultKind, Truth, all_faults, some_faults
+from hil.bench.divergence.mutations import MUTATIONS, Mutation, MutationError, mutated_image
+from hil.bench.divergence_bench import figures_of, judge_all
 from hil.cli import main
-from hil.commands.bench_divergence import figures_of, judge_all
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_command_fails_where_the_truth_is_another(capsys, monkeypatch, tmp_path)
         (fault, *_) = right([one for one in faults if one.kind is FaultKind.CONSTANT], each)
         return [replace(fault, truth=Truth(Op.EMBED, 0, 0, "link"))]
 
-    monkeypatch.setattr("hil.commands.bench_divergence.some_faults", wrong)
+    monkeypatch.setattr("hil.bench.divergence_bench.some_faults", wrong)
     assert main(["bench", "divergence", "--each", "1", "--json"]) == 1
     shown = capsys.readouterr().out.splitlines()
     assert any("not named: changed constant" in line for line in shown)

@@ -11,15 +11,15 @@ import pytest
 from made_models import make_model
 
 from golden.optimizer import AdamW, Sgd
-from hil.checks.forward import compare_taps, golden_run
-from hil.checks.training import compare_step, expected_step, golden_training, same_losses
+from hil.checks.model.taps import compare_taps, golden_run
+from hil.checks.model.training import compare_step, expected_step, golden_training, same_losses
 from hil.cli import main
 from hil.commands.plan import board_image_size
 from hil.errors import ModelError
 from hil.model.plan import arm_bytes, plan_boards
 from hil.protocol.memory_messages import MemoryMap
 from hil.protocol.messages import Command, Empty
-from hil.training import Plan, RingTraining
+from hil.ring.training import Plan, RingTraining
 
 SEED = 1
 PLAN = Plan(Sgd(1e-2), 8)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from hil.checks.forward import compare_taps, golden_run
+from hil.checks.model.taps import compare_taps, golden_run
 
 PROMPT = "Once upon a time"
 

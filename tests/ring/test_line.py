@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from hil.board.baud import ECHOES, echo_pattern, raise_baud
 from hil.errors import BoardError
-from hil.line_speed import ECHOES, echo_pattern, raise_baud
 from hil.protocol.line_messages import BaudSet, SetBaud, Watchdog
 from hil.protocol.messages import Blob, Command, Crash, Empty, Health
 from hil.rig.specs import SimSpec, sim_rig
-from hil.ring import Ring
-from hil.ring_boot import GATHER_S
-from hil.session import Session, Settings
+from hil.ring.boot import GATHER_S
+from hil.ring.ring import Ring
+from hil.session import Session
+from hil.settings import Settings
 
 SERIAL = 0xB0A2_D000
 

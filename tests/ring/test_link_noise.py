@@ -5,8 +5,8 @@ All rates are per byte, all noise follows from the seed.
 
 import pytest
 
-from hil.checks.forward import compare_taps, golden_run
-from hil.checks.link_suite import RunPlan, run_links
+from hil.checks.link.runs import RunPlan, run_links
+from hil.checks.model.taps import compare_taps, golden_run
 from hil.errors import LinkError
 from hil.protocol.link_messages import Bank, Pattern
 from hil.protocol.messages import Blob, Command, Empty, JobState

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hil.checks.link_suite import RunPlan, WireResult, ber_limit, histogram_text, run_links
+from hil.checks.link.runs import RunPlan, WireResult, ber_limit, histogram_text, run_links
 from hil.errors import BoardError, LinkError
 from hil.protocol.link_messages import Bank, LinkBank, LinkResult, Pattern
 from hil.protocol.messages import Command, JobStarted
@@ -37,7 +37,8 @@ def test_result_of_a_bank_that_does_not_exist_is_refused(shared_ring):
 
 @pytest.fixture(scope="module")
 def shared_ring(tmp_path_factory):
-    from hil.session import Session, Settings
+    from hil.session import Session
+    from hil.settings import Settings
 
     folder = tmp_path_factory.mktemp("ring")
     session = Session(Settings(world_size=2, logs=folder / "logs", work=folder / "work"))

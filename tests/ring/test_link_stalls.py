@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from hil.checks.link_faults import FaultReport
-from hil.checks.link_stalls import LONG_STALL_US, SHORT_STALL_US, Stall, StallResult, problems, stall_link
+from hil.checks.link.stalls import LONG_STALL_US, SHORT_STALL_US, Stall, StallResult, problems, stall_link
 from hil.protocol.link_messages import Bank, Edge, LinkFault, Phase, Role
 from hil.protocol.messages import JobResult
+from hil.ring.link_faults import FaultReport
 
 FAILED, DONE = JobResult.LINK_FAILED, JobResult.DONE
 TOLD = "board 1 waited for board 0, which did nothing for 25.0 ms: no wire is to blame"

@@ -11,7 +11,7 @@ from hil.errors import BoardError, ModelError
 from hil.model.plan import arm_bytes, plan_boards
 from hil.protocol.memory_messages import MemoryMap
 from hil.protocol.messages import Command, Empty
-from hil.training import Plan, RingTraining
+from hil.ring.training import Plan, RingTraining
 
 ODD = Config(24, 33, 3, 3, 1, 261, 50, shared_classifier=False)
 LONG = Config(32, 64, 8, 4, 4, 261, 32768)

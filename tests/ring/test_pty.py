@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.checks.forward import compare_taps, golden_run
+from hil.checks.model.taps import compare_taps, golden_run
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from made_models import make_model
 from golden.optimizer import AdamW, Sgd
 from golden.train import train
 from golden.weights import Config
-from hil import saving
-from hil.checks.forward import compare_taps, golden_run
-from hil.checks.training import same_parameters, windows
+from hil.checks.model.taps import compare_taps, golden_run
+from hil.checks.model.training import same_parameters, windows
 from hil.cli import main
 from hil.errors import BoardError, ModelError
 from hil.model.bundle import load_model
@@ -20,8 +19,9 @@ from hil.model.checkpoint import read_checkpoint, write_checkpoint
 from hil.model.plan import SHARD_ADDRESS
 from hil.protocol.memory_messages import MemoryCrc, MemoryRange
 from hil.protocol.messages import Command
-from hil.saving import check_target, read_weights, save_model
-from hil.training import Plan, RingTraining
+from hil.ring import saving
+from hil.ring.saving import check_target, read_weights, save_model
+from hil.ring.training import Plan, RingTraining
 
 SMALL = Config(16, 24, 3, 2, 1, 259, 12, shared_classifier=False)
 PLAN = Plan(Sgd(0.05), 4)

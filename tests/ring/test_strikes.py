@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from hil.desk.desk import open_desk
 from hil.errors import HilError
 from hil.protocol.link_messages import Bank
-from hil.rig.desk import open_desk
 from hil.rig.specs import SimSpec, sim_rig
-from hil.ring import Ring
-from hil.session import Session, Settings
+from hil.ring.ring import Ring
+from hil.session import Session
+from hil.settings import Settings
 
 SEEDS = [1, 2, 3, 4, 5]
 SEEDS_SLOW = range(100, 1100)

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from golden.optimizer import AdamW, Sgd
-from hil.checks.training import compare_step, expected_step, golden_training, same_losses, windows
+from hil.checks.model.training import compare_step, expected_step, golden_training, same_losses, windows
 from hil.cli import main
 from hil.errors import BoardError, LinkError, ModelError
 from hil.protocol.link_messages import Bank
 from hil.protocol.messages import Command, Empty, JobStarted
 from hil.protocol.training_messages import TrainResult, TrainStep, TrainTokens
-from hil.training import Plan, RingTraining
+from hil.ring.training import Plan, RingTraining
 from tests.broken import broken_image
 
 TEXT = Path("fixtures/corpus.txt").read_text()

@@ -10,18 +10,18 @@ from golden.optimizer import AdamW, Sgd
 from golden.plan import shard_plan
 from golden.taps import NO_LAYER, Op, TapKey
 from golden.tensors import generation_tensors, rank_pieces
-from hil.checks.divergence.ram import arena_address, cache_address, flip_bit
-from hil.checks.training import windows
-from hil.checks.verify_runs import GenerationRequest, VerifiedTraining, verify_generation
+from hil.bench.divergence.ram import arena_address, cache_address, flip_bit
+from hil.checks.model.training import windows
+from hil.checks.model.verify import GenerationRequest, VerifiedTraining, verify_generation
 from hil.cli import main
 from hil.errors import BoardError
+from hil.pictures.mismatch import mismatch_svg
 from hil.protocol.messages import Command, Empty, JobStarted
 from hil.protocol.tensor_messages import Part, Source
-from hil.report.mismatch_svg import mismatch_svg
+from hil.ring.tensors import RankTensors
+from hil.ring.training import Plan, RingTraining
 from hil.session import Session
-from hil.tensors import RankTensors
 from hil.toolchain import build_image, default_out
-from hil.training import Plan, RingTraining
 from tests.broken import broken_image
 
 POSITIONS = 6

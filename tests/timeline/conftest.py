@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from golden.optimizer import Sgd
-from hil.checks.training import windows
-from hil.session import Session, Settings
+from hil.checks.model.training import windows
+from hil.ring.training import Plan, RingTraining
+from hil.session import Session
+from hil.settings import Settings
 from hil.sim import TIMER_START_US
 from hil.timeline.capture import start_tracing, stop_tracing
 from hil.toolchain import Image
-from hil.training import Plan, RingTraining
 
 BOARDS, DRIFT_PPM, SKEW_MS = 4, 100, 300
 LINE = Path("fixtures/corpus.txt").read_text().splitlines()[0]

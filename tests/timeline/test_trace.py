@@ -11,15 +11,16 @@ import pytest
 
 from hil.cli import main
 from hil.errors import BoardError
-from hil.nightly.record import Timeline, from_json, to_json
+from hil.nightly.record import from_json, to_json
+from hil.pictures.timeline import timeline_svg
 from hil.protocol.link_messages import Bank, LinkTest
 from hil.protocol.messages import Command, Empty, JobStarted
 from hil.protocol.trace_messages import TraceEvent, TraceKind, TracePart, TraceRead, TraceState
-from hil.session import Session, Settings
+from hil.session import Session
+from hil.settings import Settings
 from hil.timeline.capture import Capture, recorded, start_tracing, stop_tracing
 from hil.timeline.perfetto import perfetto
-from hil.timeline.picture import timeline_svg
-from hil.timeline.spans import What, tell, to_record
+from hil.timeline.spans import Timeline, What, tell, to_record
 from tests.timeline.trace_event_format import mistakes
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from hil.checks.forward import compare_taps, golden_run
-from hil.rig.desk import Desk
+from hil.checks.model.taps import compare_taps, golden_run
+from hil.desk.desk import Desk
 from hil.rig.specs import BoardSpec, RigConfig
-from hil.ring import Ring
-from hil.session import Session, Settings
+from hil.ring.ring import Ring
+from hil.session import Session
+from hil.settings import Settings
 from hil.toolchain import build_image
 
 QEMU = "qemu-system-arm"

@@ -18,7 +18,7 @@ from hil.errors import BoardError
 if TYPE_CHECKING:
     from hil.protocol.messages import Identity
     from hil.rig.specs import RigConfig
-    from hil.ring import Ring
+    from hil.ring.ring import Ring
 
 __all__ = ["Finding", "WireVerdict", "WiringReport", "analyse", "known_ranks", "scan_wiring"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from hil.checks.pins import WIRE_NAMES, wire_name
 from hil.checks.wiring.model import Nets, nets_of, ring_order, seen_nets
 from hil.checks.wiring.pads import (
     WIRES,
@@ -28,6 +27,7 @@ from hil.checks.wiring.report import OK, Finding, WireVerdict, WiringReport
 from hil.checks.wiring.scan import NOISY_PADS
 from hil.checks.wiring.trace import Tracks, exchanges, find_cables, find_wires, net_numbers
 from hil.protocol.link_messages import Bank
+from hil.rig.pins import WIRE_NAMES, wire_name
 from hil.rig.specs import LinkSpec, RigConfig
 
 STUCK = {Held.LOW: ("stuck-0", "stuck0"), Held.HIGH: ("stuck-1", "stuck1"), Held.NOISE: ("noise", "noise")}

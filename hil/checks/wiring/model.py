@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hil.checks.pins import WIRE_NAMES
 from hil.checks.wiring.pads import WIRES, Held, Observation, Pad, Wire, bank_pad, group, pads_of, wires_of
 from hil.errors import RigError
 from hil.protocol.link_messages import Bank
+from hil.rig.pins import WIRE_NAMES
 from hil.rig.specs import LinkSpec
 
 LEVEL_OF = {"stuck0": Held.LOW, "stuck1": Held.HIGH}

@@ -1,6 +1,6 @@
 """Pads, wires and what a scan has seen of them. Plain data; no I/O.
 
-Owns: Pad, Wire, Observation. Names of pins: hil/checks/pins.py.
+Owns: Pad, Wire, Observation. Names of pins: hil/rig/pins.py.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from hil.checks.pins import HEADER_PIN, WIRE_NAMES, gpio
 from hil.protocol.link_messages import Bank
+from hil.rig.pins import HEADER_PIN, WIRE_NAMES, gpio
 from hil.rig.specs import LinkSpec
 
 WIRES = len(WIRE_NAMES)

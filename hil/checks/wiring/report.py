@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hil.checks.pins import WIRE_NAMES, wire_name
 from hil.checks.wiring.model import Nets
 from hil.checks.wiring.pads import Pad, Wire, pad_name
+from hil.rig.pins import WIRE_NAMES, wire_name
 
 OK = "ok"
 

@@ -14,13 +14,13 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from hil.board import Board, Pending
+from hil.board.board import Board, Pending
 from hil.checks.wiring.pads import WIRES, Held, Observation, OneWay, Pad, bank_pad, group, pads_of
 from hil.errors import BoardError
+from hil.line.loop import Loop
 from hil.protocol.fields import Message
 from hil.protocol.link_messages import Bank, PinDrive, PinLevels, PinMode
 from hil.protocol.messages import Command, Empty
-from hil.rig.loop import Loop
 from hil.rig.specs import LinkSpec
 
 SCAN_MA, LINK_MA = 2, 8

@@ -1,6 +1,6 @@
 """Standard outputs of a night, beside its page: Allure, JUnit, Chrome trace, WaveJSON, JSON. See docs/nightly.md."""
 
 from hil.nightly.outputs.files import OUTPUTS, write_outputs
-from hil.nightly.outputs.wavejson import wavejson
+from hil.pictures.wavejson import wavejson
 
 __all__ = ["OUTPUTS", "wavejson", "write_outputs"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hil.checks.link_suite import ber_limit
+from hil.checks.link.runs import ber_limit
 from hil.nightly.page.inputs import boot_seconds, figure, links_of, resends, throughput, wires_of
 from hil.nightly.page.text import first_line, visible
 from hil.nightly.page.verdict import groups, outcomes, verdict

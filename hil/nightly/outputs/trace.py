@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from hil.nightly.page.text import finite, visible
-from hil.nightly.record import Timeline
+from hil.timeline.spans import Timeline
 
 TRACKS = ("compute", "send", "receive", "wait", "host")
 

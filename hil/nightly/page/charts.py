@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from hil.nightly.page.inputs import FigureTrend, WireTrend
-from hil.nightly.page.svg import drawing, line, path, tag, ticks, words
 from hil.nightly.page.text import finite, number
-from hil.nightly.record import BoardFigures, Span, Timeline
+from hil.nightly.record import BoardFigures
+from hil.pictures.svg import drawing, line, path, tag, ticks, words
+from hil.timeline.spans import Span, Timeline
 
 SPARK = (150.0, 26.0)
 TREND = (420.0, 170.0)

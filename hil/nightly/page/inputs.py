@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from hil.checks.link_suite import ber_limit
+from hil.checks.link.runs import ber_limit
 from hil.nightly.page.text import when
 from hil.nightly.record import Check, Kind, Night, Outcome, Subject
 from hil.nightly.trends import DISTANCE, FIGURES_MIN, REFERENCE_NIGHTS, usual_and_spread

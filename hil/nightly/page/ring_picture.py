@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from hil.checks.link_suite import ber_limit
-from hil.checks.pins import WIRE_NAMES
+from hil.checks.link.runs import ber_limit
 from hil.nightly.page.inputs import Trends, links_of, wires_of
-from hil.nightly.page.svg import drawing, tag, words
 from hil.nightly.page.text import count
 from hil.nightly.page.verdict import WIRE, sentence_of
 from hil.nightly.record import LinkFigures, Night, Outcome
+from hil.pictures.svg import drawing, tag, words
+from hil.rig.pins import WIRE_NAMES
 
 WIDTH = 960.0
 TIGHT = 1e-6

@@ -14,13 +14,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hil.checks.link_suite import ber_limit
+from hil.checks.link.runs import ber_limit
 from hil.nightly.page import charts, verdict
 from hil.nightly.page.inputs import FigureTrend, Trends, boot_seconds, figure, gather, wires_of
 from hil.nightly.page.ring_picture import LEVELS, SIGNS, link_states, ring_picture
 from hil.nightly.page.text import count, duration, finite, number, visible, when
-from hil.nightly.page.waveform import waveform
 from hil.nightly.record import Check, Kind, LogLine, Night, Outcome, Subject
+from hil.pictures.waveform import waveform
 
 WINDOW = 30
 """Nights that a trend shows, the newest among them."""

@@ -417,7 +417,6 @@ uint32_t sim_level(sim_t *sim, uint32_t board, uint32_t pin)
     return sim->nets[sim->net_of[board][pin]].level;
 }
 
-
 /* ---- traces ------------------------------------------------------------------------------------------- */
 
 void trace_mark(sim_t *sim, uint32_t mark, uint32_t board)

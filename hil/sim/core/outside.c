@@ -1,7 +1,7 @@
 /* outside.c: participants that are not boards: pads that the caller drives between two calls of sim_run.
  *
  * Such a participant has an index like a board, after the boards, so that at equal times boards come first. It never
- * runs: its key stays NEVER. Who plays it: hil/sim/outside.py. */
+ * runs: its key stays NEVER. Who plays it: hil/sim/simulation.py. */
 #include "internal.h"
 
 int sim_outside(sim_t *sim, uint32_t board)

@@ -1,0 +1,157 @@
+"""`hil bench faults`: how many wiring faults the scan detects and names, over all single faults and many double ones.
+
+Faults are set on running boards, so every process boots once. What the words mean: hil/bench/coverage.py.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hil.bench.coverage import Judged, double_faults, judge
+from hil.bench.sim import host_cpu
+from hil.desk.faulty import single_faults
+from hil.rig.faults import parse_fault
+from hil.rig.specs import RigConfig, SimSpec
+from hil.session import Session
+from hil.settings import Settings
+
+CLEAN_SCANS_PER_BOOT = 20
+FAULTS_PER_BOOT = 250
+"""So that the logs of the boards, which are thrown away, stay small."""
+DRIFT_PPM, SKEW_MS = 100.0, 50.0
+SHOWN = 12
+"""Faults that were not named, printed at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultBench:
+    """How much to run. singles None: all of them."""
+
+    singles: int | None = None
+    doubles: int = 1000
+    clean: int = 200
+    jobs: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """The part of one process: fault texts to set one after the other, and seeds of clean rings."""
+
+    settings: Settings
+    name: str
+    faults: tuple[tuple[str, ...], ...]
+    clean: tuple[tuple[int, int], ...]
+
+
+def bench_faults(session: Session, bench: FaultBench, *, as_json: bool) -> int:
+    """Run it; 1 if a fault went undetected, a clean ring was called faulty, or outputs met."""
+    started = time.perf_counter()
+    session.image("kernel"), session.image("ring")
+    shares = _shares(session, bench)
+    if bench.jobs == 1:
+        results = [_work(share) for share in shares]
+    else:
+        with multiprocessing.get_context("spawn").Pool(bench.jobs) as pool:
+            results = pool.map(_work, shares)
+    judged = [one for faults, _ in results for one in faults]
+    clean = [one for _, scans in results for one in scans]
+    figures = _figures(judged, clean)
+    figures |= {"seed": session.settings.seed, "wall_s": round(time.perf_counter() - started, 1), "jobs": bench.jobs}
+    figures |= {"cpu_s": round(_cpu_s(), 1), "cpu": host_cpu()}
+    _show(judged, clean, figures)
+    if as_json:
+        print(json.dumps(figures))
+    good = all(one.detected for one in judged) and not figures["false_alarms"] and not figures["contentions"]
+    return 0 if good else 1
+
+
+def _shares(session: Session, bench: FaultBench) -> list[_Share]:
+    """Faults dealt out in turn, so that every process gets some of each kind."""
+    config, seed = session.config, session.settings.seed
+    singles = single_faults(config)
+    if bench.singles is not None and bench.singles < len(singles):
+        singles = random.Random(seed).sample(singles, bench.singles)
+    sets: list[tuple[str, ...]] = [(str(fault),) for fault in singles]
+    sets += [(str(one), str(other)) for one, other in double_faults(config, bench.doubles, seed)]
+    starts = range(0, bench.clean, CLEAN_SCANS_PER_BOOT)
+    boots = [(seed + at, min(CLEAN_SCANS_PER_BOOT, bench.clean - at)) for at in starts]
+    jobs = range(bench.jobs)
+    return [
+        _Share(session.settings, f"faults{job}", tuple(sets[job :: bench.jobs]), tuple(boots[job :: bench.jobs]))
+        for job in jobs
+    ]
+
+
+def _work(share: _Share) -> tuple[list[Judged], list[Judged]]:
+    """One process: all its faults on one booted ring, its clean scans on rings with drift of their own."""
+    config = replace(Session(share.settings).config, name=share.name)
+    judged: list[Judged] = []
+    for first in range(0, len(share.faults), FAULTS_PER_BOOT):
+        judged += _judge_all(share.settings, config, share.faults[first : first + FAULTS_PER_BOOT])
+    clean: list[Judged] = []
+    for seed, scans in share.clean:
+        rng = random.Random(seed)
+        drift = tuple(rng.uniform(-DRIFT_PPM, DRIFT_PPM) for _ in config.boards)
+        skew = tuple(rng.uniform(0, SKEW_MS) for _ in config.boards)
+        drifting = replace(config, sim=SimSpec(drift_ppm=drift, start_delay_ms=skew))
+        clean += _judge_all(replace(share.settings, seed=seed), drifting, ((),) * scans)
+    return judged, clean
+
+
+def _judge_all(settings: Settings, config: RigConfig, sets: Sequence[tuple[str, ...]]) -> list[Judged]:
+    """Boot a ring, then set and scan each set of faults; cards and logs are thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(replace(settings, logs=Path(folder) / "logs", work=Path(folder) / "work"))
+        ring = session.open_ring(config, shards=False)
+        try:
+            session.boot(ring)
+            return [judge(ring, [parse_fault(text, config) for text in texts]) for texts in sets]
+        finally:
+            ring.desk.close()
+
+
+def _figures(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, object]:
+    figures: dict[str, object] = {}
+    for name, count in (("singles", 1), ("doubles", 2)):
+        some = [one for one in judged if len(one.faults) == count]
+        figures[name] = len(some)
+        figures[f"{name}_detected"] = sum(one.detected for one in some)
+        figures[f"{name}_named"] = sum(one.named for one in some)
+        figures[f"{name}_named_exactly"] = sum(one.exact for one in some)
+        figures[f"{name}_hidden"] = sum(one.hidden for one in some)
+    everything = [*judged, *clean]
+    figures["detected"] = _part(sum(one.detected for one in judged), len(judged))
+    figures["named"] = _part(sum(one.named for one in judged), len(judged))
+    figures["clean"] = len(clean)
+    figures["false_alarms"] = sum(one.detected for one in clean)
+    figures["contentions"] = sum(one.contentions for one in everything)
+    figures["scan_virtual_s_max"] = round(max((one.virtual_s for one in everything), default=0.0), 3)
+    return figures
+
+
+def _cpu_s() -> float:
+    """Processor time of this process and its children: what the sweep costs when the machine is shared."""
+    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+def _part(count: int, of: int) -> float:
+    return round(count / of, 6) if of else 1.0
+
+
+def _show(judged: Sequence[Judged], clean: Sequence[Judged], figures: dict[str, object]) -> None:
+    for name, value in figures.items():
+        print(f"{name:24} {value}")
+    troubles = [one for one in judged if not (one.named and one.detected) or one.contentions]
+    troubles += [one for one in clean if one.detected or one.contentions]
+    for one in troubles[:SHOWN]:
+        was, found = ", ".join(one.faults) or "nothing", ", ".join(one.found) or "nothing"
+        print(f"not as it should be: set {was}; found {found}; {one.contentions} contention(s)")

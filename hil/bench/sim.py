@@ -1,0 +1,109 @@
+"""`hil bench`: measure. Figures are medians of several runs in one process; the machine is named beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hil.protocol.link_messages import Bank, LinkTest
+from hil.protocol.messages import Bench, BenchResult, Command, JobStarted
+from hil.ring.ring import Ring
+from hil.session import Session
+
+RUNS = 5
+DOT_LENGTH = 512
+DOT_ROUNDS = 20_000
+LINK_FRAMES = 16
+LINK_FRAME_BYTES = 16_384
+POSITIONS = 64
+
+
+def host_cpu() -> str:
+    """Processor and how many of it, as far as the system tells."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+
+
+def bench_sim(session: Session, *, as_json: bool) -> int:
+    """Speed of the simulated ring, in wall time of this machine."""
+    boot_times = []
+    for _ in range(RUNS):
+        started = time.perf_counter()
+        ring = session.open_ring()
+        session.boot(ring)
+        boot_times.append(time.perf_counter() - started)
+        if len(boot_times) < RUNS:
+            ring.desk.close()
+    try:
+        figures: dict[str, float | int | str] = {
+            "mflops": _median(lambda: _mflops(ring)),
+            "ring_kb_s": _median(lambda: _ring_kb_s(ring, together=False)),
+            "two_links_kb_s": _median(lambda: _ring_kb_s(ring, together=True)),
+            "boot_s": statistics.median(boot_times),
+            "tokens_s": _median(lambda: _tokens_s(session, ring)),
+        }
+    finally:
+        ring.desk.close()
+    figures = {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
+    figures["runs"] = RUNS
+    figures["boards"] = session.config.world_size
+    figures["cpu"] = host_cpu()
+    notes = {
+        "mflops": "VFP multiply-adds of one board, two operations each, in millions per second",
+        "ring_kb_s": "payload round the ring, one link after the other, frames with CRC, 1000 bytes per second",
+        "two_links_kb_s": "the same with two links at a time",
+        "boot_s": "open, boot and identify all boards",
+        "tokens_s": "tiny model over the whole ring, all taps on",
+    }
+    for name, value in figures.items():
+        print(f"{name:14} {value!s:>10}  {notes.get(name, '')}".rstrip())
+    if as_json:
+        print(json.dumps(figures))
+    return 0
+
+
+def _median(measure: Callable[[], float]) -> float:
+    return statistics.median(measure() for _ in range(RUNS))
+
+
+def _mflops(ring: Ring) -> float:
+    started = time.perf_counter()
+    request = Bench(rounds=DOT_ROUNDS, length=DOT_LENGTH)
+    result = ring.head.command(Command.BENCH, request, BenchResult, timeout_s=120.0)
+    return 2 * result.multiply_adds / (time.perf_counter() - started) / 1e6
+
+
+def _ring_kb_s(ring: Ring, *, together: bool) -> float:
+    """Payload over every link once: one link after the other, as a frame goes round, or two at a time."""
+    links = ring.desk.config.links
+    groups = (links[0::2], links[1::2]) if together else tuple((link,) for link in links)
+    started = time.perf_counter()
+    for group in groups:
+        jobs = []
+        for link in group:
+            ends = ((ring.boards[link.target], Bank.UPSTREAM, Command.LINK_RECEIVE),
+                    (ring.boards[link.source], Bank.DOWNSTREAM, Command.LINK_SEND))  # fmt: skip
+            for board, bank, command in ends:
+                request = LinkTest(bank, LINK_FRAMES, LINK_FRAME_BYTES, 1, 60_000)
+                jobs.append((board, board.command(command, request, JobStarted).job))
+        ring.wait_jobs(jobs, timeout_s=120)
+    payload_bytes = len(links) * LINK_FRAMES * LINK_FRAME_BYTES
+    return payload_bytes / (time.perf_counter() - started) / 1000
+
+
+def _tokens_s(session: Session, ring: Ring) -> float:
+    prompt = session.model.encode_prompt("", POSITIONS)
+    result = ring.generate(prompt, POSITIONS)
+    return len(result.tokens) / result.wall_s

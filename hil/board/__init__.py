@@ -1,0 +1,1 @@
+"""One board: its channel, boot, text, baud and words."""

@@ -1,0 +1,1 @@
+"""Checks of the model: `-m layers`, `-m gradients`, `-m generate`, `-m train`."""

@@ -1,0 +1,1 @@
+"""Checks with an FT232H as neighbour: `-m probe`."""

@@ -1,0 +1,1 @@
+"""A rig that is open: ports, power, locks, the simulator behind `sim`."""

@@ -1,0 +1,1 @@
+"""Pictures: SVG and WaveJSON of what was seen."""

@@ -1,1 +1,0 @@
-"""Reports: attachments for test reports, tables for the terminal."""

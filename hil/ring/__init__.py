@@ -1,0 +1,1 @@
+"""The boards of a desk and their links as one machine."""

@@ -1,0 +1,427 @@
+"""The ring: the boards of a desk and their links as one machine.
+
+Owns: parallel boot, jobs that run on several boards at once, reading taps and counters.
+Link faults are put into words by hil/ring/link_faults.py.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from golden.taps import TapKey
+from hil.board.board import Board, BoardEvent
+from hil.desk.desk import Desk
+from hil.errors import BoardError, LinkError, ModelError
+from hil.protocol.link_messages import Bank, LinkBank, LinkCounters, LinkFault, LinkTest, PinLevels
+from hil.protocol.messages import (
+    Command,
+    Empty,
+    Event,
+    Generate,
+    Identity,
+    JobResult,
+    JobStarted,
+    JobState,
+    Serve,
+    TapRecord,
+    TapsPart,
+    TapsRead,
+    Token,
+    TokensPart,
+    TokensRead,
+)
+from hil.rig.specs import LinkSpec
+from hil.ring.boot import BootTimes, RingBoot
+from hil.ring.link_faults import FaultReport, explain
+from hil.toolchain import Image
+
+BOOT_TIMEOUT_S = 60.0
+SILENCE_S = 5.0
+"""A job that says nothing for this long is asked how it is."""
+RECORD_TAPS = 1
+KEEP_TENSORS = 2
+HOLD_STEP = 4
+"""Flags of SERVE, GENERATE and TRAIN_STEP."""
+_TAP_RECORD = struct.Struct("<IIIffII")
+TAPS_PART_BYTES = 4000
+TAPS_PART_BYTES_MIN = 250
+"""Taps are read in parts of so many bytes; in smaller ones where noise on the line lets no long answer through."""
+DIGEST_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RingGeneration:
+    """What a generation gave. tokens[i] was chosen at position i; the prompt's first token is not among them."""
+
+    tokens: tuple[int, ...]
+    rig_s: float
+    wall_s: float
+
+
+class Ring:
+    """Boards that are wired in a ring, or one board alone, which may play all ranks through jumpers.
+
+    Rank r is board r of the desk, or shard r of the one board; the last rank holds the embedding and the head.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.boards: Sequence[Board] = desk.boards
+        self.image: Image | None = None
+        self.trained = False  # the boards hold other weights than their cards; booting mends it
+        self._loop = desk.loop
+        self._taps_part_bytes = TAPS_PART_BYTES
+
+    def __repr__(self) -> str:
+        return f"<Ring of {self.world_size} boards, rig {self.desk.config.name}>"
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks: of boards, or of shards on a board that plays all ranks."""
+        identity = self.boards[0].identity
+        if len(self.boards) == 1 and identity is not None:
+            return max(1, identity.shards)
+        return len(self.boards)
+
+    @property
+    def head(self) -> Board:
+        """The board with embedding and classifier."""
+        return self.boards[-1]
+
+    def place(self, rank: int) -> tuple[Board, int]:
+        """The board that plays a rank, and the number of the rank's shard there."""
+        return (self.boards[0], rank) if len(self.boards) == 1 else (self.boards[rank], 0)
+
+    # --- boot ----------------------------------------------------------------------------------
+
+    def boot(
+        self,
+        image: Image,
+        *,
+        timeout_s: float = BOOT_TIMEOUT_S,
+        on_board: Callable[[Board, float], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> BootTimes:
+        """Reset every board, give all of them the image at the same time, learn who they are.
+
+        Then arm their watchdogs and raise the baud, where the rig file says so.
+
+        Args:
+            on_board: called with each board and its seconds as soon as it has booted.
+            on_progress: called with a line about boards that are late, every five seconds.
+        Raises: BoardError naming every board that did not boot; the others stay booted. A board with another serial
+            number than the rig file says stops everything before anything is loaded.
+        """
+        self.image = image
+        self.trained = False
+        return RingBoot(self.desk, image, timeout_s, on_board, on_progress).run()
+
+    def check_ranks(self) -> None:
+        """Every board must hold the shard of its place in this ring. Raises ModelError."""
+        for board in self.boards:
+            identity = board.identity
+            if identity is None:
+                raise BoardError(f"{board}: has not booted")
+            if identity.rank == 0xFF:
+                raise ModelError(f"{board}: no shard in memory; write its card with the shard of rank {board.rank}")
+            if (identity.rank, identity.world_size) != (board.rank, self.world_size):
+                raise ModelError(
+                    f"{board}: holds the shard of rank {identity.rank} of {identity.world_size}, but stands at "
+                    f"rank {board.rank} of {self.world_size}; swap the cards or the ports in the rig file"
+                )
+
+    # --- jobs ----------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompt: Sequence[int],
+        positions: int,
+        *,
+        temperature: float = 0.0,
+        topp: float = 0.9,
+        rng_seed: int = 1,
+        taps: bool = True,
+        on_token: Callable[[Token], None] | None = None,
+        timeout_s: float = 600.0,
+    ) -> RingGeneration:
+        """Run a generation over all boards.
+
+        Args:
+            prompt: token ids, BOS first.
+            positions: forward steps, at most the model's seq_len.
+            timeout_s: for the whole run, on the rig's clock.
+        Raises: ModelError if the prompt does not fit, LinkError with the fault in words, BoardError.
+        """
+        __tracebackhide__ = True
+        self.check_ranks()
+        if not prompt or len(prompt) > positions:
+            raise ModelError(
+                f"prompt of {len(prompt)} tokens does not fit {positions} positions; ask for more positions"
+            )
+        start_s, wall_start_s = self._loop.now_s(), time.perf_counter()
+        flags = RECORD_TAPS | KEEP_TENSORS if taps else 0
+        for board in self.boards:
+            board.command(Command.TAPS_CLEAR, Empty(), Empty)
+        started: list[tuple[Board, int]] = []
+        for board in self.boards[:-1]:
+            reply = board.command(Command.SERVE, Serve(flags, int(timeout_s * 1000)), JobStarted)
+            started.append((board, reply.job))
+        request = Generate(
+            flags,
+            positions,
+            temperature,
+            topp,
+            rng_seed,
+            int(timeout_s * 1000),
+            struct.pack(f"<{len(prompt)}H", *prompt),
+        )
+        self.head.on_event = lambda _, event: _forward_token(event, on_token)
+        try:
+            started.append((self.head, self.head.command(Command.GENERATE, request, JobStarted).job))
+            self.wait_jobs(started, timeout_s=timeout_s)
+        finally:
+            self.head.on_event = None
+        tokens = self._read_tokens()
+        return RingGeneration(tokens, self._loop.now_s() - start_s, time.perf_counter() - wall_start_s)
+
+    def wait_jobs(self, jobs: Sequence[tuple[Board, int]], *, timeout_s: float) -> list[JobState]:
+        """Wait until every job has ended well; the final states, in the order given.
+
+        A JOB_DONE event that got lost is made up for by asking. Raises LinkError or BoardError otherwise,
+        after the remaining jobs are aborted and the links are idle again.
+        """
+        __tracebackhide__ = True
+        deadline_s = self._loop.now_s() + timeout_s
+        states: dict[int, JobState] = {}
+        while len(states) < len(jobs):
+            self._collect_done(jobs, states)
+            if len(states) == len(jobs) or any(s.result != JobResult.DONE for s in states.values()):
+                break
+            count = sum(len(b.events) for b, _ in jobs)
+            remaining_s = deadline_s - self._loop.now_s()
+            woke = self._loop.run_until(
+                partial(_something_happened, jobs, count),
+                max(0.0, min(SILENCE_S, remaining_s)),
+            )
+            if any(board.dead for board, _ in jobs):
+                break
+            if not woke:
+                self._ask_states(jobs, states)
+                if any(board.dead for board, _ in jobs):
+                    break
+                if self._loop.now_s() >= deadline_s and len(states) < len(jobs):
+                    break
+        if len(states) < len(jobs) or any(s.result != JobResult.DONE for s in states.values()):
+            raise self._job_failure(jobs, states, timeout_s)
+        return [states[board.rank] for board, _ in jobs]
+
+    def end_jobs(self, jobs: Sequence[tuple[Board, int]], *, timeout_s: float) -> list[JobState]:
+        """Wait until every job has ended, well or not; the final states, in the order given.
+
+        For tests in which jobs are to fail. Raises BoardError if a job has not ended in time; then the links are
+        made idle.
+        """
+        __tracebackhide__ = True
+        states: dict[int, JobState] = {}
+        deadline_s = self._loop.now_s() + timeout_s
+        while len(states) < len(jobs) and self._loop.now_s() < deadline_s:
+            self._collect_done(jobs, states)
+            count = sum(len(b.events) for b, _ in jobs)
+            remaining_s = min(SILENCE_S, deadline_s - self._loop.now_s())
+            if len(states) < len(jobs) and not self._loop.run_until(
+                partial(_something_happened, jobs, count), remaining_s
+            ):
+                self._ask_states(jobs, states)
+        if len(states) < len(jobs):
+            self.quiet()
+            running = ", ".join(str(board) for board, _ in jobs if board.rank not in states)
+            raise BoardError(f"the job has not ended within {timeout_s:g} s on {running}")
+        return [states[board.rank] for board, _ in jobs]
+
+    @staticmethod
+    def _collect_done(jobs: Sequence[tuple[Board, int]], states: dict[int, JobState]) -> None:
+        for board, job in jobs:
+            for noted in board.events:
+                if isinstance(noted.message, JobState) and noted.message.job == job:
+                    states[board.rank] = noted.message
+
+    @staticmethod
+    def _ask_states(jobs: Sequence[tuple[Board, int]], states: dict[int, JobState]) -> None:
+        for board, job in jobs:
+            try:
+                state = board.command(Command.JOB_STATUS, Empty(), JobState)
+            except BoardError:
+                continue  # board.dead tells why; the caller looks there
+            if state.job == job and state.result != JobResult.RUNNING:
+                states[board.rank] = state
+
+    def _job_failure(
+        self, jobs: Sequence[tuple[Board, int]], states: Mapping[int, JobState], timeout_s: float
+    ) -> Exception:
+        """Let the last reports arrive, stop everything, and put the failure into words."""
+        dead = [board.dead for board, _ in jobs if board.dead]
+        self._loop.run_until(lambda: False, 0.2)
+        reports = self.fault_reports()
+        dead += [text for text in self.quiet() if text not in dead]
+        sentences = [explain(reports, self.desk.config.links, self._log_paths())] if reports else []
+        sentences += [text for text in dead if text is not None]
+        if reports:
+            return LinkError("\n".join(sentences))
+        if sentences:
+            return BoardError("\n".join(sentences))
+        rows = [
+            f"  {board}: {JobResult(states[board.rank].result).name}" if board.rank in states else f"  {board}: running"
+            for board, _ in jobs
+        ]
+        return BoardError(f"the job did not end well within {timeout_s:g} s:\n" + "\n".join(rows))
+
+    def fault_reports(self) -> list[FaultReport]:
+        """The link faults that boards have reported and nobody has looked at yet; forgets them."""
+        reports = []
+        for board in self.boards:
+            kept = [n for n in board.events if n.event is not Event.LINK_FAULT]
+            for noted in board.events:
+                if isinstance(noted.message, LinkFault):
+                    reports.append(FaultReport(board.rank, noted.message, noted.time_s))
+            board.events.clear()
+            board.events.extend(kept)
+        return reports
+
+    def quiet(self) -> list[str]:
+        """Abort jobs and make every link idle: all pins inputs, sequence numbers from 1.
+
+        Returns: one sentence for each board that turned out not to answer; boards known to be dead are left out.
+        """
+        silent = []
+        alive = [board for board in self.boards if board.booted and board.dead is None]
+        for board in list(alive):
+            try:
+                board.command(Command.JOB_ABORT, Empty(), JobState)
+            except BoardError as error:
+                silent.append(str(error))
+                alive.remove(board)
+        for board in alive:
+            for bank in Bank:
+                board.command(Command.LINK_RESET, LinkBank(bank), PinLevels)
+        return silent
+
+    # --- links ---------------------------------------------------------------------------------
+
+    def link_frames(
+        self,
+        link: LinkSpec,
+        *,
+        frames: int,
+        length_bytes: int,
+        seed: int,
+        reverse: bool = False,
+        timeout_s: float = 60.0,
+    ) -> tuple[JobState, JobState]:
+        """Send pattern frames over one link; (sender's state, receiver's state).
+
+        The receiver checks every byte; its `detail` counts frames with wrong content.
+        reverse: from the target to the source.
+        """
+        sender, receiver = self.boards[link.source], self.boards[link.target]
+        banks = (Bank.DOWNSTREAM, Bank.UPSTREAM)
+        if reverse:
+            sender, receiver, banks = receiver, sender, (Bank.UPSTREAM, Bank.DOWNSTREAM)
+        limit_ms = int(timeout_s * 1000)
+
+        def request(bank: Bank) -> LinkTest:
+            return LinkTest(bank, frames, length_bytes, seed, limit_ms)
+
+        expecting = receiver.command(Command.LINK_RECEIVE, request(banks[1]), JobStarted)
+        sending = sender.command(Command.LINK_SEND, request(banks[0]), JobStarted)
+        states = self.wait_jobs([(sender, sending.job), (receiver, expecting.job)], timeout_s=timeout_s)
+        return states[0], states[1]
+
+    def link_counters(self, rank: int, bank: Bank) -> LinkCounters:
+        """Counters of one bank since boot."""
+        return self.boards[rank].command(Command.LINK_COUNTERS, LinkBank(bank), LinkCounters)
+
+    # --- taps ----------------------------------------------------------------------------------
+
+    def tap_count(self, rank: int) -> int:
+        """How many taps the board recorded. Raises BoardError if some did not fit its memory."""
+        part = self._taps_part(rank, 0, 0, full=False)
+        if part.dropped:
+            raise BoardError(
+                f"{self.place(rank)[0]}: {part.dropped} of {part.total + part.dropped} taps did not fit; "
+                "run fewer positions"
+            )
+        return part.total
+
+    def tap_digests(self, rank: int, expected_keys: Sequence[TapKey], first: int = 0) -> list[int] | None:
+        """Digests of the board's taps from `first` on in the order recorded, 4 bytes each over the line.
+
+        Returns None if the board's taps are not the expected ones (then read `tap_records`).
+        """
+        digests: list[int] = []
+        while len(digests) < len(expected_keys):
+            part = self._taps_part(rank, first + len(digests), len(expected_keys) - len(digests), full=False)
+            count = len(part.data) // DIGEST_BYTES
+            keys = expected_keys[len(digests) : len(digests) + count]
+            packed = b"".join(struct.pack("<I", key.pack()) for key in keys)
+            if not count or part.keys_crc32 != zlib.crc32(packed):
+                return None
+            digests += struct.unpack(f"<{count}I", part.data)
+        return digests
+
+    def tap_records(self, rank: int, first: int = 0, count: int | None = None) -> list[TapRecord]:
+        """Taps [first, first + count) in full (28 bytes each over the line); to the end without count."""
+        total = self.tap_count(rank)
+        end = total if count is None else min(total, first + count)
+        records: list[TapRecord] = []
+        while first < end:
+            part = self._taps_part(rank, first, end - first, full=True)
+            records += [TapRecord(*row) for row in _TAP_RECORD.iter_unpack(part.data)]
+            first += len(part.data) // _TAP_RECORD.size
+            if not part.data:
+                break
+        return records
+
+    def _taps_part(self, rank: int, first: int, count: int, *, full: bool) -> TapsPart:
+        """Up to `count` taps from `first`, as many as one answer may hold; less where the line is noisy."""
+        board, shard = self.place(rank)
+        each = _TAP_RECORD.size if full else DIGEST_BYTES
+        while True:
+            fitting = min(count, self._taps_part_bytes // each)
+            try:
+                return board.command(Command.TAPS_READ, TapsRead(first, fitting, int(full), shard), TapsPart)
+            except BoardError:
+                if board.dead is not None or not fitting or self._taps_part_bytes <= TAPS_PART_BYTES_MIN:
+                    raise
+                self._taps_part_bytes //= 2
+
+    def _read_tokens(self) -> tuple[int, ...]:
+        tokens: list[int] = []
+        while True:
+            part = self.head.command(Command.TOKENS_READ, TokensRead(len(tokens)), TokensPart)
+            tokens += struct.unpack(f"<{len(part.data) // 2}H", part.data)
+            if len(tokens) >= part.total or not part.data:
+                return tuple(tokens)
+
+    def identities(self) -> list[Identity]:
+        """Who the boards said they are, by rank. Raises BoardError if one has not booted."""
+        found = [board.identity for board in self.boards]
+        if any(identity is None for identity in found):
+            raise BoardError("the ring has not booted")
+        return [identity for identity in found if identity is not None]
+
+    def _log_paths(self) -> list[str]:
+        return [str(board.log.path) for board in self.boards]
+
+
+def _something_happened(jobs: Sequence[tuple[Board, int]], event_count: int) -> bool:
+    return sum(len(board.events) for board, _ in jobs) != event_count or any(board.dead for board, _ in jobs)
+
+
+def _forward_token(noted: BoardEvent, on_token: Callable[[Token], None] | None) -> None:
+    if on_token is not None and isinstance(noted.message, Token):
+        on_token(noted.message)
