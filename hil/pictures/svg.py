@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from hil.nightly.page.text import visible
+from hil.text import visible
 
 
 def tag(name: str, *children: str | Markup, **attributes: str | float | None) -> Markup:

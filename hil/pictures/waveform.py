@@ -12,8 +12,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hil.nightly.page.text import first_line
 from hil.pictures.svg import drawing, line, tag, words
+from hil.text import first_line
 
 LEFT, ROW, HIGH, STEP = 110.0, 34.0, 20.0, 36.0
 LANES_MAX, SLOTS_MAX, DEPTH_MAX = 24, 400, 8

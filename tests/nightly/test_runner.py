@@ -256,11 +256,11 @@ def test_the_simulator_of_the_triage_is_the_rig_without_its_faults():
 
 
 def test_wrong_firmware_is_found_on_the_simulator_too(run_night, tmp_path):
-    from hil.toolchain import build_image
-    from tests.ring.test_divergence import ERRORS, broken_firmware
+    from tests.broken import broken_image
+    from tests.ring.test_divergence import ERRORS
 
     right, wrong, named = ERRORS["the head skips its norm weights"]
-    image = build_image("ring", source=broken_firmware(tmp_path, right, wrong), out=tmp_path / "images")
+    image = broken_image(tmp_path, "model/forward.c", right, wrong)
     profile = replace(SMALL, kinds=frozenset((Kind.BOOT, Kind.LAYERS)))
     result = run_night(profile=profile, image=image)
     check = result.check("layers")

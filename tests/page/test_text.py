@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil.nightly.page.text import count, duration, first_line, number, visible
+from hil.text import count, duration, first_line, number, visible
 
 
 @pytest.mark.parametrize(

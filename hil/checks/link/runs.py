@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from statistics import NormalDist
 
 from hil.board.board import Board
@@ -153,6 +154,7 @@ class LinkRunResult:
         return "\n".join([head, *bad])
 
 
+@lru_cache(maxsize=65536)
 def ber_limit(bits: int, errors: int, confidence: float = CONFIDENCE) -> float:
     """Upper confidence limit of a bit error rate after `errors` in `bits`; with 0 errors about 3 / bits.
 

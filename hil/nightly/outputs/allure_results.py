@@ -18,11 +18,11 @@ from allure_commons.types import AttachmentType, LabelType, Severity
 from allure_commons.utils import md5, uuid4
 
 from hil.nightly.outputs.summary import strict
-from hil.nightly.page.text import finite, first_line, visible
 from hil.nightly.page.verdict import place_of
 from hil.nightly.record import Cause, Check, Kind, Night, Outcome
 from hil.pictures.svg import standalone
 from hil.pictures.waveform import waveform
+from hil.text import finite, first_line, visible
 
 SEVERITIES = {
     Kind.BOOT: Severity.BLOCKER,

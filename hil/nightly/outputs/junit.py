@@ -11,8 +11,8 @@ import itertools
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 
-from hil.nightly.page.text import finite, visible
 from hil.nightly.record import Check, Night, Outcome
+from hil.text import finite, visible
 
 FAULT_LETTERS_MAX = 8000
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from hil.checks.link.runs import ber_limit
 from hil.nightly.page.inputs import boot_seconds, figure, links_of, resends, throughput, wires_of
-from hil.nightly.page.text import first_line, visible
 from hil.nightly.page.verdict import groups, outcomes, verdict
 from hil.nightly.record import Night, Outcome, to_json
+from hil.text import first_line, visible
 
 SUMMARY_VERSION = 1
 

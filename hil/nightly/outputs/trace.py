@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hil.nightly.page.text import finite, visible
+from hil.text import finite, visible
 from hil.timeline.spans import Timeline
 
 TRACKS = ("compute", "send", "receive", "wait", "host")

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from hil.nightly.page.inputs import FigureTrend, WireTrend
-from hil.nightly.page.text import finite, number
 from hil.nightly.record import BoardFigures
 from hil.pictures.svg import drawing, line, path, tag, ticks, words
+from hil.text import finite, number
 from hil.timeline.spans import Span, Timeline
 
 SPARK = (150.0, 26.0)

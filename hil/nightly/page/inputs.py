@@ -11,13 +11,12 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from hil.checks.link.runs import ber_limit
-from hil.nightly.page.text import when
 from hil.nightly.record import Check, Kind, Night, Outcome, Subject
 from hil.nightly.trends import DISTANCE, FIGURES_MIN, REFERENCE_NIGHTS, usual_and_spread
 from hil.nightly.triage import wilson
+from hil.text import when
 
 FLAKES_MAX = 20
 
@@ -102,7 +101,6 @@ class Trends:
     flakes: list[FlakeRate] = field(default_factory=list)
 
 
-@lru_cache(maxsize=65536)
 def wires_of(night: Night) -> dict[tuple[str, str], tuple[int, int]]:
     """(link, wire) -> bits and errors of the whole night."""
     sums: dict[tuple[str, str], tuple[int, int]] = {}

@@ -17,8 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hil.nightly.page import views
-from hil.nightly.page.text import count, duration, finite, first_line, number, visible, when
 from hil.nightly.record import Night
+from hil.text import count, duration, finite, first_line, number, visible, when
 
 PAGE_BYTES_MAX = 4_500_000
 """A night with more than fits is shown with less detail; night.json has all of it."""

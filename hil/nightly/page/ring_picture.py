@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from hil.checks.link.runs import ber_limit
 from hil.nightly.page.inputs import Trends, links_of, wires_of
-from hil.nightly.page.text import count
 from hil.nightly.page.verdict import WIRE, sentence_of
 from hil.nightly.record import LinkFigures, Night, Outcome
 from hil.pictures.svg import drawing, tag, words
 from hil.rig.pins import WIRE_NAMES
+from hil.text import count
 
 WIDTH = 960.0
 TIGHT = 1e-6

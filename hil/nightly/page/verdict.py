@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hil.nightly.page.inputs import wires_of
-from hil.nightly.page.text import count, first_line
 from hil.nightly.record import Cause, Check, Night, Outcome, Subject
+from hil.text import count, first_line
 
 WIRE = re.compile(r"link (\d+->\d+) (D[0-7]|CLK|ACK)\b")
 LINK = re.compile(r"link (\d+->\d+)")

@@ -18,9 +18,9 @@ from hil.checks.link.runs import ber_limit
 from hil.nightly.page import charts, verdict
 from hil.nightly.page.inputs import FigureTrend, Trends, boot_seconds, figure, gather, wires_of
 from hil.nightly.page.ring_picture import LEVELS, SIGNS, link_states, ring_picture
-from hil.nightly.page.text import count, duration, finite, number, visible, when
 from hil.nightly.record import Check, Kind, LogLine, Night, Outcome, Subject
 from hil.pictures.waveform import waveform
+from hil.text import count, duration, finite, number, visible, when
 
 WINDOW = 30
 """Nights that a trend shows, the newest among them."""
