@@ -11,10 +11,9 @@ void crc32_init(void)
             word = word >> 1 ^ (0xEDB88320u & (0u - (word & 1)));
         table[0][i] = word;
     }
-    for (uint32_t slice = 1; slice < 4; slice++) {
+    for (uint32_t slice = 1; slice < 4; slice++)
         for (uint32_t i = 0; i < 256; i++)
             table[slice][i] = table[slice - 1][i] >> 8 ^ table[0][table[slice - 1][i] & 0xFF];
-    }
 }
 
 static uint32_t update_bytes(uint32_t crc, const uint8_t *bytes, uint32_t size_bytes)

@@ -39,10 +39,9 @@ uint32_t gpio_outputs(void)
     mmio_barrier();
     for (uint32_t bank = 0; bank < 4; bank++) {
         uint32_t functions = mmio_read32(&GPIO->function[bank]);
-        for (uint32_t slot = 0; slot < 10 && bank * 10 + slot < 32; slot++) {
+        for (uint32_t slot = 0; slot < 10 && bank * 10 + slot < 32; slot++)
             if ((functions >> (slot * 3) & 7) == GPIO_OUTPUT)
                 outputs |= 1u << (bank * 10 + slot);
-        }
     }
     mmio_barrier();
     return outputs;

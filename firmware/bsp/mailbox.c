@@ -42,10 +42,9 @@ static _Alignas(64) volatile uint32_t buffer[BUFFER_WORDS];
 static int wait_while(const volatile uint32_t *status, uint32_t flag)
 {
     uint32_t start = timer_now_us();
-    while (mmio_read32(status) & flag) {
+    while (mmio_read32(status) & flag)
         if (timer_now_us() - start > ANSWER_LIMIT_US)
             return MAILBOX_ERROR_TIMEOUT;
-    }
     return MAILBOX_OK;
 }
 

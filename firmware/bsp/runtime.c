@@ -9,10 +9,9 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size)
 {
     uint8_t *out = to;
     const uint8_t *in = from;
-    if ((((uintptr_t)out | (uintptr_t)in) & 3) == 0) {
+    if ((((uintptr_t)out | (uintptr_t)in) & 3) == 0)
         for (; size >= 4; size -= 4, out += 4, in += 4)
             *(uint32_t *)(void *)out = *(const uint32_t *)(const void *)in;
-    }
     while (size--)
         *out++ = *in++;
     return to;
@@ -33,10 +32,9 @@ void *memset(void *to, int value, size_t size)
 {
     uint8_t *out = to;
     uint32_t word = (uint8_t)value * 0x01010101u;
-    if (((uintptr_t)out & 3) == 0) {
+    if (((uintptr_t)out & 3) == 0)
         for (; size >= 4; size -= 4, out += 4)
             *(uint32_t *)(void *)out = word;
-    }
     while (size--)
         *out++ = (uint8_t)value;
     return to;
@@ -46,10 +44,9 @@ int memcmp(const void *a, const void *b, size_t size)
 {
     const uint8_t *left = a;
     const uint8_t *right = b;
-    for (; size; size--, left++, right++) {
+    for (; size; size--, left++, right++)
         if (*left != *right)
             return *left - *right;
-    }
     return 0;
 }
 

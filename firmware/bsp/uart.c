@@ -111,19 +111,17 @@ int uart_try_write(uint8_t byte)
 void uart_write(uint8_t byte)
 {
     uint32_t start = timer_now_us();
-    while (!uart_try_write(byte)) {
+    while (!uart_try_write(byte))
         if (timer_now_us() - start > FLUSH_LIMIT_US)
             return; /* a disabled or dead UART must not hang the board */
-    }
 }
 
 void uart_flush(void)
 {
     uint32_t start = timer_now_us();
-    while (mmio_read32(&UART->fr) & FR_BUSY) {
+    while (mmio_read32(&UART->fr) & FR_BUSY)
         if (timer_now_us() - start > FLUSH_LIMIT_US)
             break;
-    }
     mmio_barrier();
 }
 

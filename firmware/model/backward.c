@@ -34,12 +34,10 @@ static void add_matrix_gradient(const struct work *w, uint32_t kind, const float
     struct train_parameter p = layer_parameter(w, kind);
     struct model *m = w->t->model;
 
-    for (uint32_t r = 0; r < p.rows; r++) {
+    for (uint32_t r = 0; r < p.rows; r++)
         sum_scaled(p.gradient + (uintptr_t)r * p.columns, p.columns, dy + r, p.rows, x, p.columns, w->count);
-    }
-    if (m->service != 0) {
+    if (m->service != 0)
         m->service(m->service_context);
-    }
 }
 
 /* out (columns) += matrix transposed times dy (rows). */
@@ -100,9 +98,8 @@ static void feed_forward_backward(const struct work *w)
         rmsnorm(s->norm + p * c->dim, w->act.att_res + p * c->dim, gain, c->dim);
     }
     add_matrix_gradient(w, KIND_W2, w->dx, s->hidden);
-    for (uint32_t p = 0; p < w->count; p++) {
+    for (uint32_t p = 0; p < w->count; p++)
         feed_forward_position(w, p);
-    }
     add_matrix_gradient(w, KIND_W1, w->act.gate, s->norm);
     add_matrix_gradient(w, KIND_W3, w->act.up, s->norm);
     add_matrix_gradient(w, KIND_WO, w->dx, w->act.mix);
@@ -123,14 +120,12 @@ static void attention_row(const struct work *w, uint32_t p)
 
     for (uint32_t h = 0; h < c->n_heads; h++) {
         const float *value = w->act.v + h / heads_per_kv * size;
-        for (uint32_t i = 0; i < count; i++, value += c->kv_dim) {
+        for (uint32_t i = 0; i < count; i++, value += c->kv_dim)
             s->d_att[h * count + i] = dot8(d_mix + h * size, value, size);
-        }
     }
     record(w, OP_D_ATT_PROB, p, s->d_att, c->n_heads * count);
-    for (uint32_t h = 0; h < c->n_heads; h++) {
+    for (uint32_t h = 0; h < c->n_heads; h++)
         softmax_backward(s->d_att + h * count, probs + h * count, w->t->model->score_scale, count);
-    }
     record(w, OP_D_ATT_SCORE, p, s->d_att, c->n_heads * count);
     zero(d_query, c->dim);
     for (uint32_t h = 0; h < c->n_heads; h++) {
@@ -185,9 +180,8 @@ static void attention_backward(const struct work *w)
         attention_row(w, p);
         rmsnorm(s->norm + p * c->dim, w->act.x + p * c->dim, gain, c->dim);
     }
-    for (uint32_t p = 0; p < w->count; p++) {
+    for (uint32_t p = 0; p < w->count; p++)
         attention_input(w, p);
-    }
     add_matrix_gradient(w, KIND_WQ, s->d_q, s->norm);
     add_matrix_gradient(w, KIND_WK, s->d_k, s->norm);
     add_matrix_gradient(w, KIND_WV, s->d_v, s->norm);
@@ -260,7 +254,6 @@ void model_train_embed_backward(struct model_train *t, const uint16_t *tokens, c
     const struct train_parameter tok_emb =
         model_train_parameter(t, (m->layer_end - m->layer_start) * KINDS_PER_LAYER);
 
-    for (uint32_t p = 0; p < count; p++) {
+    for (uint32_t p = 0; p < count; p++)
         add_in_place(tok_emb.gradient + (uintptr_t)tokens[p] * dim, dx + p * dim, dim);
-    }
 }

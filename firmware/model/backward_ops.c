@@ -54,9 +54,8 @@ static void sum_block(float *out, const float *a, uint32_t a_stride, const float
 {
     float sum[BLOCK];
 
-    for (uint32_t i = 0; i < BLOCK; i++) {
+    for (uint32_t i = 0; i < BLOCK; i++)
         sum[i] = out[i];
-    }
     for (uint32_t k = 0; k < count; k++) {
         float scale = a[(uintptr_t)k * a_stride];
         const float *row = b + (uintptr_t)k * b_stride;
@@ -65,9 +64,8 @@ static void sum_block(float *out, const float *a, uint32_t a_stride, const float
             sum[i] = sum[i] + product;
         }
     }
-    for (uint32_t i = 0; i < BLOCK; i++) {
+    for (uint32_t i = 0; i < BLOCK; i++)
         out[i] = sum[i];
-    }
 }
 #endif
 
@@ -76,9 +74,8 @@ void sum_scaled(float *out, uint32_t n, const float *a, uint32_t a_stride, const
 {
     uint32_t i = 0;
 
-    for (; i + BLOCK <= n; i += BLOCK) {
+    for (; i + BLOCK <= n; i += BLOCK)
         sum_block(out + i, a, a_stride, b + i, b_stride, count);
-    }
     for (; i < n; i++) {
         float sum = out[i];
         for (uint32_t k = 0; k < count; k++) {
@@ -91,9 +88,8 @@ void sum_scaled(float *out, uint32_t n, const float *a, uint32_t a_stride, const
 
 float log_f32(float x)
 {
-    if (x != x) {
+    if (x != x)
         return x;
-    }
     int32_t exponent = (int32_t)(float_bits(x) - ROOT_HALF_BITS) >> 23;
     float whole = (float)exponent;
     float r = bits_float(float_bits(x) - ((uint32_t)exponent << 23)) - 1.0f;
@@ -161,13 +157,11 @@ float cross_entropy(float *logits, uint32_t target, float scale, uint32_t n)
 {
     float max = logits[0];
 
-    for (uint32_t i = 1; i < n; i++) {
+    for (uint32_t i = 1; i < n; i++)
         max = logits[i] > max ? logits[i] : max;
-    }
     float below = logits[target] - max;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         logits[i] = exp_f32(logits[i] - max);
-    }
     float sum = sum8(logits, n);
     for (uint32_t i = 0; i < n; i++) {
         float prob = logits[i] / sum;

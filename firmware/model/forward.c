@@ -18,9 +18,8 @@ int model_position_ok(const struct model *m, uint32_t position)
 void model_record(struct model *m, uint32_t op, const struct layer *at, const float *data, uint32_t count)
 {
     tap_record(&m->taps, op, at->number, at->position, data, count);
-    if (m->service != 0) {
+    if (m->service != 0)
         m->service(m->service_context);
-    }
 }
 
 void model_embed(struct model *m, uint32_t token, uint32_t position, float *x)
@@ -64,9 +63,8 @@ static void attention_probabilities(struct model *m, const struct layer *at, con
         const float *query = m->buffers.q + h * c->head_size;
         const float *key = keys + h / heads_per_kv * c->head_size;
         float *att = m->buffers.att + h * count;
-        for (uint32_t t = 0; t < count; t++, key += c->kv_dim) {
+        for (uint32_t t = 0; t < count; t++, key += c->kv_dim)
             att[t] = dot8(query, key, c->head_size) * m->score_scale;
-        }
         softmax(att, count);
     }
     model_record(m, OP_ATT_PROB, at, m->buffers.att, c->n_heads * count);
@@ -83,9 +81,8 @@ static void attention_mix(struct model *m, const struct layer *at, const float *
         const float *value = values + h / heads_per_kv * c->head_size;
         const float *att = m->buffers.att + h * count;
         float *mix = m->buffers.mix + h * c->head_size;
-        for (uint32_t i = 0; i < c->head_size; i++) {
+        for (uint32_t i = 0; i < c->head_size; i++)
             mix[i] = 0.0f;
-        }
         for (uint32_t t = 0; t < count; t++, value += c->kv_dim) {
             float weight = att[t];
             for (uint32_t i = 0; i < c->head_size; i++) {
@@ -127,9 +124,8 @@ void model_feed_forward(struct model *m, float *x, const struct layer *at)
     model_record(m, OP_GATE, at, b->gate, c->hidden_dim);
     matvec(b->up, w->w3 + matrix, b->norm, c->hidden_dim, c->dim);
     model_record(m, OP_UP, at, b->up, c->hidden_dim);
-    if (b->hidden != b->gate) {
+    if (b->hidden != b->gate)
         copy_flushed(b->hidden, b->gate, c->hidden_dim);
-    }
     swiglu(b->hidden, b->up, c->hidden_dim);
     model_record(m, OP_SWIGLU, at, b->hidden, c->hidden_dim);
     matvec(b->out, w->w2 + matrix, b->hidden, c->dim, c->hidden_dim);

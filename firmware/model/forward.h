@@ -25,9 +25,8 @@ void model_feed_forward(struct model *m, float *x, const struct layer *at);
 /* Tells who wants to know that a layer begins; number: of the whole model. */
 static inline void model_enter_layer(const struct model *m, uint32_t number)
 {
-    if (m->enter_layer != 0) {
+    if (m->enter_layer != 0)
         m->enter_layer(m->enter_layer_context, number);
-    }
 }
 
 /* Records a tap and calls the service. */

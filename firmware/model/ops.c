@@ -64,9 +64,8 @@ static void sum_blocks(float *lane, const float *a, const float *b, uint32_t blo
 #else
 static void sum_blocks(float *lane, const float *a, const float *b, uint32_t blocks)
 {
-    for (uint32_t k = 0; k < LANES; k++) {
+    for (uint32_t k = 0; k < LANES; k++)
         lane[k] = 0.0f;
-    }
     for (; blocks > 0; blocks--, a += LANES, b += LANES) {
         for (uint32_t k = 0; k < LANES; k++) {
             float product = a[k] * b[k];
@@ -91,9 +90,8 @@ float dot8(const float *a, const float *b, uint32_t n)
 
 void matvec(float *out, const float *w, const float *x, uint32_t rows, uint32_t n)
 {
-    for (uint32_t r = 0; r < rows; r++, w += n) {
+    for (uint32_t r = 0; r < rows; r++, w += n)
         out[r] = dot8(w, x, n);
-    }
 }
 
 float sum8(const float *x, uint32_t n)
@@ -101,28 +99,22 @@ float sum8(const float *x, uint32_t n)
     float lane[LANES] = {0};
     uint32_t i = 0;
 
-    for (; i + LANES <= n; i += LANES) {
-        for (uint32_t k = 0; k < LANES; k++) {
+    for (; i + LANES <= n; i += LANES)
+        for (uint32_t k = 0; k < LANES; k++)
             lane[k] = lane[k] + x[i + k];
-        }
-    }
-    for (uint32_t k = 0; i < n; i++, k++) {
+    for (uint32_t k = 0; i < n; i++, k++)
         lane[k] = lane[k] + x[i];
-    }
     return reduce_lanes(lane);
 }
 
 float exp_f32(float x)
 {
-    if (x > EXP_HIGH) {
+    if (x > EXP_HIGH)
         return bits_float(0x7F800000u);
-    }
-    if (x < EXP_LOW) {
+    if (x < EXP_LOW)
         return 0.0f;
-    }
-    if (x != x) {
+    if (x != x)
         return x;
-    }
     float shifted = x * LOG2_E + ROUND_MAGIC;
     float whole = shifted - ROUND_MAGIC;
     int32_t n = (int32_t)(float_bits(shifted) - float_bits(ROUND_MAGIC));
@@ -167,16 +159,13 @@ void softmax(float *x, uint32_t n)
 {
     float max = x[0];
 
-    for (uint32_t i = 1; i < n; i++) {
+    for (uint32_t i = 1; i < n; i++)
         max = x[i] > max ? x[i] : max;
-    }
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         x[i] = exp_f32(x[i] - max);
-    }
     float sum = sum8(x, n);
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         x[i] = x[i] / sum;
-    }
 }
 
 void swiglu(float *gate, const float *up, uint32_t n)
@@ -191,9 +180,8 @@ void swiglu(float *gate, const float *up, uint32_t n)
 
 void add_in_place(float *x, const float *y, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         x[i] = x[i] + y[i];
-    }
 }
 
 void copy_flushed(float *out, const float *in, uint32_t n)

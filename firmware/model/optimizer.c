@@ -18,9 +18,8 @@ float model_train_squares(const struct model_train *t, float total)
     for (uint32_t index = 0; index < t->parameter_count; index++) {
         const struct train_parameter p = model_train_parameter(t, index);
         const float *row = p.gradient;
-        for (uint32_t r = 0; r < p.rows; r++, row += p.columns) {
+        for (uint32_t r = 0; r < p.rows; r++, row += p.columns)
             total = total + dot8(row, row, p.columns);
-        }
     }
     return total;
 }
@@ -117,11 +116,10 @@ void model_train_update(const struct model_train *t, const struct train_paramete
 {
     const struct step step = prepare(t);
 
-    if (t->settings.optimizer == TRAIN_ADAMW) {
+    if (t->settings.optimizer == TRAIN_ADAMW)
         adamw(p, &t->settings, &step);
-    } else {
+    else
         sgd(p, &t->settings, &step);
-    }
 }
 
 void model_train_apply(struct model_train *t)
@@ -130,9 +128,8 @@ void model_train_apply(struct model_train *t)
     for (uint32_t index = 0; index < t->parameter_count; index++) {
         const struct train_parameter p = model_train_parameter(t, index);
         model_train_update(t, &p);
-        if (t->model->service != 0) {
+        if (t->model->service != 0)
             t->model->service(t->model->service_context);
-        }
     }
     record_all(t, OP_PARAM_TOK_EMB, 0);
 }

@@ -25,11 +25,9 @@ static uint32_t argmax(const float *x, uint32_t n)
 {
     uint32_t best = 0;
 
-    for (uint32_t i = 1; i < n; i++) {
-        if (x[i] > x[best]) {
+    for (uint32_t i = 1; i < n; i++)
+        if (x[i] > x[best])
             best = i;
-        }
-    }
     return best;
 }
 
@@ -39,9 +37,8 @@ static uint32_t sample_all(const float *probs, uint32_t n, float coin)
 
     for (uint32_t i = 0; i < n; i++) {
         sum = sum + probs[i];
-        if (coin < sum) {
+        if (coin < sum)
             return i;
-        }
     }
     return n - 1;
 }
@@ -60,12 +57,10 @@ static void sift_down(uint32_t *heap, uint32_t count, uint32_t at, const float *
     uint32_t moving = heap[at];
 
     for (uint32_t child = 2 * at + 1; child < count; child = 2 * at + 1) {
-        if (child + 1 < count && before(probs, heap[child + 1], heap[child])) {
+        if (child + 1 < count && before(probs, heap[child + 1], heap[child]))
             child++;
-        }
-        if (!before(probs, heap[child], moving)) {
+        if (!before(probs, heap[child], moving))
             break;
-        }
         heap[at] = heap[child];
         at = child;
     }
@@ -78,14 +73,11 @@ static uint32_t heap_candidates(uint32_t *heap, const float *probs, uint32_t n, 
     float cutoff = (1.0f - topp) / (float)(n - 1);
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < n; i++) {
-        if (probs[i] >= cutoff) {
+    for (uint32_t i = 0; i < n; i++)
+        if (probs[i] >= cutoff)
             heap[count++] = i;
-        }
-    }
-    for (uint32_t at = count / 2; at > 0; at--) {
+    for (uint32_t at = count / 2; at > 0; at--)
         sift_down(heap, count, at - 1, probs);
-    }
     return count;
 }
 
@@ -95,9 +87,8 @@ static uint32_t sample_topp(uint32_t *order, const float *probs, uint32_t n, flo
     uint32_t left = count;
     float total = 0.0f;
 
-    if (count == 0) {
+    if (count == 0)
         return argmax(probs, n);
-    }
     /* Taken candidates collect at the end of the array, the first one last. */
     while (left > 0 && !(total > topp)) {
         uint32_t taken = order[0];
@@ -111,9 +102,8 @@ static uint32_t sample_topp(uint32_t *order, const float *probs, uint32_t n, flo
     float sum = 0.0f;
     for (uint32_t i = count; i > left; i--) {
         sum = sum + probs[order[i - 1]];
-        if (mark < sum) {
+        if (mark < sum)
             return order[i - 1];
-        }
     }
     return order[left];
 }
@@ -123,17 +113,14 @@ uint32_t sampler_next(struct sampler *s, struct model *m, const float *logits, u
     uint32_t n = m->config.vocab_size;
     float *probs = m->buffers.probs;
 
-    if (s->temperature == 0.0f) {
+    if (s->temperature == 0.0f)
         return argmax(logits, n);
-    }
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         probs[i] = logits[i] / s->temperature;
-    }
     softmax(probs, n);
     tap_record(&m->taps, OP_PROBS, NO_LAYER, position, probs, n);
     float coin = draw_coin(s);
-    if (s->topp > 0.0f && s->topp < 1.0f) {
+    if (s->topp > 0.0f && s->topp < 1.0f)
         return sample_topp(m->buffers.order, probs, n, s->topp, coin);
-    }
     return sample_all(probs, n, coin);
 }

@@ -21,17 +21,14 @@ static int header_ok(const struct header *h)
         !in_range(vocab_size, 1, MODEL_VOCAB_MAX) || !in_range(h->seq_len, 1, MODEL_SEQ_LEN_MAX)) {
         return 0;
     }
-    if (!in_range(h->n_heads, 1, h->dim) || !in_range(h->n_kv_heads, 1, h->n_heads)) {
+    if (!in_range(h->n_heads, 1, h->dim) || !in_range(h->n_kv_heads, 1, h->n_heads))
         return 0;
-    }
     uint32_t n_heads = (uint32_t)h->n_heads;
-    if ((uint32_t)h->dim % (2u * n_heads) != 0 || n_heads % (uint32_t)h->n_kv_heads != 0) {
+    if ((uint32_t)h->dim % (2u * n_heads) != 0 || n_heads % (uint32_t)h->n_kv_heads != 0)
         return 0;
-    }
     /* A shared classifier is the embedding: a head without it has no matrix. */
-    if (h->has_head == 1 && h->vocab_size > 0 && h->has_embed == 0) {
+    if (h->has_head == 1 && h->vocab_size > 0 && h->has_embed == 0)
         return 0;
-    }
     return in_range(h->world_size, 1, MODEL_WORLD_MAX) && in_range(h->rank, 0, h->world_size - 1) &&
            in_range(h->layer_start, 0, h->n_layers) && in_range(h->layer_end, h->layer_start, h->n_layers) &&
            in_range(h->has_embed, 0, 1) && in_range(h->has_head, 0, 1);
@@ -94,9 +91,8 @@ static void layout_arena(struct model *m, struct region *from, uint32_t tap_capa
     b->order = (uint32_t *)(void *)take(from, head_vocab, 1, 1);
     uint32_t *crc_table = (uint32_t *)(void *)take(from, TAP_CRC_TABLE_WORDS, 1, 1);
     void *entries = take(from, tap_capacity, sizeof(struct tap_entry) / sizeof(float), 1);
-    if (from->base != 0) {
+    if (from->base != 0)
         tap_log_init(&m->taps, entries, tap_capacity, crc_table);
-    }
 }
 
 uint32_t model_shard_bytes(const void *shard, uint32_t limit_bytes)
@@ -106,9 +102,8 @@ uint32_t model_shard_bytes(const void *shard, uint32_t limit_bytes)
     struct model_weights weights;
     struct region count = {0};
 
-    if (limit_bytes < MODEL_HEADER_BYTES || !header_ok(h)) {
+    if (limit_bytes < MODEL_HEADER_BYTES || !header_ok(h))
         return 0;
-    }
     config_from_header(&config, h);
     layout_weights(&weights, &count, &config, h);
     uint64_t bytes = MODEL_HEADER_BYTES + count.words * sizeof(float);
@@ -123,15 +118,12 @@ int model_init(struct model *m, const void *shard, uint32_t shard_bytes, void *a
     *m = (struct model){0};
     m->shard_bytes = shard_bytes;
     m->arena_bytes = arena_bytes;
-    if (((uintptr_t)shard | (uintptr_t)arena) % sizeof(float) != 0) {
+    if (((uintptr_t)shard | (uintptr_t)arena) % sizeof(float) != 0)
         return MODEL_ERROR_ARENA_ALIGN;
-    }
-    if (shard_bytes < MODEL_HEADER_BYTES || !header_ok(h)) {
+    if (shard_bytes < MODEL_HEADER_BYTES || !header_ok(h))
         return MODEL_ERROR_HEADER;
-    }
-    if (model_shard_bytes(shard, shard_bytes) != shard_bytes) {
+    if (model_shard_bytes(shard, shard_bytes) != shard_bytes)
         return MODEL_ERROR_SHARD_SIZE;
-    }
     config_from_header(&m->config, h);
     m->rank = (uint32_t)h->rank;
     m->world_size = (uint32_t)h->world_size;
@@ -145,9 +137,8 @@ int model_init(struct model *m, const void *shard, uint32_t shard_bytes, void *a
     layout_arena(m, &need, tap_capacity);
     uint64_t needed_bytes = need.words * sizeof(float);
     m->arena_needed_bytes = needed_bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)needed_bytes;
-    if (needed_bytes > arena_bytes) {
+    if (needed_bytes > arena_bytes)
         return MODEL_ERROR_ARENA_SMALL;
-    }
     /* The layout only hands out addresses; the const is given back with the pointers of model_weights. */
     struct region body = {.base = (float *)((uintptr_t)shard + MODEL_HEADER_BYTES)};
     layout_weights(&m->weights, &body, &m->config, h);
@@ -180,9 +171,8 @@ const char *model_error_text(int error)
 
 static char *append_text(char *to, const char *end, const char *text)
 {
-    while (*text != 0 && to < end) {
+    while (*text != 0 && to < end)
         *to++ = *text++;
-    }
     return to;
 }
 
@@ -214,9 +204,8 @@ const char *model_bytes_sentence(char *text, const char *sentence, uint32_t need
 
 const char *model_error_sentence(const struct model *m, int error, char *text)
 {
-    if (error == MODEL_ERROR_ARENA_SMALL) {
+    if (error == MODEL_ERROR_ARENA_SMALL)
         return model_bytes_sentence(text, model_error_text(error), m->arena_needed_bytes, m->arena_bytes);
-    }
     *append_text(text, text + MODEL_ERROR_TEXT_BYTES - 1, model_error_text(error)) = 0;
     return text;
 }

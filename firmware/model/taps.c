@@ -17,9 +17,8 @@ static uint32_t take_flushed(void)
     const uint32_t sticky = 1u << 3 | 1u << 7;
 
     __asm__ volatile("vmrs %0, fpscr" : "=r"(fpscr)::"memory");
-    if ((fpscr & sticky) == 0) {
+    if ((fpscr & sticky) == 0)
         return 0;
-    }
     __asm__ volatile("vmsr fpscr, %0" ::"r"(fpscr & ~sticky) : "memory");
     return TAP_FLAG_FLUSHED;
 #else
@@ -31,9 +30,8 @@ void tap_log_init(struct tap_log *log, struct tap_entry *entries, uint32_t capac
 {
     for (uint32_t byte = 0; byte < 256; byte++) {
         uint32_t crc = byte;
-        for (uint32_t bit = 0; bit < 8; bit++) {
+        for (uint32_t bit = 0; bit < 8; bit++)
             crc = (crc >> 1) ^ (CRC_POLYNOMIAL & (0u - (crc & 1u)));
-        }
         crc_table[byte] = crc;
     }
     for (uint32_t i = 256; i < TAP_CRC_TABLE_WORDS; i++) {
@@ -94,9 +92,8 @@ static void digest(struct tap_entry *entry, const uint32_t *table, const float *
     for (uint32_t i = 0; i < count; i++) {
         uint32_t bits = float_bits(data[i]);
         uint32_t magnitude = bits & 0x7FFFFFFFu;
-        if (magnitude == 0) {
+        if (magnitude == 0)
             bits = 0;
-        }
         if (magnitude >= EXPONENT_BITS) {
             nonfinite++;
             if (magnitude > EXPONENT_BITS) {
@@ -134,9 +131,8 @@ static void keep(struct tap_log *log, uint32_t op, const float *data, uint32_t c
         return;
     }
     float *copy = log->kept + log->kept_words;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         copy[i] = data[i];
-    }
     log->kept_words += count;
     log->kept_count++;
 }
@@ -145,21 +141,18 @@ const float *tap_kept(const struct tap_log *log, uint32_t index)
 {
     const float *copy = log->kept;
 
-    if (index < log->kept_first || index - log->kept_first >= log->kept_count) {
+    if (index < log->kept_first || index - log->kept_first >= log->kept_count)
         return 0;
-    }
-    for (uint32_t i = log->kept_first; i < index; i++) {
+    for (uint32_t i = log->kept_first; i < index; i++)
         copy += log->entries[i].count;
-    }
     return copy;
 }
 
 void tap_record(struct tap_log *log, uint32_t op, uint32_t layer, uint32_t position, const float *data,
                 uint32_t count)
 {
-    if (log->enabled == 0) {
+    if (log->enabled == 0)
         return;
-    }
     if (log->count == log->capacity) {
         log->dropped++;
         return;

@@ -162,20 +162,17 @@ int model_train_init(struct model_train *t, struct model *m, const struct train_
     *t = (struct model_train){.model = m, .settings = *settings, .arena_bytes = arena_bytes};
     t->power1 = 1.0f;
     t->power2 = 1.0f;
-    if (!settings_ok(settings, &m->config)) {
+    if (!settings_ok(settings, &m->config))
         return MODEL_ERROR_SETTINGS;
-    }
-    if ((uintptr_t)arena % sizeof(float) != 0) {
+    if ((uintptr_t)arena % sizeof(float) != 0)
         return MODEL_ERROR_ARENA_ALIGN;
-    }
     count_parameters(t);
     struct region need = {0};
     layout_arena(t, &need);
     uint64_t needed_bytes = need.words * sizeof(float);
     t->arena_needed_bytes = needed_bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)needed_bytes;
-    if (needed_bytes > arena_bytes) {
+    if (needed_bytes > arena_bytes)
         return MODEL_ERROR_ARENA_SMALL;
-    }
     struct region place = {.base = arena};
     layout_arena(t, &place);
     zero(t->gradients, t->parameter_words);
@@ -221,9 +218,8 @@ void model_train_begin(struct model_train *t) { zero(t->gradients, t->parameter_
 
 void model_train_embed(struct model_train *t, const uint16_t *tokens, float *x, uint32_t count)
 {
-    for (uint32_t p = 0; p < count; p++) {
+    for (uint32_t p = 0; p < count; p++)
         model_embed(t->model, tokens[p], p, x + p * t->model->config.dim);
-    }
 }
 
 /* One layer over all positions, with the model's buffers pointing into the activations. */

@@ -28,9 +28,8 @@ struct train_activations train_activations_of(const struct model_train *t, uint3
 
 static inline void zero(float *x, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         x[i] = 0.0f;
-    }
 }
 
 #endif

@@ -120,10 +120,9 @@ static const struct command_row rows[] = {
 
 static const struct command_row *find_row(uint8_t code)
 {
-    for (uint32_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (uint32_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].code == code)
             return &rows[i];
-    }
     return 0;
 }
 

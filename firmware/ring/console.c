@@ -41,12 +41,11 @@ static struct {
 void console_poll(void)
 {
     int byte;
-    while ((byte = uart_read()) >= 0) {
+    while ((byte = uart_read()) >= 0)
         if (console.rx.head - console.rx.tail == RX_RING_BYTES)
             console.lost_bytes++; /* the frame's CRC will tell */
         else
             console.rx_bytes[console.rx.head++ % RX_RING_BYTES] = (uint8_t)byte;
-    }
     while (console.tx.head != console.tx.tail &&
            uart_try_write(console.tx_bytes[console.tx.tail % TX_RING_BYTES]))
         console.tx.tail++;

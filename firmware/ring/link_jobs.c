@@ -23,10 +23,9 @@ static uint32_t cycles_now(void)
 static int cycles_count(void)
 {
     __asm__ volatile("mcr p15, 0, %0, c15, c12, 0" ::"r"(CYCLE_CONTROL_ON));
-    for (int i = 0; i < CYCLE_PROOF_READS; i++) {
+    for (int i = 0; i < CYCLE_PROOF_READS; i++)
         if (cycles_now())
             return 1;
-    }
     return 0;
 }
 

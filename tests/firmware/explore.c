@@ -161,10 +161,9 @@ static void check_end_reachable(void)
             good[i] |= (uint8_t)now;
         }
     }
-    for (uint32_t i = 0; i < state_count; i++) {
+    for (uint32_t i = 0; i < state_count; i++)
         if (!good[i])
             fail("stuck", &worlds[i]);
-    }
 }
 
 int main(int argc, char **argv)

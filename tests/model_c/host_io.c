@@ -17,9 +17,8 @@ void *load(const char *path, uint32_t *size_bytes)
     *size_bytes = (uint32_t)ftell(file);
     rewind(file);
     void *data = malloc(*size_bytes);
-    if (data == NULL || fread(data, 1, *size_bytes, file) != *size_bytes) {
+    if (data == NULL || fread(data, 1, *size_bytes, file) != *size_bytes)
         exit(2);
-    }
     fclose(file);
     return data;
 }

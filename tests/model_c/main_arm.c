@@ -41,17 +41,15 @@ void run_dot8(void)
 
 void run_exp(void)
 {
-    for (uint32_t i = 0; i < vector.count; i++) {
+    for (uint32_t i = 0; i < vector.count; i++)
         vector.out[i] = exp_f32(vector.a[i]);
-    }
 }
 
 /* swiglu over all: multiplications, an addition, a division and exp. */
 void run_swiglu(void)
 {
-    for (uint32_t i = 0; i < vector.count; i++) {
+    for (uint32_t i = 0; i < vector.count; i++)
         vector.out[i] = vector.a[i];
-    }
     swiglu(vector.out, vector.b, vector.count);
 }
 
@@ -59,9 +57,8 @@ void run_swiglu(void)
 void *memset(void *to, int value, __SIZE_TYPE__ size)
 {
     volatile unsigned char *at = to;
-    while (size-- > 0) {
+    while (size-- > 0)
         *at++ = (unsigned char)value;
-    }
     return to;
 }
 
@@ -69,9 +66,8 @@ void *memcpy(void *to, const void *from, __SIZE_TYPE__ size)
 {
     volatile unsigned char *at = to;
     const unsigned char *next = from;
-    while (size-- > 0) {
+    while (size-- > 0)
         *at++ = *next++;
-    }
     return to;
 }
 

@@ -18,21 +18,18 @@ static uint32_t parse_prompt(char *text, uint16_t *prompt)
     uint32_t count = 0;
     for (char *next = text; count < PROMPT_MAX; next++) {
         prompt[count++] = (uint16_t)strtoul(next, &next, 10);
-        if (*next == 0) {
+        if (*next == 0)
             break;
-        }
     }
     return count;
 }
 
 static void print_result(const struct ring_job *job)
 {
-    for (uint32_t i = 0; i < job->token_count; i++) {
+    for (uint32_t i = 0; i < job->token_count; i++)
         printf("token %u\n", job->tokens[i]);
-    }
-    for (uint32_t rank = 0; rank < job->world_size; rank++) {
+    for (uint32_t rank = 0; rank < job->world_size; rank++)
         print_taps(rank, &job->models[rank].taps);
-    }
     printf("service %u\n", job->service_calls);
 }
 
@@ -41,9 +38,8 @@ int main(int argc, char **argv)
     static struct ring_job job;
     static uint16_t prompt[PROMPT_MAX];
 
-    if (argc < 9 || argc > 8 + RING_WORLD_MAX) {
+    if (argc < 9 || argc > 8 + RING_WORLD_MAX)
         return 2;
-    }
     job.tap_capacity = (uint32_t)strtoul(argv[1], NULL, 10);
     job.positions = (uint32_t)strtoul(argv[3], NULL, 10);
     job.temperature = strtof(argv[4], NULL);

@@ -51,12 +51,10 @@ static void read_arguments(struct train_job *job, int argc, char **argv)
 
 static void print_result(const struct train_job *job)
 {
-    for (uint32_t i = 0; i < job->steps * job->microbatches; i++) {
+    for (uint32_t i = 0; i < job->steps * job->microbatches; i++)
         printf("loss %08x\n", float_bits(job->losses[i]));
-    }
-    for (uint32_t rank = 0; rank < job->world_size; rank++) {
+    for (uint32_t rank = 0; rank < job->world_size; rank++)
         print_taps(rank, job->logs[rank]);
-    }
     printf("service %u\n", job->service_calls);
 }
 
@@ -64,9 +62,8 @@ int main(int argc, char **argv)
 {
     static struct train_job job;
 
-    if (argc <= FIRST_SHARD || argc > FIRST_SHARD + TRAIN_RING_WORLD_MAX) {
+    if (argc <= FIRST_SHARD || argc > FIRST_SHARD + TRAIN_RING_WORLD_MAX)
         return 2;
-    }
     read_arguments(&job, argc, argv);
     uint32_t dim = *(const uint32_t *)job.shard[0]; /* the header's first word */
     job.losses = malloc((size_t)job.steps * job.microbatches * sizeof(float));

@@ -34,16 +34,14 @@ void host_swiglu(const float *a, const float *b, float *out, uint32_t count, uin
 
 static void dots(const float *a, const float *b, float *out, uint32_t count, uint32_t length)
 {
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         out[i] = dot8(a + i * length, b + i * length, length);
-    }
 }
 
 static void exps(const float *a, float *out, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         out[i] = exp_f32(a[i]);
-    }
 }
 
 void host_dot8(const float *a, const float *b, float *out, uint32_t count, uint32_t length)
@@ -61,9 +59,8 @@ void host_exp(const float *a, const float *b, float *out, uint32_t count, uint32
 void host_swiglu(const float *a, const float *b, float *out, uint32_t count, uint32_t length)
 {
     (void)length;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         out[i] = a[i];
-    }
     FLUSHING(swiglu(out, b, count));
 }
 
@@ -77,7 +74,6 @@ void host_sample(const float *logits, uint32_t vocab_size, float temperature, fl
     struct sampler sampler;
 
     sampler_init(&sampler, temperature, topp, seed);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         FLUSHING(tokens[i] = sampler_next(&sampler, &m, logits, 0));
-    }
 }

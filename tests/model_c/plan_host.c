@@ -11,9 +11,8 @@ int host_plan(const void *header, uint32_t shard_bytes, uint32_t tap_capacity, u
         .positions_max = positions, .slots = slots, .optimizer = optimizer, .momentum = momentum};
     int error = model_init(&model, header, shard_bytes, 0, 0, tap_capacity);
 
-    if (error != MODEL_ERROR_ARENA_SMALL) {
+    if (error != MODEL_ERROR_ARENA_SMALL)
         return error;
-    }
     error = model_train_init(&train, &model, &settings, 0, 0);
     needed[0] = model.arena_needed_bytes;
     needed[1] = train.arena_needed_bytes;

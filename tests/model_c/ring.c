@@ -40,9 +40,8 @@ void ring_run(struct ring_job *job)
         job->failed_rank = rank;
         job->error = model_init(m, job->shard[rank], job->shard_bytes[rank], job->arena[rank],
                                 job->arena_bytes[rank], job->tap_capacity);
-        if (job->error != MODEL_OK) {
+        if (job->error != MODEL_OK)
             return;
-        }
         m->service = count_call;
         m->service_context = &job->service_calls;
         model_reset(m);
@@ -54,8 +53,7 @@ void ring_run(struct ring_job *job)
         int forced = position + 1 < job->prompt_count;
         token = forced ? job->prompt[position + 1] : sampler_next(&sampler, head, logits, position);
         job->tokens[job->token_count++] = (uint16_t)token;
-        if (token == BOS && !forced) {
+        if (token == BOS && !forced)
             return;
-        }
     }
 }

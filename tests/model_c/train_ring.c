@@ -19,46 +19,39 @@ static void forward(struct train_job *job, uint32_t step, uint32_t i)
     float *x = stream(job, i);
 
     model_train_embed(last, tokens_of(job, step, i), x, job->positions);
-    for (uint32_t rank = 0; rank < job->world_size; rank++) {
+    for (uint32_t rank = 0; rank < job->world_size; rank++)
         model_train_forward(&job->trains[rank], i % job->settings.slots, x, job->positions);
-    }
     job->losses[step * job->microbatches + i] =
         model_train_head(last, x, tokens_of(job, step, i) + 1, job->positions, job->microbatches);
 }
 
 static void backward(struct train_job *job, uint32_t i)
 {
-    for (uint32_t rank = job->world_size; rank-- > 0;) {
+    for (uint32_t rank = job->world_size; rank-- > 0;)
         model_train_backward(&job->trains[rank], i % job->settings.slots, stream(job, i), job->positions);
-    }
 }
 
 static void run_step(struct train_job *job, uint32_t step)
 {
     float total = 0.0f;
 
-    for (uint32_t rank = 0; rank < job->world_size; rank++) {
+    for (uint32_t rank = 0; rank < job->world_size; rank++)
         model_train_begin(&job->trains[rank]);
-    }
     for (uint32_t i = 0; i < job->microbatches; i++) {
         forward(job, step, i);
-        if (!job->pipelined) {
+        if (!job->pipelined)
             backward(job, i);
-        }
     }
-    for (uint32_t i = 0; job->pipelined && i < job->microbatches; i++) {
+    for (uint32_t i = 0; job->pipelined && i < job->microbatches; i++)
         backward(job, i);
-    }
     for (uint32_t i = 0; i < job->microbatches; i++) {
         model_train_embed_backward(&job->trains[job->world_size - 1], tokens_of(job, step, i), stream(job, i),
                                    job->positions);
     }
-    for (uint32_t rank = 0; rank < job->world_size; rank++) {
+    for (uint32_t rank = 0; rank < job->world_size; rank++)
         total = model_train_squares(&job->trains[rank], total);
-    }
-    for (uint32_t rank = 0; rank < job->world_size; rank++) {
+    for (uint32_t rank = 0; rank < job->world_size; rank++)
         model_train_step(&job->trains[rank], total);
-    }
 }
 
 void train_ring_run(struct train_job *job)
@@ -72,15 +65,13 @@ void train_ring_run(struct train_job *job)
             job->error = model_train_init(&job->trains[rank], m, &job->settings, job->train_arena[rank],
                                           job->train_arena_bytes);
         }
-        if (job->error != MODEL_OK) {
+        if (job->error != MODEL_OK)
             return;
-        }
         m->service = count_call;
         m->service_context = &job->service_calls;
         model_reset(m);
         job->logs[rank] = &m->taps;
     }
-    for (uint32_t step = 0; step < job->steps; step++) {
+    for (uint32_t step = 0; step < job->steps; step++)
         run_step(job, step);
-    }
 }

@@ -12,9 +12,8 @@ static uint32_t reg(board_t *b, uint32_t number, uint32_t pc)
                                 UC_ARM_REG_R5,  UC_ARM_REG_R6,  UC_ARM_REG_R7,  UC_ARM_REG_R8, UC_ARM_REG_R9,
                                 UC_ARM_REG_R10, UC_ARM_REG_R11, UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR};
     uint32_t value = pc + 8u;
-    if (number < 15) {
+    if (number < 15)
         uc_reg_read(b->uc, ids[number], &value);
-    }
     return value;
 }
 
@@ -38,9 +37,8 @@ uint32_t fault_address_of(board_t *b, uint32_t pc)
     uint64_t physical = pc;
     uint32_t word;
     uc_vmem_translate(b->uc, pc, UC_PROT_EXEC, &physical);
-    if (physical + 4 > b->setup.ram_bytes) {
+    if (physical + 4 > b->setup.ram_bytes)
         return 0;
-    }
     memcpy(&word, b->ram + physical, 4);
     uint32_t base = reg(b, word >> 16 & 0xFu, pc), group = word >> 25 & 7u;
     bool pre = word & 1u << 24, up = word & 1u << 23;
@@ -54,10 +52,9 @@ uint32_t fault_address_of(board_t *b, uint32_t pc)
         return base;
     } else if (group == 0) { /* halfword, doubleword */
         offset = word & 1u << 22 ? (word >> 4 & 0xF0u) | (word & 0xFu) : reg(b, word & 0xFu, pc);
-        if (!(word & 1u << 20) && (word & 0x40u)) {
+        if (!(word & 1u << 20) && (word & 0x40u))
             b->fault_write = word & 0x20u; /* LDRD has bit 5 clear, STRD set */
-        }
-    } else if (group == 4) { /* LDM, STM: the lowest address */
+    } else if (group == 4) {               /* LDM, STM: the lowest address */
         uint32_t bytes = 4u * (uint32_t)__builtin_popcount(word & 0xFFFFu);
         return up ? base + (pre ? 4u : 0u) : base - bytes + (pre ? 0u : 4u);
     } else if (group == 6) { /* VFP load and store */

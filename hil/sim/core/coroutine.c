@@ -114,9 +114,8 @@ int coroutine_create(coroutine_t *co, void (*entry)(void *), void *argument)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t bytes = STACK_BYTES + page;
     void *mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapping == MAP_FAILED) {
+    if (mapping == MAP_FAILED)
         return -1;
-    }
     if (mprotect(mapping, page, PROT_NONE) != 0) {
         munmap(mapping, bytes);
         return -1;
@@ -130,9 +129,8 @@ int coroutine_create(coroutine_t *co, void (*entry)(void *), void *argument)
 
 void coroutine_destroy(coroutine_t *co)
 {
-    if (co->mapping != NULL) {
+    if (co->mapping != NULL)
         munmap(co->mapping, co->mapping_bytes);
-    }
     memset(co, 0, sizeof *co);
 }
 
@@ -140,9 +138,8 @@ void coroutine_switch(coroutine_t *from, coroutine_t *to)
 {
 #if defined(__APPLE__) && defined(__aarch64__)
     /* The right to write or to execute JIT pages belongs to the thread, but Unicorn keeps it per engine. */
-    if (from->in_generated_code != to->in_generated_code) {
+    if (from->in_generated_code != to->in_generated_code)
         pthread_jit_write_protect_np(to->in_generated_code);
-    }
 #endif
     sim_context_switch(&from->stack_pointer, to->stack_pointer);
 }

@@ -93,18 +93,16 @@ static const uint8_t *code_at(board_t *b, uint64_t address, uint32_t size)
 {
     uint64_t physical = address;
     if (b->mmu_on) {
-        if (uc_vmem_translate(b->uc, address, UC_PROT_EXEC, &physical) != UC_ERR_OK) {
+        if (uc_vmem_translate(b->uc, address, UC_PROT_EXEC, &physical) != UC_ERR_OK)
             return NULL;
-        }
     }
     return physical + size <= b->setup.ram_bytes ? b->ram + physical : NULL;
 }
 
 static void raise_exception(board_t *b, uint32_t exception)
 {
-    if (b->pending == EXC_NONE) {
+    if (b->pending == EXC_NONE)
         b->pending = exception;
-    }
     uc_emu_stop(b->uc);
 }
 
@@ -113,9 +111,8 @@ static void search_block(board_t *b, uint64_t address, uint32_t size)
 {
     if (b->cpacr_written) {
         b->vfp_allowed = (cp15_get(b, 1, 0, 2) >> 20 & 0xFu) == 0xFu;
-        if (b->vfp_allowed) {
+        if (b->vfp_allowed)
             return;
-        }
     }
     if (b->sctlr_written) {
         b->mmu_on = cp15_get(b, 1, 0, 0) & 1u;
@@ -126,11 +123,10 @@ static void search_block(board_t *b, uint64_t address, uint32_t size)
         uint32_t word;
         memcpy(&word, code + i, 4);
         uint32_t major = word >> 24 & 0xFu, coprocessor = word >> 8 & 0xFu;
-        if ((word & 0x0FFF0FFFu) == 0x0E010F50u) { /* mcr p15, 0, Rt, c1, c0, 2 */
+        if ((word & 0x0FFF0FFFu) == 0x0E010F50u) /* mcr p15, 0, Rt, c1, c0, 2 */
             b->cpacr_written = true;
-        } else if ((word & 0x0FFF0FFFu) == 0x0E010F10u) { /* mcr p15, 0, Rt, c1, c0, 0 */
+        else if ((word & 0x0FFF0FFFu) == 0x0E010F10u) /* mcr p15, 0, Rt, c1, c0, 0 */
             b->sctlr_written = true;
-        }
         if (major >= 0xCu && major <= 0xEu && (coprocessor & 0xEu) == 0xAu && (word >> 28) != 0xFu) {
             board_lint(b, SIM_LINT_VFP_DISABLED, (uint32_t)address + i, word);
             b->ticks -= size;
@@ -147,9 +143,8 @@ static void check_runfast(board_t *b)
 {
     bool slow = (reg_get(b, UC_ARM_REG_FPEXC) & 1u << 30) &&
                 (reg_get(b, UC_ARM_REG_FPSCR) & 0x03000000u) != 0x03000000u;
-    if (slow && b->vfp_suspect) {
+    if (slow && b->vfp_suspect)
         board_lint(b, SIM_LINT_VFP_NOT_RUNFAST, 0, reg_get(b, UC_ARM_REG_FPSCR));
-    }
     b->vfp_suspect = slow;
 }
 
@@ -160,14 +155,12 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
     b->block_pc = (uint32_t)address;
     b->ticks += size;
     if (b->ticks >= b->window_ticks && !b->kill) {
-        if (b->vfp_allowed) {
+        if (b->vfp_allowed)
             check_runfast(b);
-        }
         sched_window(b);
     }
-    if (!b->vfp_allowed && !b->kill) {
+    if (!b->vfp_allowed && !b->kill)
         search_block(b, address, size);
-    }
 }
 
 /* ---- exceptions --------------------------------------------------------------------------------------- */
@@ -259,9 +252,8 @@ static void vector(board_t *b, uint32_t exception, uint32_t pc)
     b->counters.exceptions++;
     fault_registers(b, exception, pc);
     uint32_t next = (cpsr & ~(0x1Fu | CPSR_T | CPSR_IT_J)) | entry[exception].mode | CPSR_I;
-    if (exception == EXC_PREFETCH || exception == EXC_DATA) {
+    if (exception == EXC_PREFETCH || exception == EXC_DATA)
         next |= CPSR_A;
-    }
     reg_set(b, UC_ARM_REG_CPSR, next);
     reg_set(b, UC_ARM_REG_SPSR, cpsr);
     uint32_t back = pc + entry[exception].return_offset;
@@ -315,18 +307,16 @@ static void board_main(void *argument)
     board_t *b = argument;
     while (!b->kill && b->state != SIM_HALTED) {
         uint32_t pc = reg_get(b, UC_ARM_REG_PC);
-        if (reg_get(b, UC_ARM_REG_CPSR) & CPSR_T) {
+        if (reg_get(b, UC_ARM_REG_CPSR) & CPSR_T)
             pc |= 1u;
-        }
         b->fault_write = false;
         b->in_emu = true;
         b->co.in_generated_code = 1; /* as seen from every callback, the only places that switch inside */
         uc_err error = uc_emu_start(b->uc, pc, b->exit_at, 0, 0);
         b->in_emu = false;
         b->co.in_generated_code = 0;
-        if (!b->kill) {
+        if (!b->kill)
             emulation_ended(b, error);
-        }
     }
     sched_leave(b);
 }
@@ -334,24 +324,19 @@ static void board_main(void *argument)
 static int open_engine(board_t *b)
 {
     uc_hook hook;
-    if (uc_open(UC_ARCH_ARM, UC_MODE_ARM, &b->uc) != UC_ERR_OK) {
+    if (uc_open(UC_ARCH_ARM, UC_MODE_ARM, &b->uc) != UC_ERR_OK)
         return -1;
-    }
     uc_ctl_set_cpu_model(b->uc, UC_CPU_ARM_1176);
     uc_ctl_set_tcg_buffer_size(b->uc, 32u << 20);
     uc_err e = uc_mem_map_ptr(b->uc, 0, b->setup.ram_bytes, UC_PROT_ALL, b->ram);
-    if (e == UC_ERR_OK) {
+    if (e == UC_ERR_OK)
         e = uc_mmio_map(b->uc, PERIPHERALS, PERIPHERALS_BYTES, mmio_read, b, mmio_write, b);
-    }
-    if (e == UC_ERR_OK) {
+    if (e == UC_ERR_OK)
         e = uc_hook_add(b->uc, &hook, UC_HOOK_BLOCK, (void *)on_block, b, 1, 0);
-    }
-    if (e == UC_ERR_OK) {
+    if (e == UC_ERR_OK)
         e = uc_hook_add(b->uc, &hook, UC_HOOK_INTR, (void *)on_interrupt, b, 1, 0);
-    }
-    if (e == UC_ERR_OK) {
+    if (e == UC_ERR_OK)
         e = uc_hook_add(b->uc, &hook, UC_HOOK_INSN_INVALID, (void *)on_invalid_instruction, b, 1, 0);
-    }
     if (e == UC_ERR_OK) {
         /* Bounded: a memory hook that covers RAM would send every store through Unicorn's slow path. */
         e = uc_hook_add(b->uc, &hook, UC_HOOK_MEM_UNMAPPED, (void *)on_unmapped, b, b->setup.ram_bytes,
@@ -372,9 +357,8 @@ int cpu_begin(board_t *b)
     b->pending = EXC_NONE;
     b->trap_at = TRAP_NONE;
     b->exit_at = NO_EXIT;
-    if (open_engine(b) != 0) {
+    if (open_engine(b) != 0)
         return -1;
-    }
     if (coroutine_create(&b->co, board_main, b) != 0) {
         snprintf(b->sim->error, sizeof b->sim->error, "board %u: no memory for a stack", b->index);
         uc_close(b->uc);
@@ -392,9 +376,8 @@ int cpu_begin(board_t *b)
 
 void cpu_end(board_t *b)
 {
-    if (b->uc == NULL) {
+    if (b->uc == NULL)
         return;
-    }
     if (b->in_emu ||
         b->state == SIM_SLEEPING) { /* let uc_emu_start unwind; it sees `kill` and touches nothing */
         b->kill = true;
@@ -414,22 +397,18 @@ int sim_registers(sim_t *sim, uint32_t board, uint32_t regs[17])
                                 UC_ARM_REG_R10, UC_ARM_REG_R11, UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR,
                                 UC_ARM_REG_PC,  UC_ARM_REG_CPSR};
     board_t *b = &sim->boards[board];
-    if (b->uc == NULL) {
+    if (b->uc == NULL)
         return -1;
-    }
-    for (int i = 0; i < 17; i++) {
+    for (int i = 0; i < 17; i++)
         regs[i] = reg_get(b, ids[i]);
-    }
-    if (b->in_emu) {
+    if (b->in_emu)
         regs[15] = b->block_pc; /* exact to the block while it runs */
-    }
     return 0;
 }
 
 void sim_ram_changed(sim_t *sim, uint32_t board, uint32_t address, uint32_t size)
 {
     board_t *b = &sim->boards[board];
-    if (b->uc != NULL && !b->in_emu) {
+    if (b->uc != NULL && !b->in_emu)
         uc_ctl_remove_cache(b->uc, (uint64_t)address, (uint64_t)address + size);
-    }
 }

@@ -17,9 +17,8 @@
 static void events_refresh(sim_t *sim)
 {
     uint64_t earliest = NEVER;
-    for (uint32_t i = 0; i < sim->event_count; i++) {
+    for (uint32_t i = 0; i < sim->event_count; i++)
         earliest = sim->events[i].time_ps < earliest ? sim->events[i].time_ps : earliest;
-    }
     sched_event(sim, earliest);
 }
 
@@ -28,16 +27,14 @@ static void event_add(sim_t *sim, event_t event)
     if (sim->event_count == sim->event_capacity) {
         uint32_t capacity = sim->event_capacity ? sim->event_capacity * 2 : 32;
         event_t *grown = realloc(sim->events, capacity * sizeof *grown);
-        if (grown == NULL) {
+        if (grown == NULL)
             return;
-        }
         sim->events = grown;
         sim->event_capacity = capacity;
     }
     sim->events[sim->event_count++] = event;
-    if (event.time_ps < sim->event_ps) {
+    if (event.time_ps < sim->event_ps)
         sched_event(sim, event.time_ps);
-    }
 }
 
 void faults_clear(sim_t *sim)
@@ -62,15 +59,12 @@ static void invert(sim_t *sim, uint32_t net, int step, uint64_t now_ps)
 void faults_event(sim_t *sim)
 {
     uint32_t first = 0;
-    for (uint32_t i = 1; i < sim->event_count;
-         i++) { /* the list is in order of arrival, which settles ties */
+    for (uint32_t i = 1; i < sim->event_count; i++) /* the list is in order of arrival, which settles ties */
         first = sim->events[i].time_ps < sim->events[first].time_ps ? i : first;
-    }
     event_t event = sim->events[first];
     sim->event_count--;
-    for (uint32_t i = first; i < sim->event_count; i++) {
+    for (uint32_t i = first; i < sim->event_count; i++)
         sim->events[i] = sim->events[i + 1];
-    }
     events_refresh(sim);
     switch (event.kind) {
     case EVENT_LINE: {
@@ -105,9 +99,8 @@ static bool pad_ok(const sim_t *sim, uint32_t board, uint32_t pin)
 int sim_delay(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, uint32_t pin_b,
               uint64_t delay_ps)
 {
-    if (!pad_ok(sim, board_a, pin_a) || !pad_ok(sim, board_b, pin_b) || sim->line_count == FAULTS_MAX) {
+    if (!pad_ok(sim, board_a, pin_a) || !pad_ok(sim, board_b, pin_b) || sim->line_count == FAULTS_MAX)
         return -1;
-    }
     line_t *line = &sim->lines[sim->line_count++];
     *line = (line_t){.pad = {(uint16_t)(board_a * SIM_PINS + pin_a), (uint16_t)(board_b * SIM_PINS + pin_b)},
                      .delay_ps = delay_ps};
@@ -117,9 +110,8 @@ int sim_delay(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, ui
 int sim_glitch(sim_t *sim, uint32_t board, uint32_t pin, uint32_t clock_board, uint32_t clock_pin,
                double rate, uint64_t width_ps)
 {
-    if (!pad_ok(sim, board, pin) || !pad_ok(sim, clock_board, clock_pin) || sim->glitch_count == FAULTS_MAX) {
+    if (!pad_ok(sim, board, pin) || !pad_ok(sim, clock_board, clock_pin) || sim->glitch_count == FAULTS_MAX)
         return -1;
-    }
     uint64_t random = mix64(sim->seed ^ mix64(sim->glitch_count + 1u));
     sim->glitches[sim->glitch_count++] =
         (glitch_t){(uint16_t)(board * SIM_PINS + pin), (uint16_t)(clock_board * SIM_PINS + clock_pin), rate,
@@ -129,9 +121,8 @@ int sim_glitch(sim_t *sim, uint32_t board, uint32_t pin, uint32_t clock_board, u
 
 int sim_strike_at(sim_t *sim, uint32_t board, uint32_t action, uint64_t time_ps)
 {
-    if (board >= sim->board_count || action > SIM_STRIKE_OFF) {
+    if (board >= sim->board_count || action > SIM_STRIKE_OFF)
         return -1;
-    }
     event_add(sim, (event_t){time_ps, action, EVENT_STRIKE, board});
     return 0;
 }
@@ -148,9 +139,8 @@ int sim_strike_after(sim_t *sim, uint32_t board, uint32_t action, uint64_t clock
 
 int sim_hang_up_at(sim_t *sim, uint32_t board, uint64_t time_ps)
 {
-    if (board >= sim->board_count) {
+    if (board >= sim->board_count)
         return -1;
-    }
     event_add(sim, (event_t){time_ps, 0, EVENT_HANG_UP, board});
     return 0;
 }
@@ -189,9 +179,8 @@ void faults_attach(sim_t *sim)
     for (uint32_t round = 0; round < sim->line_count; round++) { /* what has been steady for long */
         for (uint32_t i = 0; i < sim->line_count; i++) {
             line_t *line = &sim->lines[i];
-            for (uint32_t end = 0; end < 2 && !line->moot; end++) {
+            for (uint32_t end = 0; end < 2 && !line->moot; end++)
                 line->sent[end] = line->far[!end] = net_state(sim, line->net[end], i);
-            }
         }
     }
 }
@@ -207,11 +196,9 @@ uint32_t net_state(sim_t *sim, uint32_t number, uint32_t without_line)
     state = tied ? (state & ~3u) | tied : state;
     for (uint32_t i = 0; net->lined && i < sim->line_count; i++) {
         const line_t *line = &sim->lines[i];
-        for (int end = 0; end < 2; end++) {
-            if (i != without_line && !line->moot && line->net[end] == number) {
+        for (int end = 0; end < 2; end++)
+            if (i != without_line && !line->moot && line->net[end] == number)
                 state |= (uint32_t)line->far[end];
-            }
-        }
     }
     return state;
 }
@@ -223,9 +210,8 @@ static bool segment_fights(const sim_t *sim, const net_t *net)
         const pad_t *a = &sim->pad_of_net[net->first + i];
         for (uint32_t j = i + 1; j < net->count && pad_drives(a); j++) {
             const pad_t *b = &sim->pad_of_net[net->first + j];
-            if (pad_drives(b) && a->segment == b->segment && pad_drives_high(a) != pad_drives_high(b)) {
+            if (pad_drives(b) && a->segment == b->segment && pad_drives_high(a) != pad_drives_high(b))
                 return true;
-            }
         }
     }
     return false;
@@ -238,22 +224,18 @@ uint8_t faulty_resolve(sim_t *sim, uint32_t number, uint8_t *conflict)
     uint32_t state = net_state(sim, number, UINT32_MAX);
     uint32_t driven = (state & 3u) | local;
     *conflict = SIM_CONFLICT_NONE;
-    if (local == 3u) {
+    if (local == 3u)
         *conflict = !net->bridged || segment_fights(sim, net) ? SIM_CONFLICT_OUTPUTS : SIM_CONFLICT_BRIDGE;
-    } else if (tied != 0 && (local & ~tied) != 0) {
+    else if (tied != 0 && (local & ~tied) != 0)
         *conflict = SIM_CONFLICT_STUCK;
-    } else if (tied == 0 && driven == 3u && local != 0) {
+    else if (tied == 0 && driven == 3u && local != 0)
         *conflict = SIM_CONFLICT_OUTPUTS; /* with the other end of a line */
-    }
-    if (tied != 0) {
+    if (tied != 0)
         return LEVEL_PULLED[tied];
-    }
-    if (driven == 3u && (net->bridged == TIE_LOW || net->bridged == TIE_HIGH)) {
+    if (driven == 3u && (net->bridged == TIE_LOW || net->bridged == TIE_HIGH))
         return LEVEL_PULLED[net->bridged];
-    }
-    if (driven != 0) {
+    if (driven != 0)
         return LEVEL_DRIVEN[driven];
-    }
     return net->tie & TIE_NOISE ? LEVEL_UNDEFINED : LEVEL_PULLED[state >> 2];
 }
 
@@ -277,9 +259,8 @@ static void clock_rose(sim_t *sim, const net_t *net, uint64_t now_ps)
         trigger_t *trigger = &sim->triggers[i];
         for (uint32_t pin = 0; pin < SIM_PINS && trigger->edges > 0; pin++) {
             bool here = (trigger->pins >> pin & 1u) && &sim->nets[sim->net_of[trigger->board][pin]] == net;
-            if (here && --trigger->edges == 0) {
+            if (here && --trigger->edges == 0)
                 event_add(sim, (event_t){now_ps, trigger->action, EVENT_STRIKE, trigger->board});
-            }
         }
     }
 }
@@ -303,12 +284,10 @@ static void lines_feed(sim_t *sim, uint32_t number, uint64_t now_ps)
 uint8_t faulty_level(sim_t *sim, uint32_t number, uint8_t level, uint64_t now_ps)
 {
     net_t *net = &sim->nets[number];
-    if (net->lined) {
+    if (net->lined)
         lines_feed(sim, number, now_ps);
-    }
-    if (net->watched && level == LEVEL_HIGH && net->clean != LEVEL_HIGH) {
+    if (net->watched && level == LEVEL_HIGH && net->clean != LEVEL_HIGH)
         clock_rose(sim, net, now_ps);
-    }
     net->clean = level;
     return net->inverted > 0 && level <= LEVEL_HIGH ? !level : level;
 }

@@ -43,9 +43,8 @@ void gpio_reset(board_t *b)
     b->pull_down = PINS_MASK & ~0x1FFull;
     b->gppud = b->pud_latched = 0;
     memset(b->gppudclk, 0, sizeof b->gppudclk);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         b->pads[i] = 0x1Bu; /* slew, hysteresis, 8 mA */
-    }
 }
 
 void gpio_apply_boot_pulls(board_t *b)
@@ -91,9 +90,8 @@ static bool held_long_enough(const board_t *b, uint64_t since_ps, uint64_t now_p
 static void pull_release(board_t *b, uint64_t now_ps)
 {
     uint64_t mask = ((uint64_t)b->gppudclk[1] << 32 | b->gppudclk[0]) & PINS_MASK;
-    if (mask == 0) {
+    if (mask == 0)
         return;
-    }
     b->gppudclk[0] = b->gppudclk[1] = 0;
     if (!held_long_enough(b, b->gppudclk_ps, now_ps)) {
         board_lint(b, SIM_LINT_PULL_HOLD, 0x20200098u, (uint32_t)mask);
@@ -101,20 +99,18 @@ static void pull_release(board_t *b, uint64_t now_ps)
     }
     b->pull_up &= ~mask;
     b->pull_down &= ~mask;
-    if (b->pud_latched == 1) {
+    if (b->pud_latched == 1)
         b->pull_down |= mask;
-    } else if (b->pud_latched == 2) {
+    else if (b->pud_latched == 2)
         b->pull_up |= mask;
-    }
     pins_update(b, mask, now_ps);
 }
 
 static void pull_clock(board_t *b, uint32_t bank, uint32_t value, uint64_t now_ps)
 {
     pull_release(b, now_ps);
-    if (value == 0) {
+    if (value == 0)
         return;
-    }
     if (!held_long_enough(b, b->gppud_ps, now_ps)) {
         board_lint(b, SIM_LINT_PULL_SETUP, 0x20200098u + 4u * bank, value);
         return;
@@ -145,12 +141,10 @@ uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps)
     default:
         break;
     }
-    if (offset <= GPFSEL5) {
+    if (offset <= GPFSEL5)
         return b->fsel[offset / 4];
-    }
-    if (offset >= GPEDS0 && offset <= GPAFEN1) { /* edge detection is not modelled: off */
+    if (offset >= GPEDS0 && offset <= GPAFEN1) /* edge detection is not modelled: off */
         return 0;
-    }
     board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, 0x20200000u + offset, 0);
     return 0;
 }
@@ -185,9 +179,8 @@ void gpio_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
     if (offset <= GPFSEL5) {
         fsel_write(b, offset / 4, value, now_ps);
     } else if (offset >= GPEDS0 && offset <= GPAFEN1) {
-        if (value != 0 && offset > 0x44) {
+        if (value != 0 && offset > 0x44)
             board_lint(b, SIM_LINT_UNIMPLEMENTED_WRITE, 0x20200000u + offset, value);
-        }
     } else {
         board_lint(b, SIM_LINT_UNIMPLEMENTED_WRITE, 0x20200000u + offset, value);
     }

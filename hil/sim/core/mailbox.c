@@ -173,12 +173,10 @@ uint64_t mailbox_next_ps(const board_t *b)
 uint32_t mailbox_read(board_t *b, uint32_t offset, uint64_t now_ps)
 {
     bool ready = reply_ready(b, now_ps);
-    if (offset == MAIL_STATUS0) {
+    if (offset == MAIL_STATUS0)
         return ready ? 0 : MAIL_EMPTY;
-    }
-    if (offset == MAIL_STATUS1) {
+    if (offset == MAIL_STATUS1)
         return b->mail_count == MAIL_SLOTS ? MAIL_FULL : 0;
-    }
     if (offset == MAIL_READ) {
         if (!ready) {
             board_lint(b, SIM_LINT_MAILBOX_EMPTY_READ, 0x20000000u + offset, 0);
@@ -190,18 +188,16 @@ uint32_t mailbox_read(board_t *b, uint32_t offset, uint64_t now_ps)
         answer(b, m->buffer);
         return m->reply;
     }
-    if (offset == MAIL_CONFIG0) {
+    if (offset == MAIL_CONFIG0)
         return 0;
-    }
     board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, 0x20000000u + offset, 0);
     return 0;
 }
 
 void mailbox_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
 {
-    if (offset == MAIL_CONFIG0) {
+    if (offset == MAIL_CONFIG0)
         return;
-    }
     if (offset != MAIL_WRITE) {
         board_lint(b, SIM_LINT_UNIMPLEMENTED_WRITE, 0x20000000u + offset, value);
         return;

@@ -60,9 +60,8 @@ static uint32_t timer_status(board_t *b, uint64_t now_ps)
     for (int i = 0; i < 4; i++) {
         uint64_t passed = now - b->timer_checked_us;
         uint32_t until = b->timer_compare[i] - (uint32_t)b->timer_checked_us;
-        if (until != 0 && until <= passed) {
+        if (until != 0 && until <= passed)
             b->timer_matched |= 1u << i;
-        }
     }
     b->timer_checked_us = now;
     return b->timer_matched;
@@ -86,18 +85,16 @@ uint64_t board_timer_match_ps(board_t *b, uint64_t now_ps)
 /* ARM timer's free-running counter: core clock / (CTL[23:16] + 1). */
 static uint32_t arm_counter(const board_t *b, uint64_t now_ps)
 {
-    if (!(b->armtimer_ctl & 1u << 9)) {
+    if (!(b->armtimer_ctl & 1u << 9))
         return 0;
-    }
     uint64_t hz = b->core_hz / ((b->armtimer_ctl >> 16 & 0xFFu) + 1u);
     return (uint32_t)((now_ps - b->start_ps) / 1000u * (hz / 1000u) / 1000000u);
 }
 
 static uint32_t arm_value(const board_t *b, uint64_t now_ps)
 {
-    if (!(b->armtimer_ctl & 1u << 7)) {
+    if (!(b->armtimer_ctl & 1u << 7))
         return b->armtimer_load;
-    }
     static const uint32_t prescale[4] = {1, 16, 256, 1};
     uint64_t hz = b->core_hz / (b->armtimer_prediv + 1u) / prescale[b->armtimer_ctl >> 2 & 3u];
     uint64_t steps = (now_ps - b->armtimer_set_ps) / 1000u * (hz / 1000u) / 1000000u;
@@ -189,19 +186,16 @@ uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps)
     default:
         break;
     }
-    if (offset >= TIMER_C0 && offset <= TIMER_C3 && offset % 4 == 0) {
+    if (offset >= TIMER_C0 && offset <= TIMER_C3 && offset % 4 == 0)
         return b->timer_compare[(offset - TIMER_C0) / 4];
-    }
     if (offset >= 0xB200 &&
         offset <= 0xB224) { /* interrupt controller: nothing pending, interrupts are not modelled */
         return 0;
     }
-    if (offset >= 0xB880 && offset <= 0xB8BC) {
+    if (offset >= 0xB880 && offset <= 0xB8BC)
         return mailbox_read(b, offset, now_ps);
-    }
-    if ((offset & 0xFFF000u) == BLOCK_PM) {
+    if ((offset & 0xFFF000u) == BLOCK_PM)
         return pm_read(b, offset, now_ps);
-    }
     board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, PERIPHERALS + offset, 0);
     return 0;
 }
@@ -233,9 +227,8 @@ void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
         b->timer_compare[(offset - TIMER_C0) / 4] = value;
         return;
     }
-    if (offset >= 0xB21C && offset <= 0xB224) { /* disabling interrupts that are never raised */
+    if (offset >= 0xB21C && offset <= 0xB224) /* disabling interrupts that are never raised */
         return;
-    }
     if (offset >= 0xB880 && offset <= 0xB8BC) {
         mailbox_write(b, offset, value, now_ps);
         return;
@@ -295,9 +288,8 @@ static uint64_t access_begin(board_t *b, uint64_t ticks, bool shared, bool readi
 {
     b->ticks += ticks;
     b->charged_ticks += ticks;
-    if (b->ticks >= b->window_ticks) {
+    if (b->ticks >= b->window_ticks)
         sched_window(b);
-    }
     return shared ? sched_sync(b, reading) : board_now(b);
 }
 
@@ -310,13 +302,11 @@ static uint32_t polled(board_t *b, uint32_t kind, uint32_t offset, uint32_t valu
             return value;
         }
     }
-    if (!poll_note(b, kind, value, now_ps) || b->kill) {
+    if (!poll_note(b, kind, value, now_ps) || b->kill)
         return value;
-    }
     uint64_t now = sched_sync(b, true);
-    if (b->kill) {
+    if (b->kill)
         return 0;
-    }
     value = read_register(b, offset, now);
     poll_resampled(b, kind, value);
     return value;
@@ -326,26 +316,22 @@ uint64_t mmio_read(uc_engine *uc, uint64_t offset64, unsigned size, void *user)
 {
     (void)uc;
     board_t *b = user;
-    if (b->kill) {
+    if (b->kill)
         return 0;
-    }
     uint32_t offset = (uint32_t)offset64 & 0xFFFFFCu;
     bool shared = (offset & 0xFFF000u) == BLOCK_GPIO;
     uint64_t now = access_begin(b, b->read_ticks, shared, true);
-    if (b->kill) {
+    if (b->kill)
         return 0;
-    }
-    if (size != 4 || (offset64 & 3u)) {
+    if (size != 4 || (offset64 & 3u))
         board_lint(b, SIM_LINT_ACCESS_SIZE, PERIPHERALS + (uint32_t)offset64, size);
-    }
     *(shared ? &b->counters.gpio_reads : &b->counters.other_mmio) += 1;
     uint32_t value = read_register(b, offset, now);
     int kind = poll_kind(offset);
-    if (kind < 0) {
+    if (kind < 0)
         poll_break(b);
-    } else {
+    else
         value = polled(b, (uint32_t)kind, offset, value, now);
-    }
     return value >> ((offset64 & 3u) * 8u);
 }
 
@@ -353,19 +339,16 @@ void mmio_write(uc_engine *uc, uint64_t offset64, unsigned size, uint64_t value6
 {
     (void)uc;
     board_t *b = user;
-    if (b->kill) {
+    if (b->kill)
         return;
-    }
     uint32_t offset = (uint32_t)offset64 & 0xFFFFFCu;
     uint32_t value = (uint32_t)value64;
     bool shared = (offset & 0xFFF000u) == BLOCK_GPIO;
     uint64_t now = access_begin(b, b->write_ticks, shared, false);
-    if (b->kill) {
+    if (b->kill)
         return;
-    }
-    if (size != 4 || (offset64 & 3u)) {
+    if (size != 4 || (offset64 & 3u))
         board_lint(b, SIM_LINT_ACCESS_SIZE, PERIPHERALS + (uint32_t)offset64, size);
-    }
     *(shared ? &b->counters.gpio_writes : &b->counters.other_mmio) += 1;
     poll_break(b);
     switch (offset & 0xFFF000u) {

@@ -49,9 +49,8 @@ void sim_nets_clear(sim_t *sim)
 int sim_wire(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, uint32_t pin_b)
 {
     int a = pad_number(sim, board_a, pin_a), b = pad_number(sim, board_b, pin_b);
-    if (a < 0 || b < 0) {
+    if (a < 0 || b < 0)
         return -1;
-    }
     join(sim, (uint16_t)a, (uint16_t)b);
     return 0;
 }
@@ -59,9 +58,8 @@ int sim_wire(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, uin
 int sim_bridge(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, uint32_t pin_b, uint32_t level)
 {
     int a = pad_number(sim, board_a, pin_a), b = pad_number(sim, board_b, pin_b);
-    if (a < 0 || b < 0 || sim->bridge_count == BRIDGES_MAX) {
+    if (a < 0 || b < 0 || sim->bridge_count == BRIDGES_MAX)
         return -1;
-    }
     sim->bridges[sim->bridge_count++] = (bridge_t){(uint16_t)a, (uint16_t)b, level != 0};
     return 0;
 }
@@ -69,9 +67,8 @@ int sim_bridge(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t board_b, u
 int sim_tie(sim_t *sim, uint32_t board, uint32_t pin, uint32_t level)
 {
     int pad = pad_number(sim, board, pin);
-    if (pad < 0) {
+    if (pad < 0)
         return -1;
-    }
     sim->tie[pad] |= level ? TIE_HIGH : TIE_LOW;
     return 0;
 }
@@ -79,21 +76,18 @@ int sim_tie(sim_t *sim, uint32_t board, uint32_t pin, uint32_t level)
 int sim_noise(sim_t *sim, uint32_t board, uint32_t pin)
 {
     int pad = pad_number(sim, board, pin);
-    if (pad < 0) {
+    if (pad < 0)
         return -1;
-    }
     sim->tie[pad] |= TIE_NOISE;
     return 0;
 }
 
 static void segments_build(sim_t *sim, uint32_t pads)
 {
-    for (uint32_t pad = 0; pad < pads; pad++) {
+    for (uint32_t pad = 0; pad < pads; pad++)
         sim->segment[pad] = find(sim, (uint16_t)pad);
-    }
-    for (uint32_t i = 0; i < sim->bridge_count; i++) {
+    for (uint32_t i = 0; i < sim->bridge_count; i++)
         join(sim, sim->bridges[i].a, sim->bridges[i].b);
-    }
 }
 
 static void net_fill(sim_t *sim, net_t *net, uint32_t root, uint32_t first, uint32_t pads)
@@ -110,11 +104,9 @@ static void net_fill(sim_t *sim, net_t *net, uint32_t root, uint32_t first, uint
             net->tie |= sim->tie[pad];
         }
     }
-    for (uint32_t i = 0; i < sim->bridge_count; i++) {
-        if (find(sim, sim->bridges[i].a) == root) {
+    for (uint32_t i = 0; i < sim->bridge_count; i++)
+        if (find(sim, sim->bridges[i].a) == root)
             net->bridged |= sim->bridges[i].level ? TIE_HIGH : TIE_LOW;
-        }
-    }
     net->faulty = net->tie != 0 || net->bridged != 0;
 }
 
@@ -124,9 +116,8 @@ static int nets_build(sim_t *sim)
     if (sim->nets == NULL) {
         sim->nets = calloc(pads, sizeof *sim->nets);
         sim->pad_of_net = calloc(pads, sizeof *sim->pad_of_net);
-        if (sim->nets == NULL || sim->pad_of_net == NULL) {
+        if (sim->nets == NULL || sim->pad_of_net == NULL)
             return -1;
-        }
     }
     segments_build(sim, pads);
     uint32_t filled = 0;
@@ -163,9 +154,8 @@ static void contention_open(sim_t *sim, net_t *net, uint64_t now_ps)
     if (sim->contention_count == sim->contention_capacity) {
         uint32_t capacity = sim->contention_capacity ? sim->contention_capacity * 2 : 64;
         sim_contention_t *grown = realloc(sim->contentions, capacity * sizeof *grown);
-        if (grown == NULL) {
+        if (grown == NULL)
             return;
-        }
         sim->contentions = grown;
         sim->contention_capacity = capacity;
     }
@@ -176,11 +166,9 @@ static void contention_open(sim_t *sim, net_t *net, uint64_t now_ps)
     c->kind = net->conflict;
     contention_name(sim, c, net);
     for (uint32_t i = 0; net->lined && i < sim->line_count; i++) {
-        for (int end = 0; end < 2; end++) {
-            if (&sim->nets[sim->lines[i].net[end]] == net) {
+        for (int end = 0; end < 2; end++)
+            if (&sim->nets[sim->lines[i].net[end]] == net)
                 contention_name(sim, c, &sim->nets[sim->lines[i].net[!end]]);
-            }
-        }
     }
     net->contention = sim->contention_count;
 }
@@ -198,9 +186,8 @@ static void conflict_set(sim_t *sim, net_t *net, uint8_t conflict, uint64_t now_
     if (conflict != net->conflict) {
         contention_close(sim, net, now_ps);
         net->conflict = conflict;
-        if (conflict != SIM_CONFLICT_NONE) {
+        if (conflict != SIM_CONFLICT_NONE)
             contention_open(sim, net, now_ps);
-        }
     }
 }
 
@@ -214,14 +201,11 @@ void sim_contentions_forget(sim_t *sim)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < sim->contention_count; i++) {
-        if (sim->contentions[i].end_ps != NEVER) {
+        if (sim->contentions[i].end_ps != NEVER)
             continue;
-        }
-        for (uint32_t n = 0; n < sim->net_count; n++) {
-            if (sim->nets[n].contention == i + 1) {
+        for (uint32_t n = 0; n < sim->net_count; n++)
+            if (sim->nets[n].contention == i + 1)
                 sim->nets[n].contention = kept + 1;
-            }
-        }
         sim->contentions[kept++] = sim->contentions[i];
     }
     sim->contention_count = kept;
@@ -238,9 +222,8 @@ static inline uint32_t hands_on(const sim_t *sim, const net_t *net)
         const board_t *b = pad->b;
         uint64_t bit = pad->bit;
         driven |= b->driven_high & bit ? 2u : 0u;
-        if (b->state == SIM_OFF) {
+        if (b->state == SIM_OFF)
             continue;
-        }
         driven |= b->out_mask & bit ? (b->latch & bit ? 2u : 1u) : 0u;
         pulls |= (b->pull_up & bit ? 2u : 0u) | (b->pull_down & bit ? 1u : 0u);
     }
@@ -255,9 +238,8 @@ const uint8_t LEVEL_PULLED[4] = {LEVEL_UNDEFINED, LEVEL_LOW, LEVEL_HIGH, LEVEL_U
 static inline uint8_t net_resolve(sim_t *sim, uint32_t number, uint8_t *conflict)
 {
     const net_t *net = &sim->nets[number];
-    if (__builtin_expect(net->faulty, 0)) {
+    if (__builtin_expect(net->faulty, 0))
         return faulty_resolve(sim, number, conflict);
-    }
     uint32_t hands = hands_on(sim, net), driven = hands & 3u;
     *conflict = driven == 3u ? SIM_CONFLICT_OUTPUTS : SIM_CONFLICT_NONE;
     return driven ? LEVEL_DRIVEN[driven] : LEVEL_PULLED[hands >> 2];
@@ -276,9 +258,8 @@ static inline void pad_level(board_t *b, uint64_t bit, uint8_t level, uint64_t n
     b->unknown = level >= LEVEL_UNDEFINED ? b->unknown | bit : b->unknown & ~bit;
     if (b->state == SIM_SLEEPING) {
         uint32_t seen = b->poll.seen_mask;
-        if (b->sleep_period_ticks != 0 && (seen & (bit >> 32 == 0 ? 1u << POLL_LEV0 : 1u << POLL_LEV1))) {
+        if (b->sleep_period_ticks != 0 && (seen & (bit >> 32 == 0 ? 1u << POLL_LEV0 : 1u << POLL_LEV1)))
             sched_wake(b, now_ps);
-        }
     }
 }
 
@@ -296,15 +277,13 @@ void sim_trace_keep(sim_t *sim, uint32_t latest)
 
 static void trace_add(sim_t *sim, uint32_t pad, uint8_t level, uint64_t now_ps)
 {
-    if (sim->trace_count == TRACE_RECORDS_MAX) {
+    if (sim->trace_count == TRACE_RECORDS_MAX)
         sim_trace_keep(sim, TRACE_RECORDS_MAX / 2u);
-    }
     if (sim->trace_count == sim->trace_capacity) {
         size_t capacity = sim->trace_capacity ? sim->trace_capacity * 2 : 4096;
         sim_trace_t *grown = realloc(sim->trace, capacity * sizeof *grown);
-        if (grown == NULL) {
+        if (grown == NULL)
             return;
-        }
         sim->trace = grown;
         sim->trace_capacity = capacity;
     }
@@ -314,12 +293,10 @@ static void trace_add(sim_t *sim, uint32_t pad, uint8_t level, uint64_t now_ps)
 /* A pad that is traced or watched has changed. */
 static void pad_noted(sim_t *sim, const pad_t *pad, uint8_t level, uint64_t now_ps)
 {
-    if (pad->b->traced & pad->bit) {
+    if (pad->b->traced & pad->bit)
         trace_add(sim, pad->board * SIM_PINS + pad->pin, level, now_ps);
-    }
-    if (pad->b->watched & pad->bit) {
+    if (pad->b->watched & pad->bit)
         sched_stop(sim, now_ps);
-    }
 }
 
 static inline void net_change(sim_t *sim, uint32_t number, uint64_t now_ps, uint32_t writer)
@@ -327,22 +304,18 @@ static inline void net_change(sim_t *sim, uint32_t number, uint64_t now_ps, uint
     net_t *net = &sim->nets[number];
     uint8_t conflict;
     uint8_t level = net_resolve(sim, number, &conflict);
-    if (__builtin_expect(conflict != net->conflict, 0)) {
+    if (__builtin_expect(conflict != net->conflict, 0))
         conflict_set(sim, net, conflict, now_ps);
-    }
-    if (__builtin_expect(net->faulty, 0)) {
+    if (__builtin_expect(net->faulty, 0))
         level = faulty_level(sim, number, level, now_ps);
-    }
-    if (level == net->level) {
+    if (level == net->level)
         return;
-    }
     net->level = level;
     const pad_t *end = &sim->pad_of_net[net->first + net->count];
     for (const pad_t *pad = &sim->pad_of_net[net->first]; pad < end; pad++) {
         pad_level(pad->b, pad->bit, level, now_ps, writer);
-        if (__builtin_expect((pad->b->noted & pad->bit) != 0, 0)) {
+        if (__builtin_expect((pad->b->noted & pad->bit) != 0, 0))
             pad_noted(sim, pad, level, now_ps);
-        }
     }
 }
 
@@ -375,21 +348,18 @@ static void pad_catch_up(sim_t *sim, const net_t *net, const pad_t *pad, uint64_
 
 int sim_nets_commit(sim_t *sim)
 {
-    for (uint32_t n = 0; n < sim->net_count; n++) {
+    for (uint32_t n = 0; n < sim->net_count; n++)
         contention_close(sim, &sim->nets[n], sim->now_ps);
-    }
-    if (nets_build(sim) != 0) {
+    if (nets_build(sim) != 0)
         return -1;
-    }
     faults_attach(sim);
     for (uint32_t n = 0; n < sim->net_count; n++) {
         net_t *net = &sim->nets[n];
         uint8_t conflict;
         net->level = net->clean = net_resolve(sim, n, &conflict);
         conflict_set(sim, net, conflict, sim->now_ps);
-        for (uint32_t i = 0; i < net->count; i++) {
+        for (uint32_t i = 0; i < net->count; i++)
             pad_catch_up(sim, net, &sim->pad_of_net[net->first + i], sim->now_ps);
-        }
     }
     return 0;
 }
@@ -422,12 +392,10 @@ uint32_t sim_level(sim_t *sim, uint32_t board, uint32_t pin)
 void trace_mark(sim_t *sim, uint32_t mark, uint32_t board)
 {
     uint64_t traced = 0;
-    for (uint32_t i = 0; i < sim->board_count; i++) {
+    for (uint32_t i = 0; i < sim->board_count; i++)
         traced |= sim->boards[i].traced;
-    }
-    if (traced) {
+    if (traced)
         trace_add(sim, SIM_TRACE_MARK | board, (uint8_t)mark, sim->now_ps);
-    }
 }
 
 void sim_trace_pad(sim_t *sim, uint32_t board, uint32_t pin, int on)
@@ -436,9 +404,8 @@ void sim_trace_pad(sim_t *sim, uint32_t board, uint32_t pin, int on)
     uint64_t bit = 1ull << pin;
     b->traced = on ? b->traced | bit : b->traced & ~bit;
     b->noted = b->traced | b->watched;
-    if (on) {
+    if (on)
         trace_add(sim, board * SIM_PINS + pin, (uint8_t)sim_level(sim, board, pin), sim->now_ps);
-    }
 }
 
 uint32_t sim_trace_take(sim_t *sim, sim_trace_t *out, uint32_t limit)

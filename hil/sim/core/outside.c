@@ -6,9 +6,8 @@
 
 int sim_outside(sim_t *sim, uint32_t board)
 {
-    if (board >= sim->board_count || sim->boards[board].state != SIM_OFF) {
+    if (board >= sim->board_count || sim->boards[board].state != SIM_OFF)
         return -1;
-    }
     board_t *b = &sim->boards[board];
     b->state = SIM_OUTSIDE;
     b->out_mask = b->latch = b->pull_up = b->pull_down = 0;

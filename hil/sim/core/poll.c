@@ -30,9 +30,8 @@ static void registers_get(board_t *b, uint32_t out[15])
                           UC_ARM_REG_R5,  UC_ARM_REG_R6,  UC_ARM_REG_R7,  UC_ARM_REG_R8, UC_ARM_REG_R9,
                           UC_ARM_REG_R10, UC_ARM_REG_R11, UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR};
     void *values[15];
-    for (int i = 0; i < 15; i++) {
+    for (int i = 0; i < 15; i++)
         values[i] = &out[i];
-    }
     uc_reg_read_batch(b->uc, ids, values, 15);
 }
 
@@ -55,9 +54,8 @@ static uint64_t wake_time(board_t *b, uint64_t now_ps)
 {
     poll_t *p = &b->poll;
     uint64_t wake = NEVER;
-    if (now_ps <= b->level_ps) { /* woken by a change that lies just ahead of this read */
+    if (now_ps <= b->level_ps) /* woken by a change that lies just ahead of this read */
         wake = b->level_ps;
-    }
     if (p->seen_mask & (1u << POLL_FR | 1u << POLL_LSR | 1u << POLL_STAT)) {
         uint64_t uart = uart_next_ps(b, now_ps);
         wake = uart < wake ? uart : wake;
@@ -68,9 +66,8 @@ static uint64_t wake_time(board_t *b, uint64_t now_ps)
     }
     if (p->seen_mask & 1u << POLL_CS) {
         uint64_t match = board_timer_match_ps(b, now_ps);
-        if (b->timer_matched != p->value[POLL_CS]) { /* it came since CS was read in this round */
+        if (b->timer_matched != p->value[POLL_CS]) /* it came since CS was read in this round */
             match = now_ps;
-        }
         wake = match < wake ? match : wake;
     }
     if (p->seen_mask & (1u << POLL_CLO | 1u << POLL_CHI)) {
@@ -87,9 +84,8 @@ static bool poll_sleep(board_t *b, uint64_t now_ps)
     poll_t *p = &b->poll;
     uint64_t wake = wake_time(b, now_ps);
     uint64_t period_ps = (uint64_t)(((unsigned __int128)p->period_ticks * b->ps_per_tick_q32) >> 32);
-    if (wake <= now_ps || wake - now_ps < period_ps) {
+    if (wake <= now_ps || wake - now_ps < period_ps)
         return false;
-    }
     uint64_t ticks = b->ticks;
     sched_sleep(b, wake, p->period_ticks, p->period_charged);
     /* The rounds that were skipped count as read: the next anchor read comes one period after this one. */
@@ -132,18 +128,15 @@ bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps)
 {
     poll_t *p = &b->poll;
     uint32_t bit = 1u << kind;
-    if ((p->seen_mask & bit) && kind != POLL_CLO && p->value[kind] != value) {
+    if ((p->seen_mask & bit) && kind != POLL_CLO && p->value[kind] != value)
         poll_break(b);
-    }
-    if (p->reads == 0) {
+    if (p->reads == 0)
         p->start_ps = now_ps;
-    }
     /* The anchor is one read of the loop, told from others of its kind by its block. A read before the loop that
      * became the anchor does not come again: then another takes its place, after twice as many reads each time. */
     bool lost = p->reads - p->anchor_reads >= p->patience;
-    if (lost && p->patience < READS_PER_ROUND_MAX) {
+    if (lost && p->patience < READS_PER_ROUND_MAX)
         p->patience *= 2;
-    }
     bool take_anchor =
         p->seen_mask == 0 || (kind == POLL_CLO && p->anchor != POLL_CLO) || (kind == p->anchor && lost);
     p->value[kind] = value;

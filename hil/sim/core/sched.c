@@ -27,21 +27,18 @@ void board_set_clock(board_t *b, uint32_t arm_hz)
 /* Ticks that the board will have counted at a time; rounded down by up to two. */
 static uint64_t ticks_at(const board_t *b, uint64_t time_ps)
 {
-    if (time_ps <= b->base_ps) {
+    if (time_ps <= b->base_ps)
         return b->base_ticks;
-    }
     double span = (double)(time_ps - b->base_ps) / ((double)b->ps_per_tick_q32 / 4294967296.0);
-    if (span > 1e17) {
+    if (span > 1e17)
         return NEVER / 2;
-    }
     return b->base_ticks + (uint64_t)span - (span >= 2.0 ? 1u : 0u);
 }
 
 static void window_set(board_t *b, uint64_t window_ps)
 {
-    if (b->watchdog_ps < window_ps) {
+    if (b->watchdog_ps < window_ps)
         window_ps = b->watchdog_ps;
-    }
     if (window_ps != b->window_ps) {
         b->window_ps = window_ps;
         /* Block hooks compare ticks; being a tick or two late is within the block's own granularity. */
@@ -53,9 +50,8 @@ static void window_set(board_t *b, uint64_t window_ps)
 static board_t *pick(sim_t *sim, uint64_t *limit_out, uint64_t *others_out)
 {
     uint32_t best = 0;
-    for (uint32_t i = 1; i < sim->board_count; i++) {
+    for (uint32_t i = 1; i < sim->board_count; i++)
         best = sim->key[i] < sim->key[best] ? i : best;
-    }
     uint64_t events = sim->due_min < sim->until_ps ? sim->due_min : sim->until_ps;
     uint64_t limit = events, others = events;
     for (uint32_t i = 0; i < sim->board_count; i++) {
@@ -101,21 +97,18 @@ static void sleeper_resume(board_t *b, uint64_t event_ps)
 
 static void enter(sim_t *sim, board_t *next, uint64_t limit, uint64_t others)
 {
-    if (next->state == SIM_SLEEPING) {
+    if (next->state == SIM_SLEEPING)
         sleeper_resume(next, next->wake_ps);
-    }
     uint64_t key = sim->key[next->index];
-    if (key > sim->now_ps) {
+    if (key > sim->now_ps)
         sim->now_ps = key;
-    }
     sim->limit_ps = limit;
     uint64_t window = others + WINDOW_PS;
     window = sim->until_ps < window ? sim->until_ps : window;
     window = key + WINDOW_MAX_PS < window ? key + WINDOW_MAX_PS : window;
     /* A window that is too small only costs a visit here, so it is moved rarely. */
-    if (next->window_ps > window || next->window_ps < key + WINDOW_PS / 2) {
+    if (next->window_ps > window || next->window_ps < key + WINDOW_PS / 2)
         window_set(next, window);
-    }
     sim->running = next;
 }
 
@@ -143,9 +136,8 @@ uint64_t sched_sync(board_t *b, bool reading)
     sim_t *sim = b->sim;
     for (;;) {
         uint64_t now = board_now(b);
-        if (b->kill || (now < sim->limit_ps && now < b->watchdog_ps)) {
+        if (b->kill || (now < sim->limit_ps && now < b->watchdog_ps))
             return now;
-        }
         sim->key[b->index] = now < b->watchdog_ps ? now : b->watchdog_ps;
         sim->slack[b->index] = reading && b->level_ps <= now && now < b->watchdog_ps ? b->write_ps : 0;
         reschedule(b);
@@ -172,16 +164,14 @@ void sched_window(board_t *b)
             return;
         }
     }
-    if (b->ticks >= b->window_ticks) {
+    if (b->ticks >= b->window_ticks)
         b->window_ticks = b->ticks + 1u;
-    }
 }
 
 void sched_sleep(board_t *b, uint64_t wake_ps, uint64_t period_ticks, uint64_t period_charged)
 {
-    if (b->watchdog_ps < wake_ps) {
+    if (b->watchdog_ps < wake_ps)
         wake_ps = b->watchdog_ps;
-    }
     b->counters.sleeps++;
     b->sleep_period_ticks = period_ticks;
     b->sleep_period_charged = period_charged;
@@ -198,21 +188,18 @@ void sched_sleep(board_t *b, uint64_t wake_ps, uint64_t period_ticks, uint64_t p
 void sched_wake(board_t *b, uint64_t event_ps)
 {
     sim_t *sim = b->sim;
-    if (b->state != SIM_SLEEPING) {
+    if (b->state != SIM_SLEEPING)
         return;
-    }
     sleeper_resume(b, event_ps);
     board_t *running = sim->running;
     if (running != NULL && running != b) {
         uint64_t key = sim->key[b->index];
         uint64_t limit = key + (running->index < b->index && key != NEVER ? 1u : 0u);
-        if (limit < sim->limit_ps) {
+        if (limit < sim->limit_ps)
             sim->limit_ps = limit;
-        }
         uint64_t window = key + WINDOW_PS;
-        if (window < running->window_ps) {
+        if (window < running->window_ps)
             window_set(running, window);
-        }
     }
 }
 
@@ -230,28 +217,23 @@ void sched_leave(board_t *b)
 {
     b->sim->key[b->index] = b->state == SIM_HALTED ? b->watchdog_ps : NEVER;
     b->sim->running = NULL;
-    for (;;) {
+    for (;;)
         coroutine_switch(&b->co, &b->sim->main);
-    }
 }
 
 static void due_refresh(sim_t *sim)
 {
     sim->due_min = sim->event_ps;
-    for (uint32_t i = 0; i < sim->board_count; i++) {
-        if (sim->due[i] < sim->due_min) {
+    for (uint32_t i = 0; i < sim->board_count; i++)
+        if (sim->due[i] < sim->due_min)
             sim->due_min = sim->due[i];
-        }
-    }
     board_t *running = sim->running;
     if (running != NULL) {
-        if (sim->due_min < sim->limit_ps) {
+        if (sim->due_min < sim->limit_ps)
             sim->limit_ps = sim->due_min;
-        }
         uint64_t window = sim->due_min + WINDOW_PS;
-        if (window < running->window_ps) {
+        if (window < running->window_ps)
             window_set(running, window);
-        }
     }
 }
 
@@ -276,9 +258,8 @@ void sched_stop(sim_t *sim, uint64_t now_ps)
 
 void sched_watchdog(board_t *b)
 {
-    if (b->watchdog_ps < b->window_ps) {
+    if (b->watchdog_ps < b->window_ps)
         window_set(b, b->watchdog_ps);
-    }
 }
 
 /* ---- boards as a whole -------------------------------------------------------------------------------- */
@@ -344,9 +325,8 @@ static void board_quench(board_t *b)
 int sim_power_on(sim_t *sim, uint32_t board)
 {
     board_t *b = &sim->boards[board];
-    if (b->state != SIM_OFF) {
+    if (b->state != SIM_OFF)
         return 0;
-    }
     b->ram = ram_map(sim, b->setup.ram_bytes);
     if (b->ram == NULL) {
         snprintf(sim->error, sizeof sim->error, "board %u: cannot map %llu bytes of RAM", board,
@@ -363,9 +343,8 @@ int sim_power_on(sim_t *sim, uint32_t board)
 void sim_power_off(sim_t *sim, uint32_t board)
 {
     board_t *b = &sim->boards[board];
-    if (b->state == SIM_OFF) {
+    if (b->state == SIM_OFF)
         return;
-    }
     board_quench(b);
     uart_reset(b);
     b->state = SIM_OFF;
@@ -377,9 +356,8 @@ void sim_power_off(sim_t *sim, uint32_t board)
 int sim_reset(sim_t *sim, uint32_t board)
 {
     board_t *b = &sim->boards[board];
-    if (b->state == SIM_OFF) {
+    if (b->state == SIM_OFF)
         return -1;
-    }
     board_quench(b);
     b->counters.resets++;
     trace_mark(sim, SIM_MARK_RESET, board);
@@ -426,33 +404,29 @@ int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
     for (;;) {
         for (uint32_t i = 0; i < sim->board_count; i++) {
             const uart_t *uart = &sim->boards[i].uart;
-            if ((stop_mask >> i & 1u) && (uart->to_host_count > 0 || uart->hung_up)) {
+            if ((stop_mask >> i & 1u) && (uart->to_host_count > 0 || uart->hung_up))
                 return 1;
-            }
         }
         uint64_t limit, others;
         board_t *b = pick(sim, &limit, &others);
         uint64_t key = sim->key[b->index];
         uint64_t event = sim->due_min < key ? sim->due_min : key;
         if (event >= sim->until_ps) { /* until_ps, or the change of a watched pad */
-            if (sim->until_ps > sim->now_ps) {
+            if (sim->until_ps > sim->now_ps)
                 sim->now_ps = sim->until_ps;
-            }
             bool stopped = sim->stopped;
             sim->stopped = false;
             return stopped ? 2 : 0;
         }
         if (sim->event_ps <= key && sim->event_ps <= sim->due_min) {
-            if (sim->event_ps > sim->now_ps) {
+            if (sim->event_ps > sim->now_ps)
                 sim->now_ps = sim->event_ps;
-            }
             faults_event(sim);
         } else if (sim->due_min <= key) {
             for (uint32_t i = 0; i < sim->board_count; i++) {
                 if (sim->due[i] == sim->due_min) {
-                    if (sim->due_min > sim->now_ps) {
+                    if (sim->due_min > sim->now_ps)
                         sim->now_ps = sim->due_min;
-                    }
                     uart_deliver(&sim->boards[i], sim->due_min);
                     break;
                 }
@@ -461,9 +435,8 @@ int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
             sim->now_ps = key;
             board_start(b);
         } else if (b->watchdog_ps <= key) {
-            if (key > sim->now_ps) {
+            if (key > sim->now_ps)
                 sim->now_ps = key;
-            }
             watchdog_bite(b);
         } else {
             enter(sim, b, limit, others);

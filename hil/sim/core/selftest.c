@@ -37,9 +37,8 @@ static void ping(void *argument)
     }
     p->integer = a ^ b ^ c ^ d ^ e;
     p->real = u + v + w + x + y;
-    for (;;) {
+    for (;;)
         coroutine_switch(p->self, p->other);
-    }
 }
 
 uint64_t sim_switch_selftest(uint32_t rounds)
@@ -49,9 +48,8 @@ uint64_t sim_switch_selftest(uint32_t rounds)
     ping_t p[2];
     for (int i = 0; i < 2; i++) {
         p[i] = (ping_t){&co[i], &main_context, rounds, (uint64_t)i * 1000u, (double)i * 100.0};
-        if (coroutine_create(&co[i], ping, &p[i]) != 0) {
+        if (coroutine_create(&co[i], ping, &p[i]) != 0)
             return 0;
-        }
     }
     for (uint32_t round = 0; round < rounds + 1; round++) {
         coroutine_switch(&main_context, &co[0]);

@@ -10,13 +10,11 @@
 
 sim_t *sim_new(uint32_t boards, uint64_t seed, sim_boot_fn boot)
 {
-    if (boards == 0 || boards > SIM_BOARDS_MAX) {
+    if (boards == 0 || boards > SIM_BOARDS_MAX)
         return NULL;
-    }
     sim_t *sim = calloc(1, sizeof *sim);
-    if (sim == NULL) {
+    if (sim == NULL)
         return NULL;
-    }
     sim->boards = calloc(boards, sizeof *sim->boards);
     sim->board_count = boards;
     sim->seed = mix64(seed + 0x9E3779B97F4A7C15ull);
@@ -49,18 +47,16 @@ sim_t *sim_new(uint32_t boards, uint64_t seed, sim_boot_fn boot)
 
 void sim_free(sim_t *sim)
 {
-    if (sim == NULL) {
+    if (sim == NULL)
         return;
-    }
     for (uint32_t i = 0; sim->boards != NULL && i < sim->board_count; i++) {
         cpu_end(&sim->boards[i]);
         ram_unmap(&sim->boards[i]);
         free(sim->boards[i].uart.to_board);
         free(sim->boards[i].uart.to_host);
     }
-    if (sim->pattern_fd >= 0) {
+    if (sim->pattern_fd >= 0)
         close(sim->pattern_fd);
-    }
     free(sim->boards);
     free(sim->nets);
     free(sim->pad_of_net);
@@ -72,9 +68,8 @@ void sim_free(sim_t *sim)
 
 int sim_board_setup(sim_t *sim, uint32_t board, const sim_board_setup_t *setup)
 {
-    if (board >= sim->board_count || sim->boards[board].state != SIM_OFF) {
+    if (board >= sim->board_count || sim->boards[board].state != SIM_OFF)
         return -1;
-    }
     sim->boards[board].setup = *setup;
     sim->boards[board].drift_ppm_next = setup->drift_ppm;
     return 0;

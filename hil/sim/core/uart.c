@@ -60,13 +60,11 @@ void uart_reset(board_t *b)
     u->ifls = 0x12;
     u->aux_enables = u->mu_ier = u->mu_lcr = u->mu_mcr = u->mu_baud = u->mu_scratch = u->mu_overrun = 0;
     u->mu_cntl = 3;
-    while (u->tx_count > 0 && u->tx[(u->tx_head + u->tx_count - 1) % TX_RING].end_ps > now) {
+    while (u->tx_count > 0 && u->tx[(u->tx_head + u->tx_count - 1) % TX_RING].end_ps > now)
         u->tx_count--; /* what had not left is lost */
-    }
     u->tx_free_ps = now;
-    if (u->tx_count == 0 && b->sim->due[b->index] != NEVER) {
+    if (u->tx_count == 0 && b->sim->due[b->index] != NEVER)
         sched_due(b, NEVER);
-    }
     b->driven_high |= 1ull << PIN_RX; /* the adapter's idle line */
 }
 
@@ -82,9 +80,8 @@ static uint16_t garbled(uint8_t byte, uint32_t sent_baud, uint32_t read_baud, ui
 {
     uint64_t noise = mix64(((uint64_t)sent_baud << 32 | read_baud) ^ mix64(time_ps + byte));
     uint16_t value = (uint16_t)(noise & 0xFFu);
-    if (value == byte) {
+    if (value == byte)
         value ^= 0x55u;
-    }
     return (uint16_t)(value | (noise & 0x700u ? DR_FE : 0u)); /* most bad bytes miss their stop bit */
 }
 
@@ -114,9 +111,8 @@ static void arrive(board_t *b, const line_byte_t *in)
     if (to == ROUTE_PL011 && (u->cr & (CR_EN | CR_RXE)) == (CR_EN | CR_RXE) && uart_pl011_baud(b) != 0) {
         uint32_t baud = uart_pl011_baud(b);
         uint16_t c = bauds_agree(in->baud, baud) ? in->byte : garbled(in->byte, in->baud, baud, in->end_ps);
-        if ((c & DR_FE) != 0) {
+        if ((c & DR_FE) != 0)
             u->ris_sticky |= RIS_FE;
-        }
         uint32_t bits = 5u + (u->lcrh >> 5 & 3u);
         receive(b, (uint16_t)((c & 0xFF00u) | (c & ((1u << bits) - 1u))),
                 u->lcrh & LCRH_FEN ? PL011_FIFO : 1);
@@ -133,9 +129,8 @@ void uart_advance(board_t *b, uint64_t now_ps)
     uart_t *u = &b->uart;
     while (u->to_board_count > 0) {
         line_byte_t in = u->to_board[u->to_board_head % u->to_board_capacity];
-        if (in.end_ps > now_ps) {
+        if (in.end_ps > now_ps)
             return;
-        }
         u->to_board_head++;
         u->to_board_count--;
         arrive(b, &in);
@@ -146,21 +141,17 @@ int sim_uart_write(sim_t *sim, uint32_t board, const uint8_t *data, uint32_t siz
 {
     board_t *b = &sim->boards[board];
     uart_t *u = &b->uart;
-    if (u->hung_up) {
+    if (u->hung_up)
         return 0;
-    }
     if (u->to_board_count + 2u * size > u->to_board_capacity) { /* each byte may come twice */
         size_t capacity = u->to_board_capacity ? u->to_board_capacity : 1024;
-        while (capacity < u->to_board_count + 2u * size) {
+        while (capacity < u->to_board_count + 2u * size)
             capacity *= 2;
-        }
         line_byte_t *grown = malloc(capacity * sizeof *grown);
-        if (grown == NULL) {
+        if (grown == NULL)
             return -1;
-        }
-        for (size_t i = 0; i < u->to_board_count; i++) {
+        for (size_t i = 0; i < u->to_board_count; i++)
             grown[i] = u->to_board[(u->to_board_head + i) % u->to_board_capacity];
-        }
         free(u->to_board);
         u->to_board = grown;
         u->to_board_head = 0;
@@ -171,9 +162,8 @@ int sim_uart_write(sim_t *sim, uint32_t board, const uint8_t *data, uint32_t siz
     for (uint32_t i = 0; i < size; i++) {
         uint8_t byte = data[i];
         at += byte_ps(u->host_baud);
-        if (u->drop_rate > 0 && draw(u) < u->drop_rate) {
+        if (u->drop_rate > 0 && draw(u) < u->drop_rate)
             continue;
-        }
         byte = damaged(u, byte, u->host_baud);
         bool twice = u->duplicate_rate > 0 && draw(u) < u->duplicate_rate;
         for (int copy = 0; copy <= twice; copy++) {
@@ -186,9 +176,8 @@ int sim_uart_write(sim_t *sim, uint32_t board, const uint8_t *data, uint32_t siz
     if (b->state == SIM_SLEEPING && b->sleep_period_ticks != 0 &&
         (b->poll.seen_mask & (1u << POLL_FR | 1u << POLL_LSR | 1u << POLL_STAT)) && u->to_board_count > 0) {
         uint64_t next = u->to_board[u->to_board_head % u->to_board_capacity].end_ps;
-        if (next < b->wake_ps) {
+        if (next < b->wake_ps)
             b->wake_ps = sim->key[board] = next;
-        }
     }
     return 0;
 }
@@ -198,9 +187,8 @@ uint32_t sim_uart_tx_pending(sim_t *sim, uint32_t board)
     const uart_t *u = &sim->boards[board].uart;
     uint32_t count = 0;
     for (size_t i = u->to_board_count; i > 0; i--) {
-        if (u->to_board[(u->to_board_head + i - 1) % u->to_board_capacity].end_ps <= sim->now_ps) {
+        if (u->to_board[(u->to_board_head + i - 1) % u->to_board_capacity].end_ps <= sim->now_ps)
             break;
-        }
         count++;
     }
     return count;
@@ -237,9 +225,8 @@ int sim_uart_hung_up(sim_t *sim, uint32_t board) { return sim->boards[board].uar
 uint32_t uart_tx_level(const uart_t *u, uint64_t now_ps)
 {
     uint32_t level = 0;
-    while (level < u->tx_count && u->tx[(u->tx_head + u->tx_count - 1 - level) % TX_RING].start_ps > now_ps) {
+    while (level < u->tx_count && u->tx[(u->tx_head + u->tx_count - 1 - level) % TX_RING].start_ps > now_ps)
         level++;
-    }
     return level;
 }
 
@@ -254,9 +241,8 @@ static void due_update(board_t *b)
             due = full < due ? full : due;
         }
     }
-    if (due != b->sim->due[b->index]) {
+    if (due != b->sim->due[b->index])
         sched_due(b, due);
-    }
 }
 
 void uart_transmit(board_t *b, uint8_t byte, uint32_t baud, uint32_t depth, bool routed, uint64_t now_ps)
@@ -281,12 +267,10 @@ static void host_append(uart_t *u, uint8_t byte)
     if (u->to_host_count == u->to_host_capacity) {
         size_t capacity = u->to_host_capacity ? u->to_host_capacity * 2 : 4096;
         uint8_t *grown = malloc(capacity);
-        if (grown == NULL) {
+        if (grown == NULL)
             return;
-        }
-        for (size_t i = 0; i < u->to_host_count; i++) {
+        for (size_t i = 0; i < u->to_host_count; i++)
             grown[i] = u->to_host[(u->to_host_head + i) % u->to_host_capacity];
-        }
         free(u->to_host);
         u->to_host = grown;
         u->to_host_head = 0;
@@ -302,20 +286,17 @@ void uart_deliver(board_t *b, uint64_t now_ps)
         tx_byte_t *t = &u->tx[u->tx_head];
         u->tx_head = (u->tx_head + 1) % TX_RING;
         u->tx_count--;
-        if (!t->routed || u->hung_up || (u->drop_rate > 0 && draw(u) < u->drop_rate)) {
+        if (!t->routed || u->hung_up || (u->drop_rate > 0 && draw(u) < u->drop_rate))
             continue;
-        }
         uint8_t byte = t->byte;
-        if (!bauds_agree(t->baud, u->host_baud)) {
+        if (!bauds_agree(t->baud, u->host_baud))
             byte = (uint8_t)garbled(byte, t->baud, u->host_baud, t->end_ps);
-        } else {
+        else
             byte = damaged(u, byte, t->baud);
-        }
         host_append(u, byte);
         b->counters.uart_sent++;
-        if (u->duplicate_rate > 0 && draw(u) < u->duplicate_rate) {
+        if (u->duplicate_rate > 0 && draw(u) < u->duplicate_rate)
             host_append(u, byte);
-        }
     }
     due_update(b);
 }
@@ -324,9 +305,8 @@ uint32_t sim_uart_read(sim_t *sim, uint32_t board, uint8_t *data, uint32_t limit
 {
     uart_t *u = &sim->boards[board].uart;
     uint32_t count = u->to_host_count < limit ? (uint32_t)u->to_host_count : limit;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         data[i] = u->to_host[(u->to_host_head + i) % u->to_host_capacity];
-    }
     u->to_host_head = u->to_host_count == count ? 0 : (u->to_host_head + count) % u->to_host_capacity;
     u->to_host_count -= count;
     return count;
@@ -344,19 +324,17 @@ uint64_t uart_next_ps(board_t *b, uint64_t now_ps)
         u->to_board_count > 0 ? u->to_board[u->to_board_head % u->to_board_capacity].end_ps : NEVER;
     uint32_t level = uart_tx_level(u, now_ps);
     uint64_t transmit_ps = NEVER;
-    if (level > 0) {
+    if (level > 0)
         transmit_ps = u->tx[(u->tx_head + u->tx_count - level) % TX_RING].start_ps;
-    } else if (u->tx_free_ps > now_ps) {
+    else if (u->tx_free_ps > now_ps)
         transmit_ps = u->tx_free_ps;
-    }
     return transmit_ps < next ? transmit_ps : next;
 }
 
 uint16_t uart_take(uart_t *u)
 {
-    if (u->rx_count == 0) {
+    if (u->rx_count == 0)
         return 0;
-    }
     uint16_t character = u->rx[u->rx_head];
     u->rx_head = (u->rx_head + 1) % PL011_FIFO;
     u->rx_count--;

@@ -20,12 +20,10 @@ enum {
 uint32_t uart_aux_read(board_t *b, uint32_t offset, uint64_t now_ps)
 {
     uart_t *u = &b->uart;
-    if (offset == AUX_ENABLES) {
+    if (offset == AUX_ENABLES)
         return u->aux_enables;
-    }
-    if (offset != AUX_IRQ && !(u->aux_enables & 1u)) {
+    if (offset != AUX_IRQ && !(u->aux_enables & 1u))
         return 0;
-    }
     uart_advance(b, now_ps);
     uint32_t level = uart_tx_level(u, now_ps);
     bool idle = u->tx_free_ps <= now_ps;
@@ -91,9 +89,8 @@ void uart_aux_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps
         u->mu_ier = value & 0xFu;
         break;
     case MU_IIR:
-        if (value & 2u) {
+        if (value & 2u)
             u->rx_count = 0;
-        }
         break;
     case MU_LCR:
         u->mu_lcr = value & 0xC3u;

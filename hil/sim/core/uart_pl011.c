@@ -94,9 +94,8 @@ void uart_pl011_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_
     case LCRH:
         u->lcrh = value & 0xFFu;
         u->divisor64 = u->ibrd * 64u + u->fbrd; /* only this write takes the divisor over */
-        if (!(value & LCRH_FEN) && u->rx_count > 1) {
+        if (!(value & LCRH_FEN) && u->rx_count > 1)
             u->rx_count = 0;
-        }
         break;
     case CR:
         u->cr = value & 0xFF87u;
