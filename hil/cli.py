@@ -1,6 +1,6 @@
 """The `hil` command: one verb per job. Thin: options in, a check called, text out.
 
-Exit codes: 0 well, 1 a check failed or something is wrong with the rig, 2 wrong usage.
+Exit codes: 0 well, 1 a check failed or something is wrong with the rig or a setting, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from hil.commands.options import add_verbs
 from hil.errors import HilError
-from hil.settings import SettingsError
 
 VERBS = {
     "generate": (
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except HilError as error:
         print(f"hil {options.verb}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
+        return 1
     except KeyboardInterrupt:
         print(f"hil {options.verb}: interrupted", file=sys.stderr)
         return 130

@@ -83,7 +83,7 @@ class Settings:
 
     rig: str = field(default="sim", metadata=_said(
         "rig", "RIG",
-        "`sim`, `sim-loopback`, `sim-probe`, a rig file, a `devices.conf` or a labgrid environment: docs/rigs.md",
+        "`sim`, `sim-loopback`, `sim-probe`, or the file of a rig: docs/rigs.md",
         file=True, replay="always",
     ))  # fmt: skip
     seed: int = field(default=SEED_DEFAULT, metadata=_said(
@@ -97,11 +97,11 @@ class Settings:
         "tokenizer", "FILE", "tokenizer.bin of that checkpoint", "beside it", file=True
     ))  # fmt: skip
     logs: Path = field(default=Path("logs"), metadata=_said(
-        "logs", "DIR", "folder of the boards' logs: pi{n}.log, with arrival times, and pi{n}.raw, every byte",
+        "logs", "DIR", "folder of pi{n}.log (with arrival times) and pi{n}.raw (every byte)",
         read=Path, replay="never",
     ))  # fmt: skip
     compiler: Compiler = field(default="zig", metadata=_said(
-        "compiler", "COMPILER", "compiler of the firmware: `zig` (from pip) or `gcc` (arm-none-eabi-gcc)",
+        "compiler", "COMPILER", "compiler of the firmware: `zig` or `gcc` (arm-none-eabi-gcc)",
         read=_read_compiler,
     ))  # fmt: skip
     faults: tuple[str, ...] = field(default=(), metadata=_said(

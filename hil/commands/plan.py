@@ -69,7 +69,7 @@ def plan(options: argparse.Namespace) -> int:
     else:
         print(f"\nfits: board {worst.board} has least left, {worst.left:,} bytes")
     if options.json:
-        print(json.dumps(_as_json(options, plans)))
+        print(json.dumps(_as_json(options.model, settings.world_size, plans)))
     return 0 if worst.left >= 0 else 1
 
 
@@ -142,7 +142,7 @@ class _Column:
         return f"board {first}" if first == self.last else f"boards {first}-{self.last}"
 
 
-def _as_json(options: argparse.Namespace, plans: Sequence[BoardPlan]) -> dict[str, object]:
+def _as_json(model: str, world_size: int, plans: Sequence[BoardPlan]) -> dict[str, object]:
     boards = [
         {
             "board": one.board,
@@ -156,4 +156,4 @@ def _as_json(options: argparse.Namespace, plans: Sequence[BoardPlan]) -> dict[st
         for one in plans
     ]
     fits = all(one.left >= 0 for one in plans)
-    return {"model": options.model, "world": options.world, "fits": fits, "boards": boards}
+    return {"model": model, "world": world_size, "fits": fits, "boards": boards}
