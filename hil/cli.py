@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from hil.commands import nightly, report
+from hil.commands import checks, nightly, report
 from hil.commands.desk import add_verbs
 from hil.commands.verify import add_verify
 from hil.errors import HilError
@@ -221,6 +221,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_verbs(verbs, _add_rig_options, _settings)
     nightly.add_verb(verbs, _add_rig_options, _settings)
     report.add_verb(verbs)
+    checks.add_verb(verbs)
     return parser
 
 

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from golden.generate import GenerationRequest
 from hil.checks.model.training import windows
-from hil.checks.model.verify import GenerationRequest, Verification, VerifiedTraining, verify_generation
+from hil.checks.model.verify import Verification, VerifiedTraining, verify_generation
 from hil.commands.booting import boot, logs_of, opened
 from hil.commands.train import optimizer, text_tokens
 from hil.pictures.mismatch import mismatch_svg
+from hil.rig.needs import Need
 from hil.ring.ring import Ring
 from hil.ring.training import Plan
 from hil.session import Session
@@ -45,6 +47,7 @@ def add_verify(verbs: Verbs, add_rig_options: Declare, settings: Callable[[argpa
 
 def verify(session: Session, options: argparse.Namespace) -> int:
     """Run it; 1 if anything differs from the golden's or outputs met on a wire."""
+    Need.RANKS.require(session.config)
     runs = _training(session, options) if options.train else _generation(session, options)
     with opened(session) as ring:
         boot(session, ring)
@@ -72,7 +75,7 @@ def to_json(verification: Verification) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "what": verification.what,
         "good": verification.good,
-        "taps": sum(part.compared for part in verification.parts),
+        "taps": verification.taps,
         "equal": verification.equal,
         "parameters": verification.parameters,
         "line_bytes": verification.line_bytes,
@@ -95,7 +98,7 @@ _Runs = Callable[[Ring], Iterator[Verification]]
 def _generation(session: Session, options: argparse.Namespace) -> _Runs:
     session.check_memory()
     prompt = session.model.encode_prompt(options.prompt, options.positions)
-    request = GenerationRequest(tuple(prompt), options.positions, options.temperature, options.topp, options.rng_seed)
+    request = GenerationRequest(prompt, options.positions, options.temperature, options.topp, options.rng_seed)
 
     def runs(ring: Ring) -> Iterator[Verification]:
         yield verify_generation(ring, session.model.weights, request, parameters=True)[1]

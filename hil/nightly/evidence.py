@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hil.nightly.record import LinkFigures, LogLine, WireFigures
+from hil.checks.check import LinkFigures, WireFigures
+from hil.nightly.record import LogLine
 from hil.pictures.wavejson import WaveError, wavejson
 
 if TYPE_CHECKING:
-    from hil.nightly.checks import Profile
+    from hil.nightly.rounds import Profile
     from hil.ring.ring import Ring
     from hil.settings import Settings
 
@@ -97,7 +98,7 @@ def merged_links(links: Sequence[LinkFigures]) -> list[LinkFigures]:
 
 def replay_command(settings: Settings, profile: Profile, name: str, seed: int) -> str:
     """`hil nightly` for one check by itself, with all that decides how it goes."""
-    from hil.nightly.checks import PROFILES
+    from hil.nightly.rounds import PROFILES
     from hil.settings import Settings as Defaults
 
     usual = Defaults()
