@@ -34,6 +34,10 @@ VERBS = {
     "firmware": ("hil.commands.sd:add_firmware", "build kernel.img and ring.img"),
     "shard": ("hil.commands.shard:add_shard", "cut a checkpoint into one file per board"),
     "synth": ("hil.commands.shard:add_synth", "write a checkpoint with random weights"),
+    "checks": (
+        "hil.commands.checks:add_verb",
+        "print every check, and what a rig must have for it",
+    ),
     "plan": ("hil.commands.plan:add_verb", "bytes of a run in every board's memory, before anything boots"),
     "sim": ("hil.commands.sim:add_sim", "run the simulated ring behind pseudo-terminals, for any serial program"),
     "sim-control": ("hil.commands.sim:add_control", "reset, switch or break boards of a running `hil sim --pty`"),

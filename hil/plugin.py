@@ -251,9 +251,10 @@ def _begin_trace(ring: Ring, request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def ring(_ring_session: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
     """The rig's boards, booted, as a ring. Skips on a rig that is no ring."""
-    config = _ring_session.desk.config
-    if not config.is_ring:
-        pytest.skip(f"rig {config.name} has {config.world_size} board(s) and no closed ring; give --hil-rig a ring")
+    from hil.rig.needs import Need
+
+    if lack := Need.RING.lack(_ring_session.desk.config):
+        pytest.skip(lack)
     yield from _guard(_ring_session, request)
 
 

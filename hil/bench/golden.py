@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from golden.generate import GenerationRequest
 from golden.optimizer import AdamW, Sgd
 from golden.weights import Config
 from hil.bench.sim import host_cpu
 from hil.checks.model.taps import compare_taps, golden_run
-from hil.checks.model.training import compare_step, expected_step, golden_training, windows
+from hil.checks.model.training import expected_step, golden_training, windows
 from hil.commands.options import add_shared, on_rig
 from hil.errors import BoardError
 from hil.model.synth import SHAPES, synthesize, synthesize_tokenizer
@@ -102,11 +103,13 @@ def _forward(session: Session, ring: Ring, positions: int) -> Duel:
     tokens = [1] + [3 + position % 256 for position in range(positions - 1)]
     weights = session.model.weights
 
-    def on_boards() -> float:
-        return ring.generate(tokens, positions).rig_s
+    request = GenerationRequest(tokens, positions)
 
-    golden_s = _median(lambda: golden_run(weights, tokens, positions, 0.0, 0.9, 1, ring.world_size))
-    expected = golden_run(weights, tokens, positions, 0.0, 0.9, 1, ring.world_size)
+    def on_boards() -> float:
+        return ring.run_generation(request).rig_s
+
+    golden_s = _median(lambda: golden_run(weights, request, ring.world_size))
+    expected = golden_run(weights, request, ring.world_size).by_rank
     virtual_s: list[float] = []
     board_s = _median(lambda: virtual_s.append(on_boards()))
     if not compare_taps(ring, expected).good:
@@ -125,7 +128,7 @@ def _step(session: Session, ring: Ring, plan: Plan) -> Duel:
         started_s = time.process_time()
         virtual_s.append(training.step(batch).rig_s)
         board_s.append(time.process_time() - started_s)
-        if not compare_step(ring, expected_step(step, ring, config.n_layers, plan)).good:
+        if not compare_taps(ring, expected_step(step, ring, config.n_layers, plan)).good:
             raise BoardError("the boards' taps are not the golden's; this bench compares nothing then")
     return Duel(golden_s, statistics.median(board_s), statistics.median(virtual_s))
 

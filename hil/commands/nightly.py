@@ -18,7 +18,7 @@ from hil.session import Session
 from hil.settings import Settings, read_values
 
 if TYPE_CHECKING:
-    from hil.nightly.checks import Profile
+    from hil.nightly.rounds import Profile
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -67,7 +67,7 @@ def _rate(text: str) -> float:
 
 def nightly(session: Session, options: argparse.Namespace) -> int:
     """Run the night, or the one check; the exit code is 0 only if all is well."""
-    from hil.nightly.checks import PROFILES
+    from hil.nightly.rounds import PROFILES
     from hil.nightly.runner import Runner, Terminated, Wish
     from hil.nightly.verdict import exit_code
 
@@ -89,7 +89,7 @@ def nightly(session: Session, options: argparse.Namespace) -> int:
 
 def one_check(session: Session, name: str, profile: Profile) -> int:
     """Boot, run one check with the session's seed, print what it found; 0 if it passed."""
-    from hil.nightly.checks import Bench
+    from hil.checks.check import Setup
     from hil.nightly.rounds import plan_round
     from hil.nightly.triage import RIG, try_check
 
@@ -102,7 +102,7 @@ def one_check(session: Session, name: str, profile: Profile) -> int:
         if name != "boot":
             with suppress(HilError):  # a board that is missing: the check says so where it matters
                 ring.boot(image)
-        trial = try_check(planned[name], Bench(ring, session.model, image, profile), session.settings.seed, RIG)
+        trial = try_check(planned[name], Setup(ring, session.model, image, profile), session.settings.seed, RIG)
     finally:
         ring.desk.close()
     print(f"{name}, seed {session.settings.seed:#x}: {'passed' if trial.passed else 'FAILED'}")

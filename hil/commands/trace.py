@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from golden.optimizer import AdamW
-from hil.checks.model.training import windows
+from hil.checks.model.checks import first_line, traced_step
 from hil.commands.booting import boot, opened
 from hil.commands.options import add_shared, on_rig, slots_of
-from hil.data import data_path
-from hil.errors import HilError, ModelError
+from hil.errors import HilError
 from hil.nightly.record import to_json
 from hil.pictures.timeline import bound_text, timeline_svg
+from hil.rig.needs import Need
 from hil.ring.ring import Ring
-from hil.ring.training import Plan, RingTraining
+from hil.ring.training import Plan
 from hil.session import Session
 from hil.timeline.capture import start_tracing, stop_tracing
 from hil.timeline.perfetto import perfetto
@@ -51,6 +51,7 @@ def _counts(text: str) -> tuple[int, ...]:
 
 def trace(session: Session, options: argparse.Namespace) -> int:
     """Run it; the exit code is 1 if the clocks' alignment contradicts itself."""
+    Need.RANKS.require(session.config)
     out: Path = options.out
     if options.generate:
         session.check_memory()
@@ -89,7 +90,7 @@ def _stories(session: Session, ring: Ring, options: argparse.Namespace) -> list[
         start_tracing(ring)
         ring.generate(prompt, options.positions, taps=False)
         return [tell(stop_tracing(ring), f"generation, {options.positions} positions")]
-    return [traced_step(session, ring, step_plan(options, microbatches)) for microbatches in options.microbatches]
+    return [_step(session, ring, step_plan(options, microbatches)) for microbatches in options.microbatches]
 
 
 def step_plan(options: argparse.Namespace, microbatches: int) -> Plan:
@@ -97,23 +98,11 @@ def step_plan(options: argparse.Namespace, microbatches: int) -> Plan:
     return Plan(AdamW(RATE), options.positions, microbatches, slots_of(options, microbatches))
 
 
-def traced_step(session: Session, ring: Ring, plan: Plan) -> Story:
-    """One step, traced; the boards hold other weights afterwards.
-
-    Raises: ModelError, BoardError, LinkError.
-    """
+def _step(session: Session, ring: Ring, plan: Plan) -> Story:
     positions, microbatches = plan.positions, plan.microbatches
-    line = data_path("fixtures/corpus.txt").read_text(encoding="utf-8").splitlines()[0]
-    tokens = session.model.tokenizer.encode(line)
-    if len(tokens) <= positions:
-        raise ModelError(f"{positions} positions: the text has {len(tokens)} tokens; give fewer --positions")
-    training = RingTraining(ring, session.model.weights.config, plan)
-    batch = windows(tokens, plan, 1)[0]
-    start_tracing(ring)
-    training.step(batch, taps=False)
     title = f"one step, {microbatches} microbatch{'es' * (microbatches > 1)} of {positions} positions"
     title += "" if plan.slots == microbatches else f", {plan.slots} under way"
-    return tell(stop_tracing(ring), title)
+    return traced_step(ring, session.model, plan, first_line(session.model), title)
 
 
 def summary(story: Story) -> list[str]:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from golden.generate import GenerationRequest
 from hil.checks.model.training import windows
-from hil.checks.model.verify import GenerationRequest, Verification, VerifiedTraining, verify_generation
+from hil.checks.model.verify import Verification, VerifiedTraining, verify_generation
 from hil.commands.booting import boot, logs_of, opened
 from hil.commands.options import GENERATION, TRAINING, add_shared, on_rig, plan_of
 from hil.commands.train import text_tokens
 from hil.pictures.mismatch import mismatch_svg
+from hil.rig.needs import Need
 from hil.ring.ring import Ring
 from hil.session import Session
 
@@ -28,6 +30,7 @@ def add_verb(parser: argparse.ArgumentParser) -> None:
 
 def verify(session: Session, options: argparse.Namespace) -> int:
     """Run it; 1 if anything differs from the golden's or outputs met on a wire."""
+    Need.RANKS.require(session.config)
     runs = _training(session, options) if options.train else _generation(session, options)
     with opened(session) as ring:
         boot(session, ring)
@@ -55,7 +58,7 @@ def to_json(verification: Verification) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "what": verification.what,
         "good": verification.good,
-        "taps": sum(part.compared for part in verification.parts),
+        "taps": verification.taps,
         "equal": verification.equal,
         "parameters": verification.parameters,
         "line_bytes": verification.line_bytes,
@@ -78,7 +81,7 @@ _Runs = Callable[[Ring], Iterator[Verification]]
 def _generation(session: Session, options: argparse.Namespace) -> _Runs:
     session.check_memory()
     prompt = session.model.encode_prompt(options.prompt, options.positions)
-    request = GenerationRequest(tuple(prompt), options.positions, options.temperature, options.topp, options.rng_seed)
+    request = GenerationRequest(prompt, options.positions, options.temperature, options.topp, options.rng_seed)
 
     def runs(ring: Ring) -> Iterator[Verification]:
         yield verify_generation(ring, session.model.weights, request, parameters=True)[1]

@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hil.nightly.record import LinkFigures, LogLine, WireFigures
+from hil.checks.check import LinkFigures, WireFigures
+from hil.nightly.record import LogLine
 from hil.pictures.wavejson import WaveError, wavejson
 from hil.settings import Settings, read_values, replay_words
 
 if TYPE_CHECKING:
-    from hil.nightly.checks import Profile
+    from hil.nightly.rounds import Profile
     from hil.ring.ring import Ring
 
 LOG_LINES = 40
@@ -98,7 +99,7 @@ def merged_links(links: Sequence[LinkFigures]) -> list[LinkFigures]:
 
 def replay_command(settings: Settings, profile: Profile, name: str, seed: int) -> str:
     """`hil nightly` for one check by itself, with all that decides how it goes."""
-    from hil.nightly.checks import PROFILES
+    from hil.nightly.rounds import PROFILES
 
     words = ["hil", "nightly", *replay_words(replace(settings, seed=seed), Settings(**read_values({})))]
     words += ["--profile", profile.name]

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from hil.checks.check import LinkFigures as LinkFigures
+from hil.checks.check import WireFigures as WireFigures
 from hil.checks.model.mismatch import MapRow
 from hil.timeline.spans import Timeline
 
@@ -61,29 +63,6 @@ class Attempt:
     passed: bool
     seconds: float
     sentence: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class WireFigures:
-    """Errors of one wire in one check. link: `1->2`; wire: `D3`."""
-
-    link: str
-    wire: str
-    bits: int
-    errors: int
-
-
-@dataclass(frozen=True, slots=True)
-class LinkFigures:
-    """One link in one check. phases_us: wait of a handshake phase, its 50, 90 and 99 % points, in microseconds."""
-
-    link: str
-    bytes: int
-    frames: int
-    resends: int
-    timeouts: int
-    throughput_kb_s: float
-    phases_us: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

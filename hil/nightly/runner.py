@@ -22,14 +22,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TextIO
 
+from hil.checks import boards
+from hil.checks.check import Result, Setup, Sign
 from hil.errors import BoardError, HilError
-from hil.nightly import checks, evidence, triage
-from hil.nightly.checks import Bench, Found, Profile, Sign
+from hil.nightly import evidence, triage
 from hil.nightly.history import History, HistoryError
 from hil.nightly.outputs.files import WAVES
 from hil.nightly.progress import Progress
 from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome
-from hil.nightly.rounds import Planned, check_seed, plan_round
+from hil.nightly.rounds import Planned, Profile, check_seed, night_timeline, plan_round
 from hil.nightly.triage import Trial, Twin, dead_boards, try_check
 from hil.nightly.verdict import closing_lines, write_reports
 from hil.session import Session
@@ -206,7 +207,7 @@ class Runner:
         """The night's timeline, once; without one the night goes on."""
         self._progress.say("timeline of a step")
         try:
-            self._timeline = checks.traced_step(self._bench())
+            self._timeline = night_timeline(self._setup())
         except HilError as error:
             self._progress.line(f"no timeline: {error}")
 
@@ -226,8 +227,8 @@ class Runner:
 
     # --- one check -----------------------------------------------------------------------------
 
-    def _bench(self) -> Bench:
-        return Bench(
+    def _setup(self) -> Setup:
+        return Setup(
             self._ring, self.session.model, self._image, self.wish.profile, self._progress.update, self._time_up
         )
 
@@ -243,7 +244,7 @@ class Runner:
         missing = self._missing(planned)
         if missing:
             return replace(check, sentence=missing)
-        first = try_check(planned, self._bench(), seed, triage.RIG)
+        first = try_check(planned, self._setup(), seed, triage.RIG)
         self._note_boards()
         if first.left:
             return replace(check, sentence=first.left, seconds=first.attempt.seconds)
@@ -262,7 +263,7 @@ class Runner:
         self._progress.say("again on the rig")
         retry = self._again(planned, check, first)
         self._progress.say("again on the simulator")
-        simulated = self._twin.try_check(planned, self._bench(), check.seed)
+        simulated = self._twin.try_check(planned, self._setup(), check.seed)
         cause = triage.classify(first, retry, simulated)
         failure = Failure(
             first.attempt.sentence,
@@ -289,7 +290,7 @@ class Runner:
             if missing:
                 return Trial(Attempt(triage.RIG, False, 0.0, f"not tried again: {missing}"), None, Sign.BOARD)
         with evidence.recorded_wires(self._ring, self._vcd(check)) as keep:
-            trial = try_check(planned, self._bench(), check.seed, triage.RIG)
+            trial = try_check(planned, self._setup(), check.seed, triage.RIG)
             keep(not trial.passed and Sign.LINK in (first.sign, trial.sign))
         self._note_boards()
         return trial
@@ -329,7 +330,7 @@ class Runner:
         """The warmest temperature and every throttling of the night, by board."""
         for rank, known in list(self._boards.items()):
             with suppress(BoardError):
-                health = checks.health(self._ring, rank)
+                health = boards.health(self._ring, rank)
                 warmest = max(known.temperature_c or -273.15, health.temperature_mc / 1000)
                 self._boards[rank] = replace(known, temperature_c=warmest, throttled=known.throttled | health.throttled)
         self._save(lambda: self._history.boards(self._night.id, self._board_list()))
@@ -404,7 +405,7 @@ def _stamp(moment: datetime) -> str:
 def _with_trials(check: Check, outcome: Outcome, trials: Sequence[Trial]) -> Check:
     """The check with what its trials on the rig found: counts of all of them, figures of the last that has some."""
     found = [trial.found for trial in trials if trial.found is not None]
-    last = found[-1] if found else Found()
+    last = found[-1] if found else Result()
     return replace(
         check,
         outcome=outcome,

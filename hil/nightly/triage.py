@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
 
+from hil.checks.check import Left, Result, Setup, Sign
 from hil.errors import BoardError, HilError, LinkError, PortError
-from hil.nightly.checks import Bench, Found, Left, Sign
 from hil.nightly.history import CheckCount
 from hil.nightly.record import Attempt, Cause, Kind
 from hil.nightly.rounds import Planned
@@ -39,7 +39,7 @@ class Trial:
     """
 
     attempt: Attempt
-    found: Found | None
+    found: Result | None
     sign: Sign | None = None
     detail: str = ""
     dead: Mapping[int, str] = field(default_factory=dict)
@@ -57,17 +57,17 @@ def dead_boards(ring: Ring) -> dict[int, str]:
     return {board.rank: board.dead or f"board {board.rank}: has not booted" for board in lost}
 
 
-def try_check(planned: Planned, bench: Bench, seed: int, where: str) -> Trial:
+def try_check(planned: Planned, setup: Setup, seed: int, where: str) -> Trial:
     """Run a check once. Whatever it raises becomes part of the trial; a full disk does not: that ends the night.
 
     Raises: OSError from the boards' logs, KeyboardInterrupt.
     """
-    ring, loop = bench.ring, bench.ring.desk.loop
+    ring, loop = setup.ring, setup.ring.desk.loop
     met_before, start_s = len(ring.desk.contentions()), loop.now_s()
     dead_before = () if planned.kind is Kind.BOOT else dead_boards(ring)
     found, sign, sentence, detail, left = None, None, "", "", ""
     try:
-        found = planned.run(bench, seed)
+        found = planned.run(setup, seed)
         sentence, detail, sign = found.sentence, found.detail, found.sign if found.sentence else None
     except Left as reason:
         left = str(reason)
@@ -128,7 +128,7 @@ class Twin:
         self._session, self._image, self._logs = session, image, logs
         self._ring: Ring | None = None
 
-    def try_check(self, planned: Planned, bench: Bench, seed: int) -> Trial:
+    def try_check(self, planned: Planned, setup: Setup, seed: int) -> Trial:
         """The check with the same seed and image, all waiting in virtual time."""
         if self._ring is None:
             self._ring = self._session.open_ring(
@@ -137,7 +137,7 @@ class Twin:
         ring = self._ring
         with suppress(BoardError):  # an image that does not boot: the check says so
             ring.boot(self._image)
-        return try_check(planned, replace(bench, ring=ring, time_up=lambda: False), seed, SIMULATOR)
+        return try_check(planned, replace(setup, ring=ring, time_up=lambda: False), seed, SIMULATOR)
 
     def close(self) -> None:
         """Close the simulated rig."""

@@ -12,7 +12,9 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from golden.generate import GenerationRequest
 from golden.taps import TapKey
 from hil.board.board import Board, BoardEvent
 from hil.desk.desk import Desk
@@ -142,9 +144,20 @@ class Ring:
         prompt: Sequence[int],
         positions: int,
         *,
-        temperature: float = 0.0,
-        topp: float = 0.9,
-        rng_seed: int = 1,
+        taps: bool = True,
+        on_token: Callable[[Token], None] | None = None,
+        timeout_s: float = 600.0,
+        **sampling: Any,
+    ) -> RingGeneration:
+        """`run_generation` of GenerationRequest(prompt, positions, **sampling)."""
+        __tracebackhide__ = True
+        request = GenerationRequest(prompt, positions, **sampling)
+        return self.run_generation(request, taps=taps, on_token=on_token, timeout_s=timeout_s)
+
+    def run_generation(
+        self,
+        wanted: GenerationRequest,
+        *,
         taps: bool = True,
         on_token: Callable[[Token], None] | None = None,
         timeout_s: float = 600.0,
@@ -152,16 +165,16 @@ class Ring:
         """Run a generation over all boards.
 
         Args:
-            prompt: token ids, BOS first.
-            positions: forward steps, at most the model's seq_len.
+            taps: whether the boards record digests.
             timeout_s: for the whole run, on the rig's clock.
         Raises: ModelError if the prompt does not fit, LinkError with the fault in words, BoardError.
         """
         __tracebackhide__ = True
         self.check_ranks()
-        if not prompt or len(prompt) > positions:
+        if not wanted.prompt or len(wanted.prompt) > wanted.positions:
             raise ModelError(
-                f"prompt of {len(prompt)} tokens does not fit {positions} positions; ask for more positions"
+                f"prompt of {len(wanted.prompt)} tokens does not fit {wanted.positions} positions; "
+                "ask for more positions"
             )
         start_s, wall_start_s = self._loop.now_s(), time.perf_counter()
         flags = RECORD_TAPS | KEEP_TENSORS if taps else 0
@@ -173,12 +186,12 @@ class Ring:
             started.append((board, reply.job))
         request = Generate(
             flags,
-            positions,
-            temperature,
-            topp,
-            rng_seed,
+            wanted.positions,
+            wanted.temperature,
+            wanted.topp,
+            wanted.rng_seed,
             int(timeout_s * 1000),
-            struct.pack(f"<{len(prompt)}H", *prompt),
+            struct.pack(f"<{len(wanted.prompt)}H", *wanted.prompt),
         )
         self.head.on_event = lambda _, event: _forward_token(event, on_token)
         try:

@@ -187,10 +187,10 @@ def first_difference(run: Run, generation: Generation, n_layers: int, world_size
     places: dict[TapKey, int] = {key: place for place, (key, _) in enumerate(generation.taps)}
     wrong: list[tuple[int, str]] = []
     for rank, taps in enumerate(expected):
-        found = [(tap.key, tap.crc32) for tap in run.taps.get(rank, [])]
+        found = run.taps.get(rank, [])
         for mine, theirs in zip(taps, found, strict=False):
-            if mine != theirs:
-                wrong.append((places.get(mine[0], 1 << 30), f"rank {rank}: {mine[0]}, found {theirs[0]}"))
+            if (mine.key, mine.crc) != (theirs.key, theirs.crc32):
+                wrong.append((places.get(mine.key, 1 << 30), f"rank {rank}: {mine.key}, found {theirs.key}"))
                 break
         if len(found) != len(taps):
             wrong.append((1 << 31, f"rank {rank}: {len(found)} taps, expected {len(taps)}"))

@@ -2,8 +2,8 @@
 
 import pytest
 
+from hil.checks.check import Result, Sign
 from hil.errors import LinkError
-from hil.nightly.checks import Found, Sign
 from hil.nightly.history import CheckCount
 from hil.nightly.record import Attempt, Cause
 from hil.nightly.triage import Trial, classify, flake_rates, sign_of, wilson
@@ -11,7 +11,7 @@ from hil.protocol.link_messages import Bank, LinkFault, Phase, Role
 from hil.rig.specs import LinkSpec
 from hil.ring.link_faults import FaultReport, explain
 
-PASSED = Trial(Attempt("rig", True, 1.0), Found())
+PASSED = Trial(Attempt("rig", True, 1.0), Result())
 LEFT = Trial(Attempt("simulator", False, 0.0, "no memory"), None, left="no memory")
 
 

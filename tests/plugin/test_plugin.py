@@ -84,7 +84,7 @@ def test_unknown_rig_is_refused_in_one_sentence(project):
 def test_ring_test_on_a_single_board_is_skipped_with_a_reason(project):
     result = project.runpytest_subprocess("--hil-rig", "sim-loopback", "-rs")
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["*rig sim-loopback has 1 board(s) and no closed ring; give --hil-rig a ring*"])
+    result.stdout.fnmatch_lines(["*rig sim-loopback has 1 board and no closed ring; give the rig file of a ring*"])
 
 
 def test_missing_port_names_port_and_cure(project):

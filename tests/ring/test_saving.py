@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from made_models import make_model
 
+from golden.generate import GenerationRequest
 from golden.optimizer import AdamW, Sgd
 from golden.train import train
 from golden.weights import Config
@@ -61,7 +62,7 @@ def test_command_saves_what_the_golden_has_and_an_independent_reader_runs(tmp_pa
 
     assert main(["generate", "--model", str(path), "--positions", "12", *logs]) == 0
     assert "all equal to the golden's" in capsys.readouterr().out
-    run = golden_run(read_checkpoint(path), [1], 12, 0.0, 0.9, 1, 4)
+    run = golden_run(read_checkpoint(path), GenerationRequest([1], 12), 4)
     assert llama2.greedy(path, 12) == list(run.tokens)
 
 
@@ -75,8 +76,8 @@ def test_weights_come_back_from_any_ring(open_ring, tmp_path, rig):
     save_model(saved.weights, session.model, tmp_path / "saved.bin")
     assert same_parameters(read_checkpoint(tmp_path / "saved.bin"), golden)
     result = ring.generate([1], 8)
-    expected = golden_run(read_checkpoint(tmp_path / "saved.bin"), [1], 8, 0.0, 0.9, 1, ring.world_size)
-    assert compare_taps(ring, expected).good
+    expected = golden_run(read_checkpoint(tmp_path / "saved.bin"), GenerationRequest([1], 8), ring.world_size)
+    assert compare_taps(ring, expected.by_rank).good
     assert result.tokens == expected.tokens
 
 

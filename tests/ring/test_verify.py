@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from golden.generate import GenerationRequest
 from golden.optimizer import AdamW, Sgd
 from golden.plan import shard_plan
 from golden.taps import NO_LAYER, Op, TapKey
 from golden.tensors import generation_tensors, rank_pieces
 from hil.bench.divergence.ram import arena_address, cache_address, flip_bit
 from hil.checks.model.training import windows
-from hil.checks.model.verify import GenerationRequest, VerifiedTraining, verify_generation
+from hil.checks.model.verify import VerifiedTraining, verify_generation
 from hil.cli import main
 from hil.errors import BoardError
 from hil.pictures.mismatch import mismatch_svg

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hil.checks.wiring.analysis import analyse
-from hil.checks.wiring.report import Finding, WireVerdict, WiringReport
+from hil.checks.wiring.report import WireVerdict, WiringFinding, WiringReport
 from hil.checks.wiring.scan import BoardPins, observe, wrong_codes
 from hil.errors import BoardError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hil.rig.specs import RigConfig
     from hil.ring.ring import Ring
 
-__all__ = ["Finding", "WireVerdict", "WiringReport", "analyse", "known_ranks", "scan_wiring"]
+__all__ = ["WireVerdict", "WiringFinding", "WiringReport", "analyse", "known_ranks", "scan_wiring"]
 
 NO_SHARD = 0xFF
 
@@ -55,7 +55,9 @@ def known_ranks(identities: Sequence[Identity], config: RigConfig) -> list[int |
 
 def _with_codes(report: WiringReport, wrong: list[str]) -> WiringReport:
     findings = tuple(
-        Finding("codes", (), sentence, "A wire that is right by itself but not together with others: look for noise.")
+        WiringFinding(
+            "codes", (), sentence, "A wire that is right by itself but not together with others: look for noise."
+        )
         for sentence in wrong
     )
     return dataclasses.replace(report, findings=findings, codes_sent=True, explained=not wrong)
