@@ -5,6 +5,8 @@
  *
  * A delayed wire is two nets and a line between them: each end sees what the other's outputs and pulls were one
  * delay ago. A glitch inverts what a net shows, at a random time after a rising edge of its link's clock. */
+#include <string.h>
+
 #include "internal.h"
 
 /* A glitch begins this long after the clock's edge at the latest; a byte takes about 1 us. */
@@ -17,8 +19,10 @@ void faults_clear(sim_t *sim)
     sim->trigger_count = 0;
     sched_events_clear(sim);
     for (uint32_t i = 0; i < sim->board_count; i++) {
-        sim->boards[i].uart.hung_up = false;
-        sim->boards[i].uart.limit_baud = 0;
+        uart_t *u = &sim->boards[i].uart;
+        u->hung_up = false;
+        u->limit_baud = 0;
+        memset(u->noise, 0, sizeof u->noise);
     }
 }
 
@@ -52,11 +56,11 @@ int sim_glitch(sim_t *sim, uint32_t board, uint32_t pin, uint32_t clock_board, u
     return 0;
 }
 
-int sim_strike_at(sim_t *sim, uint32_t board, uint32_t action, uint64_t time_ps)
+int sim_strike_at(sim_t *sim, uint32_t board, uint32_t action, uint64_t after_ps)
 {
     if (board >= sim->board_count || action > SIM_STRIKE_OFF)
         return -1;
-    sched_event(sim, (event_t){time_ps, action, EVENT_STRIKE, board});
+    sched_event(sim, (event_t){sim->now_ps + after_ps, action, EVENT_STRIKE, board});
     return 0;
 }
 
@@ -70,11 +74,11 @@ int sim_strike_after(sim_t *sim, uint32_t board, uint32_t action, uint64_t clock
     return 0;
 }
 
-int sim_hang_up_at(sim_t *sim, uint32_t board, uint64_t time_ps)
+int sim_hang_up_at(sim_t *sim, uint32_t board, uint64_t after_ps)
 {
     if (board >= sim->board_count)
         return -1;
-    sched_event(sim, (event_t){time_ps, 0, EVENT_HANG_UP, board});
+    sched_event(sim, (event_t){sim->now_ps + after_ps, 0, EVENT_HANG_UP, board});
     return 0;
 }
 

@@ -77,8 +77,8 @@ typedef struct {
     uint64_t line_free_ps;
     uint8_t *to_host;
     size_t to_host_head, to_host_count, to_host_capacity;
-    double drop_rate, corrupt_rate, duplicate_rate;
-    uint32_t limit_baud; /* above it the line damages bytes; 0: no limit */
+    double noise[SIM_NOISE_KINDS]; /* how often, per byte */
+    uint32_t limit_baud;           /* above it the line damages bytes; 0: no limit */
     bool hung_up;
     uint64_t random;
     /* transmit pipeline of the board */
