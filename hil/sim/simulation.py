@@ -17,13 +17,40 @@ from typing import Any
 from hil.sim import core
 from hil.sim.card import read_card
 from hil.sim.faults import Fault
-from hil.sim.lint import lint_text
 from hil.sim.netlist import PINS, Netlist, Wire
-from hil.sim.records import CONFLICTS, RAM_BYTES_MAX, BoardConfig, Change, Contention, Counters, Mark, Output
+from hil.sim.records import (
+    CONFLICTS,
+    RAM_BYTES_MAX,
+    BoardConfig,
+    Change,
+    Contention,
+    Counters,
+    Mark,
+    Output,
+    lint_text,
+)
+
+BOARDS_MAX = 16
+RAM_BYTES_MIN = 16 << 20
+SLICE_NS = 20_000_000
+"""Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
+TIMER_START_US = 0xFFFF_F000
+"""What a board's system timer shows at its first instruction. Twin: TIMER_START in core/timer.c."""
+STATES = ("off", "booting", "running", "sleeping", "halted")
+TRACE_PART = 65536
+"""Changes fetched from the core at a time."""
+MARKS = ("power on", "power off", "reset", "watchdog reset", "starts", "halted")
+"""Twin: SIM_MARK_."""
+LEVELS = ("0", "1", "?", "!")
+"""Level of a net: low, high, undefined (reads as noise), contention."""
+
+
+class SimulationError(Exception):
+    """The simulation was set up or used in a way that cannot work."""
 
 
 class Outside:
-    """One participant. Made by Simulation; `simulation.outside[0]` is the first.
+    """A participant that is no board, with pads to drive. Made by Simulation; `simulation.outside[0]` is the first.
 
     index: its number among the boards, for `Wire`. pins: names of its pads; pad n is called pins[n].
     act: called when act_at_ns has come or a watched pad has changed; it may drive pads and set both again.
@@ -45,12 +72,12 @@ class Outside:
 
     def drive(self, outputs: int, levels: int, *, pull_up: int = 0, pull_down: int = 0) -> None:
         """What it does to its pads from now on; a bit per pad in each mask. Levels of inputs are kept, not seen."""
-        self._simulation.drive_outside(self.index, outputs, levels, pull_up, pull_down)
+        self._simulation._call("sim_outside_drive", self.index, outputs, levels, pull_up, pull_down)
 
     def watch(self, pads: int) -> None:
         """Act when one of these pads changes, the present moment excluded."""
         self._watched = pads
-        self._simulation.watch_outside(self.index, pads)
+        self._simulation._call("sim_outside_watch", self.index, pads)
 
     @property
     def watched(self) -> int:
@@ -73,25 +100,6 @@ def _nothing() -> None:
     pass
 
 
-BOARDS_MAX = 16
-RAM_BYTES_MIN = 16 << 20
-SLICE_NS = 20_000_000
-"""Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
-TIMER_START_US = 0xFFFF_F000
-"""What a board's system timer shows at its first instruction. Twin: TIMER_START in core/mmio.c."""
-STATES = ("off", "booting", "running", "sleeping", "halted")
-TRACE_PART = 65536
-"""Changes fetched from the core at a time."""
-MARKS = ("power on", "power off", "reset", "watchdog reset", "starts", "halted")
-"""Twin: SIM_MARK_."""
-LEVELS = ("0", "1", "?", "!")
-"""Level of a net: low, high, undefined (reads as noise), contention."""
-
-
-class SimulationError(Exception):
-    """The simulation was set up or used in a way that cannot work."""
-
-
 class Simulation:
     """Boards on a netlist, all powered off at first."""
 
@@ -111,7 +119,7 @@ class Simulation:
             netlist: wires between their pads.
             seed: for RAM's first contents, noise on floating nets and serial faults.
             allow_sleep: False makes polling boards execute every poll; same results, slower (for tests).
-            outside: participants that are not boards, by name, each with the names of its pads (hil/sim/simulation.py).
+            outside: participants that are not boards, by name, each with the names of its pads.
                 In wires they have the numbers after the boards'.
         Raises: SimulationError; hil.sim.build.BuildError.
         """
@@ -243,6 +251,9 @@ class Simulation:
         self._call("sim_nets_commit")
 
     def _call(self, function: str, *arguments: float) -> None:
+        """Call a function of core/sim.h whose result is 0 or nothing."""
+        if not self._sim:
+            raise SimulationError("the simulation is closed")
         if getattr(self._core, function)(self._sim, *arguments):
             raise SimulationError(f"{function} failed with {arguments}: out of range, or the memory is used up")
 
@@ -346,16 +357,6 @@ class Simulation:
                 party.act()
                 acted = True
         return acted
-
-    def drive_outside(self, index: int, outputs: int, levels: int, pull_up: int, pull_down: int) -> None:
-        """For Outside."""
-        self._member(index)
-        self._core.sim_outside_drive(self._sim, index, outputs, levels, pull_up, pull_down)
-
-    def watch_outside(self, index: int, pads: int) -> None:
-        """For Outside."""
-        self._member(index)
-        self._core.sim_outside_watch(self._sim, index, pads)
 
     # ---- serial ----
 

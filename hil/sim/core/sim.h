@@ -67,7 +67,7 @@ typedef struct {
     } driver[SIM_DRIVERS_MAX];
 } sim_contention_t;
 
-/* Things that real silicon would punish. The texts are in hil/sim/lint.py. */
+/* Things that real silicon would punish. The texts are in hil/sim/records.py. */
 enum {
     SIM_LINT_UNIMPLEMENTED_READ = 1,
     SIM_LINT_UNIMPLEMENTED_WRITE,
