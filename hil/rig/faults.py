@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Protocol, Self, get_args, get_origin, get_type_hints
 
-from hil import sim
 from hil.errors import RigError
 from hil.protocol.link_messages import Bank
 from hil.rig.pins import CLK, WIRE_NAMES, gpio
 from hil.rig.specs import LinkSpec, RigConfig, end_text
+from hil.sim import Wire
+from hil.sim import faults as models
 
 UNITS_NS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
 DELAY_NS_MAX = 100_000.0
@@ -79,7 +80,7 @@ class Drawing(Protocol):
     def unground(self, link: LinkSpec) -> None:
         """Take the common ground of a link's two boards away."""
 
-    def add(self, make: Callable[[Mapping[WireRef, sim.Wire]], sim.Fault], *at: WireRef) -> None:
+    def add(self, make: Callable[[Mapping[WireRef, Wire]], models.Fault], *at: WireRef) -> None:
         """What a simulation alone shows. make: from the wires as they are in the end; at: those that must be there."""
 
 
@@ -381,7 +382,7 @@ class Delay(Fault):
     delay_ns: _ShortTime
 
     def draw(self, on: Drawing) -> None:
-        on.add(lambda wires: sim.Delay(wires[self.at], self.delay_ns), self.at)
+        on.add(lambda wires: models.Delay(wires[self.at], self.delay_ns), self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +398,7 @@ class Glitch(Fault):
 
     def draw(self, on: Drawing) -> None:
         clock = WireRef(self.at.link, CLK)
-        on.add(lambda wires: sim.Glitch(wires[self.at], wires[clock], self.rate, self.width_ns), self.at)
+        on.add(lambda wires: models.Glitch(wires[self.at], wires[clock], self.rate, self.width_ns), self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,9 +419,9 @@ class Strike(Fault):
     def draw(self, on: Drawing) -> None:
         byte, after_ns = self.byte, self.after_ns or 0
         if byte is not None:
-            on.add(lambda _: sim.StrikeAfter(self.board, self.kind, byte, CLOCK_PINS))
+            on.add(lambda _: models.StrikeAfter(self.board, self.kind, byte, CLOCK_PINS))
         else:
-            on.add(lambda _: sim.StrikeAt(self.board, self.kind, after_ns))
+            on.add(lambda _: models.StrikeAt(self.board, self.kind, after_ns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,7 +435,7 @@ class Drift(Fault):
     drift_ppm: _Drift
 
     def draw(self, on: Drawing) -> None:
-        on.add(lambda _: sim.Drift(self.board, self.drift_ppm))
+        on.add(lambda _: models.Drift(self.board, self.drift_ppm))
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,7 +453,7 @@ class UartNoise(Fault):
     rate: _Rate
 
     def draw(self, on: Drawing) -> None:
-        on.add(lambda _: sim.UartNoise(self.board, **{f"{self.kind}_rate": self.rate}))
+        on.add(lambda _: models.UartNoise(self.board, **{f"{self.kind}_rate": self.rate}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,7 +467,7 @@ class UartLimit(Fault):
     baud: _Baud
 
     def draw(self, on: Drawing) -> None:
-        on.add(lambda _: sim.UartLimit(self.board, self.baud))
+        on.add(lambda _: models.UartLimit(self.board, self.baud))
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,7 +481,7 @@ class UartHangUp(Fault):
     after_ns: _Time
 
     def draw(self, on: Drawing) -> None:
-        on.add(lambda _: sim.UartHangUp(self.board, self.after_ns))
+        on.add(lambda _: models.UartHangUp(self.board, self.after_ns))
 
 
 FAULTS: tuple[type[Fault], ...] = (
