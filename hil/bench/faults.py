@@ -19,8 +19,7 @@ from pathlib import Path
 from hil.bench.coverage import Judged, double_faults, judge
 from hil.bench.sim import host_cpu
 from hil.commands.options import add_shared, at_least_one, count, on_rig
-from hil.desk.faulty import single_faults
-from hil.rig.faults import parse_fault
+from hil.rig.faults import parse_fault, single_faults
 from hil.rig.specs import RigConfig, SimSpec
 from hil.session import Session
 from hil.settings import Settings

@@ -19,6 +19,11 @@ KERNEL_ADDRESS = 0x8000
 ARM_HZ_IDLE = 700_000_000
 """Without an operating system a Zero stays here unless turbo is asked for."""
 MIB = 1 << 20
+NUMBER_MAX = (1 << 32) - 1
+"""Of anything in config.txt: an address, or a frequency in Hz."""
+MHZ_MAX = 4000
+BOOT_DELAY_S_MAX = 3600
+PINS = 54
 
 
 @dataclass
@@ -79,6 +84,8 @@ def read_card(card: Path | None, *, ram_bytes: int) -> Boot:
         return _read_files(files, card, boot, ram_bytes)
     except FatError as error:
         return Boot(notes=[f"{error}: the board stays silent"])
+    except OSError as error:
+        return Boot(notes=[f"{card}: cannot be read: {error.strerror or error}: the board stays silent"])
 
 
 def _read_files(files: _Files, card: Path, boot: Boot, ram_bytes: int) -> Boot:
@@ -87,7 +94,8 @@ def _read_files(files: _Files, card: Path, boot: Boot, ram_bytes: int) -> Boot:
     if boot.gpu_mem_bytes > ram_bytes // 2:  # only in simulations of boards smaller than any real one
         boot.gpu_mem_bytes = ram_bytes // 2
     _pulls(settings, boot)
-    boot.delay_ns += int(_number(settings, "boot_delay", 1, boot) * 1e9) if "boot_delay" in settings else 0
+    if "boot_delay" in settings:
+        boot.delay_ns += _number(settings, "boot_delay", 1, boot, most=BOOT_DELAY_S_MAX) * 1_000_000_000
     kernel = settings.get("kernel", ["kernel.img"])[-1]
     if kernel not in files:
         boot.notes.append(f"{card / kernel} is missing: the board stays silent")
@@ -134,23 +142,29 @@ def _parse(files: _Files, boot: Boot) -> tuple[dict[str, list[str]], tuple[str, 
     return settings, initramfs
 
 
-def _number(settings: dict[str, list[str]], key: str, default: int, boot: Boot) -> int:
+def _number(
+    settings: dict[str, list[str]], key: str, default: int, boot: Boot, *, least: int = 0, most: int = NUMBER_MAX
+) -> int:
     if key not in settings:
         return default
     text = settings[key][-1]
     try:
-        return int(text, 0)
+        value = int(text, 0)
     except ValueError:
         boot.notes.append(f"config.txt: {key}={text} is not a number; the default {default} is used")
         return default
+    if not least <= value <= most:
+        boot.notes.append(f"config.txt: {key}={text} is not from {least} to {most}; the default {default} is used")
+        return default
+    return value
 
 
 def _clocks(settings: dict[str, list[str]], boot: Boot) -> None:
-    boot.arm_hz_max = _number(settings, "arm_freq", 1000, boot) * 1_000_000
+    boot.arm_hz_max = _number(settings, "arm_freq", 1000, boot, least=100, most=MHZ_MAX) * 1_000_000
     turbo = _number(settings, "force_turbo", 0, boot) or _number(settings, "initial_turbo", 0, boot)
     boot.arm_hz = boot.arm_hz_max if turbo else min(ARM_HZ_IDLE, boot.arm_hz_max)
-    boot.core_hz = _number(settings, "core_freq", 250, boot) * 1_000_000
-    boot.uart_hz = _number(settings, "init_uart_clock", 48_000_000, boot)
+    boot.core_hz = _number(settings, "core_freq", 250, boot, least=1, most=MHZ_MAX) * 1_000_000
+    boot.uart_hz = _number(settings, "init_uart_clock", 48_000_000, boot, least=1)
     boot.gpu_mem_bytes = max(16, _number(settings, "gpu_mem", 64, boot)) * MIB
 
 
@@ -160,8 +174,8 @@ def _pulls(settings: dict[str, list[str]], boot: Boot) -> None:
         mask = 0
         for part in pins_text.split(","):
             first, _, last = part.partition("-")
-            if first.strip().isdigit() and (not last or last.strip().isdigit()):
-                for pin in range(int(first), int(last or first) + 1):
+            if first.strip().isdecimal() and (not last or last.strip().isdecimal()):
+                for pin in range(int(first), min(int(last or first) + 1, PINS)):
                     mask |= 1 << pin
         for option in options.split(","):
             if option in ("pu", "pd", "pn"):
@@ -182,6 +196,9 @@ def _ramfs(files: _Files, card: Path, settings: dict[str, list[str]], line: tupl
         at = 0 if address == "followkernel" else int(address, 0)
     except ValueError:
         boot.notes.append(f"config.txt: initramfs address {address!r} is not a number; nothing loaded")
+        return
+    if not 0 <= at <= NUMBER_MAX:
+        boot.notes.append(f"config.txt: initramfs address {address!r} is outside the memory; nothing loaded")
         return
     if name not in files:
         boot.notes.append(f"{card / name} is missing: no ramfs loaded")

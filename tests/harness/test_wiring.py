@@ -13,9 +13,9 @@ from hil.checks.wiring import analyse, known_ranks
 from hil.checks.wiring.model import nets_of
 from hil.checks.wiring.pads import Held, Observation
 from hil.checks.wiring.scan import CODES, observe, wrong_codes
-from hil.desk.faulty import single_faults
 from hil.errors import RigError
 from hil.pictures.wiring import BAD, wiring_svg
+from hil.rig.faults import single_faults
 from hil.rig.pins import WIRE_NAMES
 from hil.rig.specs import BoardSpec, LinkSpec, sim_rig
 from tests.harness.wiring_doubles import PaperPins, scan
@@ -354,8 +354,10 @@ def test_findings_that_do_not_explain_are_said_not_to():
 
 
 def test_unknown_wire_is_refused_by_name():
-    with pytest.raises(RigError, match="there is no wire `1-3.D0` in this rig; wires are named like 1-2.D3"):
+    with pytest.raises(RigError, match="this rig has no link `1-3`; its links are 0-1, 1-2, 2-3, 3-0"):
         nets_of(RING.links, ["open:1-3.D0"], 4)
+    with pytest.raises(RigError, match="there is no wire `1-3.D0` in this rig; wires are named like 1-2.D3"):
+        nets_of(RING.links, ["noise:1-3.D0"], 4)
 
 
 def test_a_wrong_name_is_not_taken_for_the_right_one():

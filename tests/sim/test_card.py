@@ -84,6 +84,37 @@ def test_number_that_is_none_falls_back_and_says_so(tmp_path: Path) -> None:
     assert outcome.notes == ["config.txt: core_freq=fast is not a number; the default 250 is used"]
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("core_freq=0", "core_freq=0 is not from 1 to 4000; the default 250 is used"),
+        ("arm_freq=99999", "arm_freq=99999 is not from 100 to 4000; the default 1000 is used"),
+        ("kernel_address=-0x1000", "kernel_address=-0x1000 is not from 0 to 4294967295; the default 32768 is used"),
+        ("boot_delay=9999999", "boot_delay=9999999 is not from 0 to 3600; the default 1 is used"),
+        ("initramfs shard.bin -4096", "initramfs address '-4096' is outside the memory; nothing loaded"),
+    ],
+)
+def test_number_out_of_range_falls_back_and_says_so(tmp_path: Path, line: str, said: str) -> None:
+    assert boot(tmp_path, f"{line}\n").notes == [f"config.txt: {said}"]
+
+
+def test_pulls_of_pins_that_do_not_exist_are_ignored(tmp_path: Path) -> None:
+    assert boot(tmp_path, "gpio=52-4000000000=pu\ngpio=\u00b2=pu\n").pull_up_mask == 0x3 << 52
+
+
+def test_card_that_cannot_be_read_is_a_silent_board_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "config.txt").write_text("")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    outcome = read_card(tmp_path, ram_bytes=512 * MIB)
+    assert outcome.entry is None
+    assert outcome.notes == [f"{tmp_path}: cannot be read: Permission denied: the board stays silent"]
+
+
 def test_big_ramfs_takes_its_time(tmp_path: Path) -> None:
     small = boot(tmp_path, "initramfs shard.bin 0x2000000\n").delay_ns
     (tmp_path / "shard.bin").write_bytes(bytes(17_000_000))
