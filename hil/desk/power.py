@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol
 
+from hil.board.board import BY_HAND, Board
 from hil.desk.power_ftdi import CbusReset, GpioReset
 from hil.errors import BoardError
 from hil.line.log import printable
 from hil.rig.power_spec import PowerSpec
 
 if TYPE_CHECKING:
-    from hil.board.board import Board
     from hil.sim import Simulation
 
 LISTEN_S = 0.7
@@ -71,7 +71,7 @@ class FirmwareReset:
 
     def describe(self) -> str:
         """What to do by hand."""
-        return "short RUN to ground, or unplug the board and plug it in again"
+        return BY_HAND
 
     def close(self) -> None:
         """Nothing is held."""
@@ -202,19 +202,16 @@ def check_reset(board: Board, power: Power, *, timeout_s: float = RESET_TIMEOUT_
     """
     board.stand_by()
     started_s = board.now_s()
-    board.wait_until(
-        lambda: board.announcements.latest_s is not None and board.announcements.latest_s > started_s, LISTEN_S
-    )
-    waited_already = board.announcements.latest_s is not None and board.announcements.latest_s >= started_s
-    started_s, heard_before = board.now_s(), board.log.size_bytes
+    asks = board.announcements
+    waited_already = board.wait_until(lambda: asks.since(started_s), LISTEN_S)
+    reset_s, heard_before = board.now_s(), board.log.size_bytes
     power.reset(board)
 
     def came_back() -> bool:
-        asked = board.announcements.latest_s is not None and board.announcements.latest_s > started_s
-        return asked and (not waited_already or board.announcements.gap_s >= LISTEN_S)
+        return asks.since(reset_s) and (not waited_already or asks.gap_s >= LISTEN_S)
 
-    if board.wait_until(came_back, timeout_s) and board.announcements.latest_s is not None:
-        return board.announcements.latest_s - started_s
+    if board.wait_until(came_back, timeout_s) and asks.latest_s is not None:
+        return asks.latest_s - reset_s
     heard = board.log.size_bytes - heard_before
     if board.dead:
         what = f"its port failed: {board.dead}"

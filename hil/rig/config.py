@@ -6,21 +6,23 @@ Format: docs/rigs.md. Owns: the TOML reader, and which reader a rig's name asks 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hil.errors import RigError
 from hil.protocol.link_messages import Bank
-from hil.rig.devices_conf import devices_rig
-from hil.rig.labgrid import labgrid_config
-from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB, parse_gpu_mem, parse_memory
+from hil.rig.devices_conf import DEVICES_SUFFIX, devices_rig
+from hil.rig.labgrid import SUFFIXES, labgrid_config
 from hil.rig.power_spec import parse_power
 from hil.rig.specs import (
     BAUD_DEFAULT,
     BAUD_MAX,
     BAUD_MIN,
+    GPU_MEM_DEFAULT,
+    GPU_MEM_MIN,
+    MEMORY_MB,
     WATCHDOG_S_DEFAULT,
     WATCHDOG_S_MAX,
     WATCHDOG_S_MIN,
@@ -52,9 +54,9 @@ def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
     path = Path(text)
     if not path.is_file():
         raise RigError(f"rig {text}: no such file; give a rig file, or `sim` for the simulated ring")
-    if path.suffix == ".conf":
+    if path.suffix == DEVICES_SUFFIX:
         return devices_rig(path)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in SUFFIXES:
         return labgrid_config(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -80,7 +82,7 @@ def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
     probe = (
         _parse_probe(data["probe"], len(boards), links, path, simulated=sim is not None) if "probe" in data else None
     )
-    memory_mb = parse_memory(head.get("memory_mb", MEMORY_MB[0]), len(boards), f"rig {path}")
+    memory_mb = _parse_memory(head.get("memory_mb", MEMORY_MB[0]), len(boards), f"rig {path}")
     gpu_mem = parse_gpu_mem(head.get("gpu_mem", GPU_MEM_DEFAULT), memory_mb, f"rig {path}")
     boards = tuple(replace(spec, memory_mb=size) for spec, size in zip(boards, memory_mb, strict=True))
     name = str(head.get("name", path.stem))
@@ -107,6 +109,23 @@ def _parse_watchdog(head: Mapping[str, Any], path: Path) -> float:
             f"{WATCHDOG_S_MAX}, or 0 for none"
         )
     return float(limit_s)
+
+
+def _parse_memory(value: Any, count: int, where: str) -> tuple[int, ...]:
+    """Megabytes of each of `count` boards, from one number for all or a list of one for each."""
+    found = tuple(value) if isinstance(value, list) else (value,) * count
+    if len(found) != count or any(size not in MEMORY_MB for size in found):
+        sizes = " or ".join(map(str, MEMORY_MB))
+        raise RigError(f"{where}: memory_mb = {value!r}: give {sizes}, or a list of {count}, one for each board")
+    return found
+
+
+def parse_gpu_mem(value: Any, memory_mb: Sequence[int], where: str) -> int:
+    """Megabytes of every board that its GPU keeps. Raises RigError beginning with `where`."""
+    most = min(memory_mb) - 1
+    if not isinstance(value, int) or not GPU_MEM_MIN <= value <= most:
+        raise RigError(f"{where}: gpu_mem = {value!r}: give {GPU_MEM_MIN} to {most} MB, as in config.txt on the cards")
+    return value
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from hil.errors import RigError
 from hil.protocol.link_messages import Bank
-from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB
 from hil.rig.power_spec import PowerSpec
 
 WORLD_SIZE_MAX = 16
@@ -18,6 +17,10 @@ PROBE = -1
 """Stands for the probe where a link's end is a rank."""
 BAUD_DEFAULT = 115200
 BAUD_MIN, BAUD_MAX = 1200, 3_000_000
+MEMORY_MB = (512, 256)
+"""What boards of this family have; 256 is an old A+."""
+GPU_MEM_DEFAULT = 64
+GPU_MEM_MIN = 16
 WATCHDOG_S_DEFAULT = 15.0
 WATCHDOG_S_MIN, WATCHDOG_S_MAX = 0.1, 15.999
 """The chip's watchdog counts 20 bits of 1/65536 s."""

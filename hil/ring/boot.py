@@ -106,7 +106,7 @@ class RingBoot:
 
     def _gathered(self) -> bool:
         """Whether every board that the rig file knows has announced itself, or has had its time for it."""
-        asking = [board for board in self._boards if (board.announcements.latest_s or 0.0) > self._started_s]
+        asking = [board for board in self._boards if board.announcements.since(self._started_s)]
         if all(board in asking or board.dead for board in self._boards if board.spec.serial is not None):
             return True
         now_s = self._desk.loop.now_s()

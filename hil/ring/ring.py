@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from golden.taps import TapKey
-from hil.board.board import Board, BoardEvent
+from hil.board.board import Board
+from hil.board.channel import BoardEvent
 from hil.desk.desk import Desk
 from hil.errors import BoardError, LinkError, ModelError
 from hil.protocol.link_messages import Bank, LinkBank, LinkCounters, LinkFault, LinkTest, PinLevels

@@ -7,8 +7,8 @@ from hil.checks.link.stalls import places
 from hil.checks.probe.rules import CASES, Case, check_case
 from hil.checks.probe.runs import LONG_STALL, SHORT_STALL, check_pattern, check_stall
 from hil.checks.probe.wires import scan_wires
-from hil.probe.probe import Probe
 from hil.protocol.link_messages import Edge, Pattern
+from hil.ring.probe import Probe
 from hil.session import Session
 
 pytestmark = pytest.mark.probe

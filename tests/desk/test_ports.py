@@ -11,9 +11,9 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from hil.cli import main
 from hil.errors import RigError
+from hil.line.names import resolve_port, stable_name
 from hil.rig.config import load_rig
 from hil.rig.devices_conf import read_devices
-from hil.rig.ports import resolve_port, stable_name
 from hil.rig.specs import ring_links
 from tests.desk.boards import BUILD, Bootloader, RunningBoard
 from tests.harness.doubles import Behaviour
