@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 EXAMPLES = {"hil/suite/test_link.py"}
 """Made up, in data of tests."""
 SUFFIXES = (".py", ".md", ".c", ".h", ".S", ".ld")
@@ -18,7 +19,7 @@ def missing(text: str, root: Path) -> list[str]:
 def test_files_that_are_named_exist():
     folders = (ROOT / name for name in ("hil", "golden", "firmware", "tests", "docs"))
     files = [ROOT / "README.md", *(path for folder in folders for path in folder.rglob("*") if path.suffix in SUFFIXES)]
-    found = {path: missing(path.read_text(), ROOT) for path in files if path.name != Path(__file__).name}
+    found = {path: missing(path.read_text(), ROOT) for path in files if path.parent != HERE}
     assert not {path: names for path, names in found.items() if names}
 
 
