@@ -197,35 +197,40 @@ def open_desk(
             raise RigError(
                 f"fault {fault}: rig {config.name} has real boards; faults can be set on simulated rigs only"
             )
-        return _open_real(config, logs, seed)
+        with ExitStack() as held:
+            config, power = hold_ports(config, held)
+            return Desk(config, logs, seed=seed, held=held.pop_all(), power=power)
     if kernel is None:
         raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
-    from hil.desk.simulated import plug_probe, sim_ports, simulate
-    from hil.sim import registry
+    from hil.desk.simulated import simulate
+    from hil.sim import BuildError, SimulationError
 
-    simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
-    registry.register(config.name, simulation)
-    own_faults = config.sim.faults
     try:
-        config, probe = plug_probe(config, simulation)
-        desk = Desk(sim_ports(config), logs, seed=seed, simulation=simulation, virtual_probe=probe)
-    except BaseException:
-        registry.unregister(config.name)
-        simulation.close()
-        raise
+        simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
+    except (BuildError, SimulationError) as error:
+        raise RigError(f"rig {config.name}: the simulation cannot start: {error}") from None
+    desk = _open_simulated(config, logs, seed, simulation)
     try:
-        desk.set_faults((*own_faults, *faults))
+        desk.set_faults((*config.sim.faults, *faults))
     except BaseException:
         desk.close()
         raise
     return desk
 
 
-def _open_real(config: RigConfig, logs: Path, seed: int) -> Desk:
-    """Find the ports, hold them, open them."""
-    with ExitStack() as held:
-        config, power = hold_ports(config, held)
-        return Desk(config, logs, seed=seed, held=held.pop_all(), power=power)
+def _open_simulated(config: RigConfig, logs: Path, seed: int, simulation: Simulation) -> Desk:
+    """The desk of a simulation, which is closed if that does not work."""
+    from hil.desk.simulated import plug_probe, sim_ports
+    from hil.sim import registry
+
+    registry.register(config.name, simulation)
+    try:
+        config, probe = plug_probe(config, simulation)
+        return Desk(sim_ports(config), logs, seed=seed, simulation=simulation, virtual_probe=probe)
+    except BaseException:
+        registry.unregister(config.name)
+        simulation.close()
+        raise
 
 
 def hold_ports(config: RigConfig, held: ExitStack) -> tuple[RigConfig, Power | None]:

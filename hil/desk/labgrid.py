@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hil.board.board import Board
+from hil.desk.power import Power
 from hil.errors import RigError
 from hil.rig.labgrid import PORT_CLASSES, labgrid_errors, port_names
 from hil.rig.specs import BoardSpec, RigConfig
@@ -183,7 +184,7 @@ def _reset_of(target: Any) -> Callable[[], None] | None:
     return None
 
 
-class LabgridPower:
+class LabgridPower(Power):
     """labgrid's drivers for reset or power, one per board."""
 
     def __init__(self, resets: dict[int, Callable[[], None]]) -> None:
@@ -208,6 +209,3 @@ class LabgridPower:
     def describe(self) -> str:
         """labgrid, and what went wrong."""
         return "; ".join(["labgrid's driver does it", *self._problems.values()])
-
-    def close(self) -> None:
-        """Nothing is held."""

@@ -38,10 +38,11 @@ class Power(Protocol):
         """For messages: what a person must do if a board does not start."""
 
     def close(self) -> None:
-        """Let go of every line; harmless when repeated."""
+        """Let go of every line; harmless when repeated. Most hold none."""
+        return None
 
 
-class SimPower:
+class SimPower(Power):
     """The simulator's RUN pin and power switch."""
 
     def __init__(self, simulation: Simulation) -> None:
@@ -58,11 +59,8 @@ class SimPower:
         """Nobody has to do anything."""
         return "the simulator resets its boards itself"
 
-    def close(self) -> None:
-        """Nothing is held."""
 
-
-class FirmwareReset:
+class FirmwareReset(Power):
     """No reset line: firmware that runs is asked to reboot, otherwise a person presses RUN."""
 
     def reset(self, board: Board) -> None:
@@ -73,9 +71,6 @@ class FirmwareReset:
         """What to do by hand."""
         return BY_HAND
 
-    def close(self) -> None:
-        """Nothing is held."""
-
 
 @dataclass
 class _Run:
@@ -84,7 +79,7 @@ class _Run:
     output: IO[bytes]
 
 
-class CommandReset:
+class CommandReset(Power):
     """A program of the user's (or uhubctl) that takes a board's power away for a moment.
 
     Args:
@@ -125,11 +120,8 @@ class CommandReset:
         said = f": {printable(lines[-1])}" if lines else ""
         return f"for board {run.rank} it ended with {code}{said}"
 
-    def close(self) -> None:
-        """Nothing is held."""
 
-
-class Person:
+class Person(Power):
     """Somebody at the desk, who is asked."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -143,11 +135,8 @@ class Person:
         """What to do by hand."""
         return "somebody must press RUN (short it to ground) on the boards that were named"
 
-    def close(self) -> None:
-        """Nothing is held."""
 
-
-class SimDeskReset:
+class SimDeskReset(Power):
     """The simulated rig of another process, which pulls RUN or switches on when it is asked.
 
     Args:
@@ -166,9 +155,6 @@ class SimDeskReset:
     def describe(self) -> str:
         """Who does it."""
         return f"`hil sim --pty`, which listens at {self._address}, does it"
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def make_power(spec: PowerSpec | None) -> Power:

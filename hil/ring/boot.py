@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from hil.board.baud import raise_baud
+from hil.board.board import Board
+from hil.desk.desk import Desk
 from hil.errors import BoardError
 from hil.protocol.line_messages import Watchdog
 from hil.protocol.messages import Command
-
-if TYPE_CHECKING:
-    from hil.board.board import Board
-    from hil.desk.desk import Desk
-    from hil.toolchain import Image
+from hil.toolchain import Image
 
 PROGRESS_EVERY_S = 5.0
 GATHER_S = 3.0
