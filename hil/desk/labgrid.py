@@ -77,7 +77,8 @@ class LabgridRig:
         """A connection to the coordinator."""
         from labgrid.remote.client import ServerError, start_session
 
-        address = self._address()
+        default = os.environ.get("LG_COORDINATOR", "127.0.0.1:20408")
+        address = str(self._environment.config.get_option("coordinator_address", default))
         arguments = Namespace(place=None, allow_unmatched=False, kick=False)
         try:
             return start_session(address, extra={"args": arguments})
@@ -86,10 +87,6 @@ class LabgridRig:
                 f"rig {self._path}: no labgrid coordinator answers at {address} ({' '.join(map(str, error.args))}); "
                 "start labgrid-coordinator there, or set coordinator_address or LG_COORDINATOR"
             ) from None
-
-    def _address(self) -> str:
-        default = os.environ.get("LG_COORDINATOR", "127.0.0.1:20408")
-        return str(self._environment.config.get_option("coordinator_address", default))
 
     def _acquire(self, name: str) -> None:
         """Acquire a place, unless this user on this computer holds it already. Raises RigError saying who does."""

@@ -26,12 +26,12 @@ from hil.rig.specs import (
     WATCHDOG_S_DEFAULT,
     WATCHDOG_S_MAX,
     WATCHDOG_S_MIN,
-    WORLD_SIZE_MAX,
     BoardSpec,
     LinkSpec,
     ProbeSpec,
     RigConfig,
     SimSpec,
+    by_rank,
     ring_links,
     sim_rig,
 )
@@ -161,17 +161,7 @@ def _parse_boards(data: Mapping[str, Any], path: Path, *, sim_boards: int | None
             raise RigError(f"rig {path}: every [[board]] needs `rank` and `port`; got {dict(table)}")
         serial = int(table["serial"], 16) if "serial" in table else None
         boards.append(BoardSpec(int(table["rank"]), str(table["port"]), serial))
-    boards.sort(key=lambda spec: spec.rank)
-    ranks = [spec.rank for spec in boards]
-    if not boards or ranks != list(range(len(boards))):
-        raise RigError(f"rig {path}: ranks are {ranks}; they must be 0, 1, 2, ... without gaps")
-    if len(boards) > WORLD_SIZE_MAX:
-        raise RigError(f"rig {path}: {len(boards)} boards; at most {WORLD_SIZE_MAX}")
-    ports = [spec.port for spec in boards]
-    for port in ports:
-        if ports.count(port) > 1:
-            raise RigError(f"rig {path}: port {port} is given to {ports.count(port)} boards; each board needs its own")
-    return tuple(boards)
+    return by_rank(boards, f"rig {path}")
 
 
 def _parse_probe(

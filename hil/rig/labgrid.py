@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import RigError
-from hil.rig.specs import BAUD_DEFAULT, WORLD_SIZE_MAX, BoardSpec, LinkSpec, RigConfig, ring_links
+from hil.rig.specs import BAUD_DEFAULT, BoardSpec, LinkSpec, RigConfig, by_rank, ring_links
 
 SUFFIXES = (".yaml", ".yml")
 PORT_CLASSES = ("NetworkSerialPort", "USBSerialPort", "RawSerialPort")
@@ -35,10 +35,7 @@ def labgrid_config(path: Path) -> RigConfig:
                 f"rig {path}: rank {rank} is given to {found[rank]} and {port}; end each name in its own rank"
             )
         found[rank] = port
-    ranks = sorted(found)
-    if not ranks or ranks != list(range(len(ranks))) or len(ranks) > WORLD_SIZE_MAX:
-        raise RigError(f"rig {path}: ranks are {ranks}; they must be 0, 1, 2, ... without gaps, at most 16")
-    boards = tuple(BoardSpec(rank, found[rank]) for rank in ranks)
+    boards = by_rank((BoardSpec(rank, port) for rank, port in found.items()), f"rig {path}")
     baud = options.get("hil_baud", BAUD_DEFAULT)
     if not isinstance(baud, int):
         raise RigError(f"rig {path}: options: hil_baud = {baud!r}: give a whole number")
