@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from hil.board.boot import GET_PROG_INFO_BYTES, Announcements, Upload, identity_problem, read_program
+from hil.board.boot import GET_PROG_INFO_BYTES, Announcements, Upload, identity_problem, open_image
 from hil.board.channel import BoardEvent, Channel, Pending
 from hil.board.text import BoardText
 from hil.board.words import describe_crash
@@ -66,13 +66,13 @@ class Board(Channel):
     # --- booting -------------------------------------------------------------------------------
 
     def begin_boot(self, image: Image, *, hold: bool = False) -> None:
-        """Expect the bootloader and give it the image. Raises BootError if the image cannot fit.
+        """Expect the bootloader and give it our image.
 
         Args:
             hold: offer nothing before `upload.release()`.
+        Raises: BoardError if the file cannot be read or cannot fit.
         """
-        content = image.path.read_bytes()
-        session = BootSession(content, image.load_address, board_serial=self.spec.serial, hold=hold)
+        session = open_image(image.path, image.load_address, board_serial=self.spec.serial, hold=hold)
         self.stand_by()
         self.image = image
         self._begin_upload(session)
@@ -82,7 +82,7 @@ class Board(Channel):
 
         Raises: BoardError if the file cannot be read or cannot fit.
         """
-        session = read_program(path, self.spec.serial)
+        session = open_image(path, board_serial=self.spec.serial)
         self.stand_by()
         self.text = BoardText(self._text_line)
         self._begin_upload(session)

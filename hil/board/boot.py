@@ -11,6 +11,7 @@ from pathlib import Path
 from hil.errors import BoardError
 from hil.line.log import BoardLog, printable
 from hil.protocol.boot import (
+    LOAD_ADDRESS,
     BootAction,
     BootError,
     BootSession,
@@ -72,10 +73,10 @@ class Announcements:
         return "reset itself: watchdog (its program made no progress)"
 
 
-def read_program(path: Path, board_serial: int | None) -> BootSession:
-    """The session of any image for 0x8000. Raises BoardError if the file cannot be read or cannot fit."""
+def open_image(path: Path, address: int = LOAD_ADDRESS, *, board_serial: int | None, hold: bool = False) -> BootSession:
+    """The session that gives an image to a board. Raises BoardError if the file cannot be read or cannot fit."""
     try:
-        return BootSession(path.read_bytes(), board_serial=board_serial)
+        return BootSession(path.read_bytes(), address, board_serial=board_serial, hold=hold)
     except OSError as error:
         raise BoardError(f"{path}: cannot read the image: {error.strerror}; check the path") from None
     except BootError as error:
