@@ -9,6 +9,7 @@ from tests.house.imports import (
     CIRCLES_KNOWN,
     FLOORS,
     PYTEST_ROOMS,
+    REAL_ROOMS,
     UPWARDS_KNOWN,
     circles,
     floor_of,
@@ -46,6 +47,10 @@ def test_no_files_import_each_other_in_a_circle(house):
 
 def test_pytest_is_imported_by_plugin_and_suite_only(house):
     assert _users_of(house, "pytest") == set(PYTEST_ROOMS)
+
+
+def test_what_runs_on_real_boards_knows_no_simulator(house):
+    assert not _users_of(house, "hil.sim") & REAL_ROOMS
 
 
 def _users_of(house, package: str) -> set[str]:
@@ -107,6 +112,11 @@ def test_circle_is_seen(scratch, file, line, circle):
 
 def test_pytest_in_a_check_is_seen(scratch):
     assert "hil.checks" in _users_of(scratch("hil/checks/link/stalls.py", "import pytest"), "pytest")
+
+
+def test_simulator_in_a_check_is_seen(scratch):
+    found = scratch("hil/checks/link/stalls.py", "import hil.sim.nets")
+    assert _users_of(found, "hil.sim") & REAL_ROOMS == {"hil.checks"}
 
 
 def test_relative_import_is_refused(scratch):
