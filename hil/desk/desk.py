@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from hil.board.board import Board
 from hil.desk.faulty import apply_faults
 from hil.desk.lock import RigLock
-from hil.desk.power import Power, SimPower, make_power
+from hil.desk.power import Power, make_power, sim_power
 from hil.errors import PortError, RigError
 from hil.line.log import BoardLog
 from hil.line.loop import RECONNECT_S, Loop, SimWaiter, WallWaiter
@@ -65,7 +65,7 @@ class Desk:
         self._held = held or ExitStack()
         waiter = SimWaiter(simulation) if simulation is not None else WallWaiter()
         self.loop = Loop(waiter, reconnect_s=RECONNECT_S)
-        self.power = power or (make_power(config.power) if simulation is None else SimPower(simulation))
+        self.power = power or (make_power(config.power) if simulation is None else sim_power(simulation))
         self.boards: list[Board] = []
         self._recording: WireRecording | None = None
         session = random.Random(seed).getrandbits(32)

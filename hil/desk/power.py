@@ -42,34 +42,54 @@ class Power(Protocol):
         return None
 
 
-class SimPower(Power):
-    """The simulator's RUN pin and power switch."""
+class CallReset(Power):
+    """A call starts a board anew, or asks somebody to do it.
 
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
+    Args:
+        reset: returns at once.
+        words: for `describe`.
+    """
 
-    def reset(self, board: Board) -> None:
-        """Power the board on, or pull RUN if it is on."""
-        if self._simulation.is_powered(board.rank):
-            self._simulation.reset(board.rank)
-        else:
-            self._simulation.power_on(board.rank)
-
-    def describe(self) -> str:
-        """Nobody has to do anything."""
-        return "the simulator resets its boards itself"
-
-
-class FirmwareReset(Power):
-    """No reset line: firmware that runs is asked to reboot, otherwise a person presses RUN."""
+    def __init__(self, reset: Callable[[Board], None], words: str) -> None:
+        self._reset = reset
+        self._words = words
 
     def reset(self, board: Board) -> None:
-        """Ask firmware that may be running; a board in its bootloader ignores the bytes."""
-        board.expect_bootloader()
+        """Call."""
+        self._reset(board)
 
     def describe(self) -> str:
-        """What to do by hand."""
-        return BY_HAND
+        """The words."""
+        return self._words
+
+
+def sim_power(simulation: Simulation) -> Power:
+    """The simulator's RUN pin, and its power switch for a board that is off."""
+
+    def reset(board: Board) -> None:
+        start = simulation.reset if simulation.is_powered(board.rank) else simulation.power_on
+        start(board.rank)
+
+    return CallReset(reset, "the simulator resets its boards itself")
+
+
+def person(say: Callable[[str], None]) -> Power:
+    """Somebody at the desk, who is asked to press RUN."""
+    return CallReset(
+        lambda board: say(f"press RUN on board {board.rank} ({board.spec.port})"),
+        "somebody must press RUN (short it to ground) on the boards that were named",
+    )
+
+
+def _sim_desk(address: str) -> Power:
+    """The simulated rig of another process. Its reset raises RigError if nobody is there."""
+
+    def reset(board: Board) -> None:
+        from hil.desk.sim_desk import control
+
+        control(address, f"reset {board.rank}")
+
+    return CallReset(reset, f"`hil sim --pty`, which listens at {address}, does it")
 
 
 @dataclass
@@ -121,54 +141,18 @@ class CommandReset(Power):
         return f"for board {run.rank} it ended with {code}{said}"
 
 
-class Person(Power):
-    """Somebody at the desk, who is asked."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-
-    def reset(self, board: Board) -> None:
-        """Ask."""
-        self._say(f"press RUN on board {board.rank} ({board.spec.port})")
-
-    def describe(self) -> str:
-        """What to do by hand."""
-        return "somebody must press RUN (short it to ground) on the boards that were named"
-
-
-class SimDeskReset(Power):
-    """The simulated rig of another process, which pulls RUN or switches on when it is asked.
-
-    Args:
-        address: HOST:PORT.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def reset(self, board: Board) -> None:
-        """Done when this returns. Raises RigError if nobody is there."""
-        from hil.desk.sim_desk import control
-
-        control(self._address, f"reset {board.rank}")
-
-    def describe(self) -> str:
-        """Who does it."""
-        return f"`hil sim --pty`, which listens at {self._address}, does it"
-
-
 def make_power(spec: PowerSpec | None) -> Power:
     """The back end of a real rig. Without a spec: firmware that runs is asked to reboot."""
     if spec is None:
-        return FirmwareReset()
+        return CallReset(Board.expect_bootloader, BY_HAND)
     if spec.kind == "person":
-        return Person(lambda text: print(text, file=sys.stderr, flush=True))
+        return person(lambda text: print(text, file=sys.stderr, flush=True))
     if spec.kind == "cbus":
         return CbusReset(spec.urls, spec.pin)
     if spec.kind == "gpio":
         return GpioReset(spec.urls[0], spec.pins)
     if spec.kind == "sim":
-        return SimDeskReset(spec.address)
+        return _sim_desk(spec.address)
     if spec.kind == "uhubctl":
         hub, ports = shlex.quote(spec.hub), spec.ports
         return CommandReset(lambda board: f"uhubctl -l {hub} -p {ports[board.rank]} -a cycle -d 2", "uhubctl")

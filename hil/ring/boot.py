@@ -74,7 +74,7 @@ class RingBoot:
         self._started_s = loop.now_s()
         for board in self._boards:
             board.begin_boot(self._image, hold=self._held)
-            self._desk.power.reset(board)
+            board.reset()
         loop.call_at(self._started_s + PROGRESS_EVERY_S, self._tell)
         loop.run_until(self._settled, self._timeout_s)
         self._running = False
