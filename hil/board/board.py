@@ -44,6 +44,7 @@ class Board(Channel):
     """
 
     def __init__(self, spec: BoardSpec, loop: Loop, log: BoardLog, baud: int, *, session: int) -> None:
+        super().__init__(spec, loop, log, baud)
         self.identity: Identity | None = None
         self.crash: str | None = None
         self.image: Image | None = None
@@ -61,7 +62,6 @@ class Board(Channel):
         self._boot_baud = baud
         self._session = session
         self._identify_sent = False
-        super().__init__(spec, loop, log, baud)
 
     # --- booting -------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol
 
 from hil.board.board import BY_HAND, Board
@@ -92,13 +91,6 @@ def _sim_desk(address: str) -> Power:
     return CallReset(reset, f"`hil sim --pty`, which listens at {address}, does it")
 
 
-@dataclass
-class _Run:
-    rank: int
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
-
-
 class CommandReset(Power):
     """A program of the user's (or uhubctl) that takes a board's power away for a moment.
 
@@ -110,35 +102,34 @@ class CommandReset(Power):
     def __init__(self, line: Callable[[Board], str], name: str) -> None:
         self._line = line
         self._name = name
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
 
     def reset(self, board: Board) -> None:
         """Start the command; the loop goes on meanwhile, so nothing that the board says is lost."""
-        last = self._runs.get(board.rank)
-        if last is not None and last.process.poll() is None:
+        if board.rank in self._runs and self._runs[board.rank][0].poll() is None:
             return
         output = tempfile.TemporaryFile()  # noqa: SIM115 - read by _problem, closed with the object
         process = subprocess.Popen(
             self._line(board), shell=True, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
-        self._runs[board.rank] = _Run(board.rank, process, output)
+        self._runs[board.rank] = process, output
 
     def describe(self) -> str:
         """The command, and how it went where it went wrong."""
-        problems = [text for run in self._runs.values() if (text := self._problem(run))]
+        problems = [text for rank in self._runs if (text := self._problem(rank))]
         return "; ".join([f"{self._name} does it", *problems])
 
-    @staticmethod
-    def _problem(run: _Run) -> str:
-        code = run.process.poll()
+    def _problem(self, rank: int) -> str:
+        process, output = self._runs[rank]
+        code = process.poll()
         if code == 0:
             return ""
         if code is None:
-            return f"for board {run.rank} it has not ended yet"
-        run.output.seek(0)
-        lines = run.output.read().strip().splitlines()
+            return f"for board {rank} it has not ended yet"
+        output.seek(0)
+        lines = output.read().strip().splitlines()
         said = f": {printable(lines[-1])}" if lines else ""
-        return f"for board {run.rank} it ended with {code}{said}"
+        return f"for board {rank} it ended with {code}{said}"
 
 
 def make_power(spec: PowerSpec | None) -> Power:

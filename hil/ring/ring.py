@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from golden.taps import TapKey
-from hil.board.board import Board
+from hil.board.board import BOOT_TIMEOUT_S, Board
 from hil.board.channel import BoardEvent
 from hil.desk.desk import Desk
 from hil.errors import BoardError, LinkError, ModelError
@@ -41,7 +41,6 @@ from hil.ring.boot import BootTimes, RingBoot
 from hil.ring.link_faults import FaultReport, explain
 from hil.toolchain import Image
 
-BOOT_TIMEOUT_S = 60.0
 SILENCE_S = 5.0
 """A job that says nothing for this long is asked how it is."""
 RECORD_TAPS = 1
