@@ -11,7 +11,7 @@ from pathlib import Path
 
 FLOORS = (
     ("golden", "hil.sim", "hil.errors", "hil.text", "hil.data", "hil"),
-    ("hil.protocol",),
+    ("hil.protocol", "hil.settings"),
     ("hil.line", "hil.rig"),
     ("hil.model",),
     ("hil.toolchain",),
@@ -21,7 +21,6 @@ FLOORS = (
     ("hil.ring",),
     ("hil.timeline", "hil.checks"),
     ("hil.pictures",),
-    ("hil.settings",),
     ("hil.session", "hil.attach"),
     ("hil.nightly", "hil.bench"),
     ("hil.commands",),
