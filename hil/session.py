@@ -1,6 +1,6 @@
 """A session: from what the user asked for to a ring that is open.
 
-Used by the command line and the plugin alike. Owns: Settings, building images and shards, opening desks.
+Used by the command line and the plugin alike. Owns: building images and shards, opening desks.
 """
 
 from __future__ import annotations

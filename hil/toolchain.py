@@ -26,9 +26,9 @@ from elftools.elf.elffile import ELFFile
 
 from hil.errors import HilError
 from hil.protocol.cheader import c_header
+from hil.settings import Compiler
 
 ImageName = Literal["kernel", "ring"]
-Compiler = Literal["zig", "gcc"]
 
 LOAD_ADDRESS = 0x8000
 IMAGE_END_MAX = 0x200000

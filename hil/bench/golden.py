@@ -7,6 +7,7 @@ of this process, because other programs may run beside it; the simulator and Num
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import tempfile
@@ -20,6 +21,7 @@ from golden.weights import Config
 from hil.bench.sim import host_cpu
 from hil.checks.model.taps import compare_taps, golden_run
 from hil.checks.model.training import compare_step, expected_step, golden_training, windows
+from hil.commands.options import add_shared, on_rig
 from hil.errors import BoardError
 from hil.model.synth import SHAPES, synthesize, synthesize_tokenizer
 from hil.ring.ring import Ring
@@ -47,7 +49,13 @@ class Duel:
         return self.golden_s / self.board_s
 
 
-def bench_golden(session: Session, *, as_json: bool) -> int:
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil bench golden`."""
+    add_shared(parser, "json")
+    on_rig(parser, bench_golden)
+
+
+def bench_golden(session: Session, options: argparse.Namespace) -> int:
     """Measure and print; returns 1 if the golden is slower somewhere."""
     duels = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +82,7 @@ def bench_golden(session: Session, *, as_json: bool) -> int:
                "ratio": round(d.ratio, 3)}
         for name, d in duels.items()
     }  # fmt: skip
-    if as_json:
+    if options.json:
         print(json.dumps({**figures, "runs": RUNS, "cpu": host_cpu()}))
     return 0 if all(duel.ratio <= 1 for duel in duels.values()) else 1
 

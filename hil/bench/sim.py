@@ -1,7 +1,11 @@
-"""`hil bench`: measure. Figures are medians of several runs in one process; the machine is named beside them."""
+"""`hil bench sim`: how fast the simulated ring is.
+
+Figures are medians of several runs in one process; the machine is named beside them.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -10,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hil.commands.options import add_shared, on_rig
 from hil.protocol.link_messages import Bank, LinkTest
 from hil.protocol.messages import Bench, BenchResult, Command, JobStarted
 from hil.ring.ring import Ring
@@ -36,7 +41,13 @@ def host_cpu() -> str:
     return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
-def bench_sim(session: Session, *, as_json: bool) -> int:
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil bench sim`."""
+    add_shared(parser, "json")
+    on_rig(parser, bench_sim)
+
+
+def bench_sim(session: Session, options: argparse.Namespace) -> int:
     """Speed of the simulated ring, in wall time of this machine."""
     boot_times = []
     for _ in range(RUNS):
@@ -69,7 +80,7 @@ def bench_sim(session: Session, *, as_json: bool) -> int:
     }
     for name, value in figures.items():
         print(f"{name:14} {value!s:>10}  {notes.get(name, '')}".rstrip())
-    if as_json:
+    if options.json:
         print(json.dumps(figures))
     return 0
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import dataclass
 
 from hil.checks.model.taps import GoldenRun, TapComparison, compare_taps, golden_run
 from hil.commands.booting import boot, logs_of, opened, serial_rows
+from hil.commands.options import GENERATION, add_shared, on_rig
 from hil.commands.screen import BoardLines
 from hil.model.bundle import Model
 from hil.model.tokenizer import TextStream
@@ -15,6 +17,20 @@ from hil.protocol.messages import Token
 from hil.ring.boot import BootTimes
 from hil.ring.ring import Ring, RingGeneration
 from hil.session import Session
+
+
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil generate`."""
+    add_shared(parser, *GENERATION, "no-verify", "verbose", positions=64)
+    on_rig(parser, _run)
+
+
+def _run(session: Session, options: argparse.Namespace) -> int:
+    request = Request(
+        options.prompt, options.positions, options.temperature, options.topp, options.rng_seed,
+        verify=not options.no_verify, verbose=options.verbose,
+    )  # fmt: skip
+    return generate(session, request)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,60 +6,49 @@ import argparse
 import re
 import secrets
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from hil.commands.options import add_run_options, at_least_one
 from hil.errors import HilError
 from hil.session import Session
-from hil.settings import Settings
+from hil.settings import Settings, read_values
 
 if TYPE_CHECKING:
     from hil.nightly.checks import Profile
 
-    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
-
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def add_verb(
-    verbs: Verbs,
-    add_rig_options: Callable[[argparse.ArgumentParser], None],
-    settings: Callable[[argparse.Namespace], Settings],
-) -> None:
-    """Declare `hil nightly`. Without --seed every night draws one of its own."""
-    text = "run all checks for a night, keep a history, write a report"
-    parser = verbs.add_parser("nightly", help=text, description=text[0].upper() + text[1:] + ".")
-    add_rig_options(parser)
-    add_options(parser)
-
-    def run(options: argparse.Namespace) -> int:
-        if options.seed is None:
-            if options.check is not None:
-                raise HilError("--check: give --seed too, as the failure's `again` line does")
-            options.seed = secrets.randbits(32)
-        return nightly(Session(settings(options)), options)
-
-    parser.set_defaults(run=run, seed=None)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options beside --rig and its companions."""
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil nightly`."""
+    add_run_options(parser, seed="every night draws one of its own")
     parser.add_argument("--out", type=Path, default=Path("nightly"), metavar="DIR",
                         help="folder of the history and of every night's report (default: nightly)")  # fmt: skip
     parser.add_argument("--profile", choices=("quick", "full"), default="quick", help="how much a round does")
     parser.add_argument("--for", dest="limit_s", type=_duration, metavar="TIME",
                         help="rounds until so much time has passed on the rig's clock, such as 8h (virtual time on a "
                         "simulated rig)")  # fmt: skip
-    parser.add_argument("--rounds", type=_rounds, metavar="N", help="rounds (default: quick 1; full: as time allows)")
+    parser.add_argument(
+        "--rounds", type=at_least_one, metavar="N", help="rounds (default: quick 1; full: as time allows)"
+    )
     parser.add_argument(
         "--ber", type=_rate, metavar="RATE", help="soak links to this bit error rate (default: profile)"
     )
     parser.add_argument("--check", metavar="NAME",
                         help="run this one check with --seed as its own seed; nothing enters the history")  # fmt: skip
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Unless the user gives a seed, every night draws one of its own."""
+    values = read_values(vars(options))
+    if options.check is not None and "seed" not in values:
+        raise HilError("--check: give --seed too, as the failure's `again` line does")
+    return nightly(Session(Settings(**{"seed": secrets.randbits(32)} | values)), options)
 
 
 def _duration(text: str) -> float:
@@ -74,13 +63,6 @@ def _rate(text: str) -> float:
     if not 1e-15 <= rate <= 0.1:
         raise argparse.ArgumentTypeError(f"{text}: a bit error rate is 1e-15 to 0.1")
     return rate
-
-
-def _rounds(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
-    return number
 
 
 def nightly(session: Session, options: argparse.Namespace) -> int:

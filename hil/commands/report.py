@@ -8,29 +8,24 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
+from hil.commands.options import at_least_one
 from hil.errors import HilError
 from hil.nightly.history import History
 from hil.nightly.record import Night
 
-if TYPE_CHECKING:
-    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
-
 HISTORY_NAME = "history.sqlite"
 
 
-def add_verb(verbs: Verbs) -> None:
+def add_verb(parser: argparse.ArgumentParser) -> None:
     """Declare `hil report` and its own verbs."""
-    text = "look into the history of nights"
-    parser = verbs.add_parser("report", help=text, description=text[0].upper() + text[1:] + ".")
     parser.add_argument("--out", type=Path, default=Path("nightly"), metavar="DIR",
                         help="folder that `hil nightly --out` filled (default: nightly)")  # fmt: skip
-    parts = parser.add_subparsers(dest="part", required=True, metavar="WHAT")
+    parts = parser.add_subparsers(dest="part", required=True, metavar="WHAT", parser_class=argparse.ArgumentParser)
 
     nights = parts.add_parser("list", help="the nights, and how often each check was flaky")
-    nights.add_argument("--rig", help="of this rig only")
-    nights.add_argument("--last", type=_some, default=30, metavar="N", help="the latest N (default: 30)")
+    nights.add_argument("--last", type=at_least_one, default=30, metavar="N", help="the latest N (default: 30)")
     nights.set_defaults(run=_with_history(list_nights))
 
     compare = parts.add_parser("compare", help="what is different between two nights")
@@ -40,20 +35,14 @@ def add_verb(verbs: Verbs) -> None:
 
     export = parts.add_parser("export", help="figures of every check, link and wire, a row each")
     export.add_argument("--csv", type=Path, metavar="FILE", help="default: to the terminal")
-    export.add_argument("--rig", help="of this rig only")
     export.set_defaults(run=_with_history(export_csv))
 
     page = parts.add_parser("page", help="make the pages again")
     page.set_defaults(run=_with_history(make_pages))
+    for part in (nights, export):
+        part.add_argument("--rig", metavar="NAME", help="of the rig of this name only")
     for part in (nights, compare, export, page):  # before or behind what is asked for
         part.add_argument("--out", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="as above")
-
-
-def _some(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
-    return number
 
 
 def _with_history(work: Callable[[History, argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:

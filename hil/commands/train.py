@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from golden.optimizer import AdamW, Sgd
 from golden.train import Step, Training
 from hil.checks.model.taps import TapComparison
 from hil.checks.model.training import (
@@ -17,6 +17,7 @@ from hil.checks.model.training import (
     windows,
 )
 from hil.commands.booting import boot, logs_of, opened, serial_rows
+from hil.commands.options import TRAINING, add_shared, on_rig, plan_of
 from hil.commands.screen import BoardLines
 from hil.data import data_path
 from hil.errors import ModelError
@@ -26,6 +27,20 @@ from hil.ring.ring import Ring
 from hil.ring.saving import check_target, line_seconds, read_weights, save_model
 from hil.ring.training import Plan, RingStep, RingTraining
 from hil.session import Session
+
+
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil train`."""
+    add_shared(parser, *TRAINING, "no-verify", "verbose", steps=3, positions=16)
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained weights as a llama2.c checkpoint")
+    on_rig(parser, _train)
+
+
+def _train(session: Session, options: argparse.Namespace) -> int:
+    request = Request(
+        plan_of(options), options.steps, options.text, not options.no_verify, options.save, options.verbose
+    )
+    return train(session, request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +78,6 @@ class _Tally:
         self.good_losses += same_losses(result, step)
         if comparison.first is not None and self.first is None:
             self.first = f"step {result.number}: {comparison.first.describe()}"
-
-
-def optimizer(name: str, rate: float, momentum: float, decay: float) -> Sgd | AdamW:
-    """The optimiser by its name: sgd or adamw."""
-    return AdamW(rate, weight_decay=decay) if name == "adamw" else Sgd(rate, momentum, decay)
 
 
 def train(session: Session, request: Request) -> int:

@@ -6,16 +6,17 @@ import contextlib
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil.nightly.record import LinkFigures, LogLine, WireFigures
 from hil.pictures.wavejson import WaveError, wavejson
+from hil.settings import Settings, read_values, replay_words
 
 if TYPE_CHECKING:
     from hil.nightly.checks import Profile
     from hil.ring.ring import Ring
-    from hil.settings import Settings
 
 LOG_LINES = 40
 TRACE_CHANGES = 100_000
@@ -98,21 +99,9 @@ def merged_links(links: Sequence[LinkFigures]) -> list[LinkFigures]:
 def replay_command(settings: Settings, profile: Profile, name: str, seed: int) -> str:
     """`hil nightly` for one check by itself, with all that decides how it goes."""
     from hil.nightly.checks import PROFILES
-    from hil.settings import Settings as Defaults
 
-    usual = Defaults()
-    words = ["hil", "nightly", "--rig", settings.rig]
-    if settings.world_size != usual.world_size:
-        words += ["--world", str(settings.world_size)]
-    if settings.model != usual.model:
-        words += ["--model", settings.model]
-    if settings.tokenizer is not None:
-        words += ["--tokenizer", settings.tokenizer]
-    if settings.compiler != usual.compiler:
-        words += ["--compiler", settings.compiler]
-    for fault in settings.faults:
-        words += ["--fault", fault]
+    words = ["hil", "nightly", *replay_words(replace(settings, seed=seed), Settings(**read_values({})))]
     words += ["--profile", profile.name]
     if profile.name not in PROFILES or profile.ber != PROFILES[profile.name].ber:
         words += ["--ber", f"{profile.ber:g}"]
-    return shlex.join([*words, "--check", name, "--seed", f"{seed:#x}"])
+    return shlex.join([*words, "--check", name])

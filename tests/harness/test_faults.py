@@ -188,7 +188,7 @@ def test_rig_file_with_odd_faults_is_refused(tmp_path, faults, said):
 
 def test_command_line_takes_faults_and_names_a_wrong_one(tmp_path, capsys):
     options = build_parser().parse_args(["generate", "--fault", "open:1-2.D3", "--fault", "halt:2@1s"])
-    assert options.fault == ["open:1-2.D3", "halt:2@1s"]
+    assert options.hil_fault == ["open:1-2.D3", "halt:2@1s"]
     code = main(["generate", "--world", "2", "--logs", str(tmp_path), "--fault", "open:1-2.D3"])
     assert code == 1
     assert "fault 'open:1-2.D3': rig sim has no link `1-2`; its links are 0-1, 1-0" in capsys.readouterr().err

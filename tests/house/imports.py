@@ -11,9 +11,9 @@ from pathlib import Path
 
 FLOORS = (
     ("golden", "hil.sim", "hil.errors", "hil.text", "hil.data", "hil"),
-    ("hil.protocol", "hil.settings"),
+    ("hil.protocol",),
     ("hil.line", "hil.rig"),
-    ("hil.model",),
+    ("hil.model", "hil.settings"),
     ("hil.toolchain",),
     ("hil.board",),
     ("hil.probe",),
@@ -22,8 +22,9 @@ FLOORS = (
     ("hil.timeline", "hil.checks"),
     ("hil.pictures",),
     ("hil.session", "hil.attach"),
-    ("hil.nightly", "hil.bench"),
+    ("hil.nightly",),
     ("hil.commands",),
+    ("hil.bench",),
     ("hil.cli", "hil.plugin", "hil.suite"),
 )
 """From the ground up. Rooms on one floor do not import each other: so the simulator and the golden stand alone."""
@@ -68,7 +69,7 @@ def imports(root: Path) -> list[Import]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             for target in _targets(node, known):
                 found.append(Import(name, getattr(node, "lineno", 0), target))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _targets(node: ast.AST, known: dict[str, Path]) -> Iterator[str]:

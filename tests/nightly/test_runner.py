@@ -145,7 +145,7 @@ def test_an_open_wire_is_put_down_to_the_wiring_and_the_replay_command_shows_it_
     so = next(line for line in check.failure.sentence.splitlines() if "D3: board 0" in line)
     assert so in shown
     assert f"seed {check.seed:#x}: FAILED" in shown
-    repaired = [word for word in arguments if word not in ("--fault", "open:0-1.D3")]
+    repaired = [word for word in arguments if word != "--fault=open:0-1.D3"]
     assert main(repaired) == 0, "without the fault the same command passes"
 
 
