@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from hil.board.board import Board
     from hil.checks.model.close import CloseCheck, ReportedTensors
     from hil.model.bundle import Model
-    from hil.probe.probe import Probe
     from hil.rig.specs import RigConfig
+    from hil.ring.probe import Probe
     from hil.ring.ring import Ring
     from hil.session import Session
 
@@ -272,7 +272,7 @@ def loopback_ring(_loopback_session: Ring, request: pytest.FixtureRequest) -> It
 
 @pytest.fixture(scope="session")
 def _probe_session(hil: Session, pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[Probe]:
-    from hil.probe.probe import open_probe
+    from hil.ring.probe import open_probe
 
     try:
         config = hil.probe_config()

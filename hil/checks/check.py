@@ -16,7 +16,7 @@ from hil.rig.needs import Need
 
 if TYPE_CHECKING:
     from hil.model.bundle import Model
-    from hil.probe.probe import Probe
+    from hil.ring.probe import Probe
     from hil.ring.ring import Ring
     from hil.toolchain import Image
 

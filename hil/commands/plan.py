@@ -14,7 +14,8 @@ from hil.model.bundle import checkpoint_path
 from hil.model.checkpoint import CheckpointError, read_config
 from hil.model.plan import BoardPlan, ImageSize, TrainingSize, advice, arm_bytes, over_sentence, plan_boards
 from hil.model.synth import SHAPES
-from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB, parse_gpu_mem
+from hil.rig.config import parse_gpu_mem
+from hil.rig.specs import GPU_MEM_DEFAULT, MEMORY_MB
 from hil.toolchain import Image, build_image, symbols
 
 _ROWS = {

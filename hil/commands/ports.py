@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from hil.rig.ports import plugged_in
+from hil.line.names import plugged_in
 
 
 def add_verb(parser: argparse.ArgumentParser) -> None:

@@ -10,8 +10,8 @@ from hil.checks.probe.rules import CASES, check_case
 from hil.checks.probe.runs import check_pattern, check_stall
 from hil.checks.probe.wires import scan_wires
 from hil.commands.options import on_rig
-from hil.probe.probe import Probe, open_probe
 from hil.protocol.link_messages import Edge, Pattern
+from hil.ring.probe import Probe, open_probe
 from hil.session import Session
 
 Line = tuple[str, bool]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hil.desk.identify import Answer, ask_ports
 from hil.errors import RigError
+from hil.line.names import plugged_in, resolve_port
 from hil.rig.config import load_rig
 from hil.rig.labgrid import is_labgrid
-from hil.rig.ports import plugged_in, resolve_port
 from hil.rig.specs import BAUD_DEFAULT, BAUD_MAX, BAUD_MIN, WORLD_SIZE_MAX
 
 

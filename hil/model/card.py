@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hil.errors import ModelError
 from hil.model.fat import write_image
 from hil.model.shard import read_joined_headers, read_shard_header
 from hil.sim.fat import FatVolume
@@ -42,7 +43,7 @@ _SECTIONS = frozenset(("all", "pi1", "pi0", "pi0w"))
 _COPY_BYTES = 1 << 20
 
 
-class CardError(ValueError):
+class CardError(ModelError):
     """A card cannot be written as asked; the message says where, what, the limit, and what to do."""
 
 

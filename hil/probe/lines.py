@@ -27,8 +27,10 @@ SAMPLES = 6
 """Reads of all pins behind an edge of ours, in the same transfer: the peer's answer is mostly among them."""
 STEPS_MAX = 64
 """Steps of one transfer; each gives an answer byte."""
-STOP, REFUSE = 0, -1
-"""What `more` of a burst in says beside a number of bytes: that was the last byte; nothing more is wanted."""
+STOP = 0
+"""What `more` of Lines.receive says after the last byte of a burst."""
+REFUSE = -1
+"""What it says when the bytes so far cannot be the beginning of a burst."""
 
 DATA_IN = bytes([SET_HIGH, 0, 0])
 ALL_IN_LOW = bytes([SET_LOW, 0, 0])

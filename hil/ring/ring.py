@@ -16,7 +16,8 @@ from typing import Any
 
 from golden.generate import GenerationRequest
 from golden.taps import TapKey
-from hil.board.board import Board, BoardEvent
+from hil.board.board import BOOT_TIMEOUT_S, Board
+from hil.board.channel import BoardEvent
 from hil.desk.desk import Desk
 from hil.errors import BoardError, LinkError, ModelError
 from hil.protocol.link_messages import Bank, LinkBank, LinkCounters, LinkFault, LinkTest, PinLevels
@@ -42,7 +43,6 @@ from hil.ring.boot import BootTimes, RingBoot
 from hil.ring.link_faults import FaultReport, explain
 from hil.toolchain import Image
 
-BOOT_TIMEOUT_S = 60.0
 SILENCE_S = 5.0
 """A job that says nothing for this long is asked how it is."""
 RECORD_TAPS = 1

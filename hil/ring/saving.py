@@ -16,6 +16,7 @@ from pathlib import Path
 
 from golden.weights import Config, Weights
 from hil.board.board import Board
+from hil.board.channel import Pending
 from hil.errors import BoardError, ModelError
 from hil.model.bundle import Model
 from hil.model.checkpoint import CheckpointError, write_checkpoint
@@ -62,13 +63,13 @@ class _Reader:
             request = MemoryRead(self._address + len(self.data), count)
             self.board.start(Command.MEMORY_READ, request, on_done=partial(self._arrived, count))
 
-    def _arrived(self, count: int, pending: object) -> None:
-        response = getattr(pending, "response", None)
+    def _arrived(self, count: int, pending: Pending) -> None:
+        response = pending.response
         if isinstance(response, Blob) and len(response.data) == count:
             self.data += response.data
             self._next()
         else:
-            self.error = f"{self.board}: MEMORY_READ gave {getattr(pending, 'error', None) or 'another size'}"
+            self.error = f"{self.board}: MEMORY_READ gave {pending.error or 'another size'}"
 
 
 def line_seconds(ring: Ring) -> float:

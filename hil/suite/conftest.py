@@ -9,7 +9,7 @@ from hil.checks.check import Check, Left, Result, Setup
 from hil.checks.wiring import WiringReport
 from hil.model.bundle import Model
 from hil.pictures.wiring import wiring_svg
-from hil.probe.probe import Probe
+from hil.ring.probe import Probe
 from hil.ring.ring import Ring
 from hil.session import Session
 

@@ -6,8 +6,8 @@ from hil.checks.link.stalls import places
 from hil.checks.probe import checks
 from hil.checks.probe.rules import CASES, Case
 from hil.checks.probe.runs import LONG_STALL, SHORT_STALL
-from hil.probe.probe import Probe
 from hil.protocol.link_messages import Edge, Pattern
+from hil.ring.probe import Probe
 from hil.suite.conftest import Passes
 
 pytestmark = pytest.mark.probe

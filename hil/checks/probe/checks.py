@@ -6,9 +6,9 @@ from hil.checks.check import Result, Setup, Sign, check
 from hil.checks.probe.rules import CASES, Case, check_case
 from hil.checks.probe.runs import LONG_STALL, check_pattern, check_stall
 from hil.checks.probe.wires import scan_wires
-from hil.probe.probe import Probe
 from hil.protocol.link_messages import Edge, Pattern
 from hil.rig.needs import Need
+from hil.ring.probe import Probe
 
 
 def _probe(setup: Setup) -> Probe:

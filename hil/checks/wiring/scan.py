@@ -14,7 +14,8 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from hil.board.board import Board, Pending
+from hil.board.board import Board
+from hil.board.channel import Pending
 from hil.checks.wiring.pads import WIRES, Held, Observation, OneWay, Pad, bank_pad, group, pads_of
 from hil.errors import BoardError
 from hil.line.loop import Loop
