@@ -8,17 +8,10 @@
 
 #include <stdint.h>
 
+#include "shard_header.h"
 #include "taps.h"
 
 enum {
-    MODEL_HEADER_BYTES = 56, /* seven int32 of the checkpoint, then seven of the shard */
-    MODEL_SHARD_MAGIC = 0x53485244,
-    MODEL_DIM_MAX = 8192,
-    MODEL_HIDDEN_DIM_MAX = 32768,
-    MODEL_LAYERS_MAX = 128,  /* a tap key holds 8 bits of layer and 0xFF means none */
-    MODEL_VOCAB_MAX = 65536, /* tokens travel as 16 bits */
-    MODEL_SEQ_LEN_MAX = 32768,
-    MODEL_WORLD_MAX = 16,
     MODEL_ERROR_TEXT_BYTES = 160, /* enough for every sentence of model_error_sentence */
 };
 
@@ -93,7 +86,7 @@ struct model {
 };
 
 /* Total size of the shard in bytes computed from its header; 0 when there is no valid shard header or the
- * size is over limit_bytes. Reads at most MODEL_HEADER_BYTES; shard is 4-byte aligned. */
+ * size is over limit_bytes. Reads no more than struct shard_header; shard is 4-byte aligned. */
 uint32_t model_shard_bytes(const void *shard, uint32_t limit_bytes);
 
 /* Sets up m over a shard and an arena (both 4-byte aligned, both outlive m). All fields of m are written;

@@ -21,15 +21,10 @@ enum {
     TRAIN_SLOTS_MAX = 64, /* microbatches between their forward and their backward pass */
 };
 
-enum train_optimizer {
-    TRAIN_SGD = 0,
-    TRAIN_ADAMW = 1,
-};
-
 struct train_settings {
     uint32_t positions_max; /* of one microbatch: 1 .. seq_len */
     uint32_t slots;         /* 1 .. TRAIN_SLOTS_MAX */
-    uint32_t optimizer;     /* enum train_optimizer */
+    uint32_t optimizer;     /* enum train_code */
     float learning_rate;
     float momentum;     /* SGD; 0 needs no state */
     float beta1, beta2; /* AdamW */

@@ -8,19 +8,13 @@
 #include "messages.h"
 #include "model.h"
 #include "pattern.h"
+#include "shard_header.h"
 #include "trace.h"
 #include "train.h"
 
-#define SHARD_ADDRESS 0x02000000u
-
 enum {
-    RANK_NONE = 0xFF,
-    CRASH_STUCK = 3, /* a CRASH of this kind serves nothing any more */
-    BANK_COUNT = 2,
-    WORK_BYTES = 65536, /* frames of link tests; hops of dim up to 8192 with their head */
     TOKENS_MAX = 32768, /* the longest context that a model may have */
     PROMPT_TOKENS_MAX = PAYLOAD_BYTES_MAX / 2,
-    RING_PINS = 0x03FF3FF0, /* GPIO 4..13 and 16..25 */
     FORWARD_TAPS_PER_LAYER = 16,
     FORWARD_TAPS_PER_POSITION = 8, /* embedding, head and hops */
 };
@@ -98,6 +92,8 @@ struct line {
 };
 
 struct board {
+    void (*serve)(
+        struct board *board); /* the line: bytes, then commands that may be served now; for every wait */
     struct line line;
     uint32_t session;
     uint64_t serial;
@@ -129,7 +125,8 @@ struct board {
 
     struct trace trace;
 
-    _Alignas(8) uint8_t work[BANK_COUNT][WORK_BYTES]; /* a frame that leaves or comes, per bank */
+    /* A frame that leaves or comes, per bank: of a link test, or a hop of dim up to 8192 with its head. */
+    _Alignas(8) uint8_t work[BANK_COUNT][WORK_BYTES];
 };
 
 /* The shard with embedding and head, if any shard of this board has them: the last. */
@@ -137,8 +134,5 @@ static inline struct model *head_model(struct board *board)
 {
     return &board->models[board->shard_count ? board->shard_count - 1 : 0];
 }
-
-/* Serves the line: bytes, then commands that may be served now. Called in every wait. */
-void board_serve(struct board *board);
 
 #endif

@@ -1,7 +1,9 @@
-/* board_commands.c: commands about the board itself: who it is, its health, its memory, its speed. Contract: handlers.h. */
+/* board_commands.c: commands about the board itself: who it is, its health, its memory, its speed,
+ * its job. Contract: handlers.h. */
 #include "console.h"
 #include "gpio.h"
 #include "handlers.h"
+#include "job.h"
 #include "mailbox.h"
 #include "runtime.h"
 #include "timer.h"
@@ -135,4 +137,18 @@ void handle_bench(struct board *board, const struct request *request, struct rep
     struct msg_bench_result result = {
         .multiply_adds = multiply_adds, .time_us = timer_now64_us() - start_us, .checksum = sum};
     give(reply, &result, sizeof result);
+}
+
+void handle_job_status(struct board *board, const struct request *request, struct reply *reply)
+{
+    (void)request;
+    struct msg_job_state state = job_state(board);
+    give(reply, &state, sizeof state);
+}
+
+void handle_job_abort(struct board *board, const struct request *request, struct reply *reply)
+{
+    if (board->job.result == JOB_RUNNING)
+        board->job.abort = 1;
+    handle_job_status(board, request, reply);
 }

@@ -1,6 +1,6 @@
 /* main.c: ring.img, one image for all ranks: start-up, identity, the main loop, the crash report.
- * Who a board is comes from the shard that the GPU's firmware put at 0x2000000; without one it is nobody
- * (rank 0xFF) and serves everything but the model. */
+ * Who a board is comes from the shard that the GPU's firmware put at SHARD_ADDRESS; without one it is nobody
+ * (rank NO_RANK) and serves everything but the model. */
 #include "board.h"
 #include "commands.h"
 #include "console.h"
@@ -23,14 +23,21 @@ enum {
     MIB = 1 << 20,
 };
 
+/* D0..D7, CLK and ACK follow one another. */
+#define BANK(first_pin)                                                                                      \
+    {.data = 0xFFu << (first_pin),                                                                           \
+     .clk = 1u << ((first_pin) + 8),                                                                         \
+     .ack = 1u << ((first_pin) + 9),                                                                         \
+     .shift = (first_pin)}
+
 static const struct link_bank banks[BANK_COUNT] = {
-    [BANK_DOWNSTREAM] = {.data = 0xFFu << 16, .clk = 1u << 24, .ack = 1u << 25, .shift = 16},
-    [BANK_UPSTREAM] = {.data = 0xFFu << 4, .clk = 1u << 12, .ack = 1u << 13, .shift = 4},
+    [BANK_DOWNSTREAM] = BANK(BANK_DOWNSTREAM_FIRST_PIN),
+    [BANK_UPSTREAM] = BANK(BANK_UPSTREAM_FIRST_PIN),
 };
 
 static struct board board;
 
-void board_serve(struct board *self)
+static void serve(struct board *self)
 {
     struct console_command command;
     console_poll();
@@ -44,11 +51,11 @@ void board_serve(struct board *self)
 
 static int serve_link(void *context)
 {
-    board_serve(context);
+    serve(context);
     return ((struct board *)context)->job.abort;
 }
 
-static void serve_model(void *context) { board_serve(context); }
+static void serve_model(void *context) { serve(context); }
 
 static void find_board(struct board *self)
 {
@@ -72,11 +79,11 @@ static void find_uart(struct board *self)
 static int set_up_shard(struct board *self, struct model *model, uint32_t shard, uint32_t bytes,
                         uint32_t *arena)
 {
-    const int32_t *words = (const void *)(uintptr_t)shard;
-    uint32_t seq_len = (uint32_t)words[6];
-    uint32_t layers = (uint32_t)(words[11] - words[10]);
+    const struct shard_header *header = (const void *)(uintptr_t)shard;
+    uint32_t seq_len = (uint32_t)header->seq_len;
+    uint32_t layers = (uint32_t)(header->layer_end - header->layer_start);
     uint32_t arena_bytes = self->arm_memory_bytes > *arena ? self->arm_memory_bytes - *arena : 0;
-    int error = model_init(model, words, bytes, (void *)(uintptr_t)*arena, arena_bytes,
+    int error = model_init(model, header, bytes, (void *)(uintptr_t)*arena, arena_bytes,
                            forward_taps(seq_len, layers));
     if (error)
         model_error_sentence(model, error, self->model_text);
@@ -92,10 +99,10 @@ static uint32_t count_shards(uint32_t limit, uint32_t bytes[MODEL_WORLD_MAX])
 {
     uint32_t at = SHARD_ADDRESS, count = 0, world_size = 1;
     while (count < world_size && (bytes[count] = model_shard_bytes((const void *)(uintptr_t)at, limit)) > 0) {
-        const int32_t *words = (const void *)(uintptr_t)at;
+        const struct shard_header *header = (const void *)(uintptr_t)at;
         if (count == 0)
-            world_size = (uint32_t)words[9];
-        if (words[9] != (int32_t)world_size || words[8] != (int32_t)count)
+            world_size = (uint32_t)header->world_size;
+        if (header->world_size != (int32_t)world_size || header->rank != (int32_t)count)
             break;
         at += bytes[count];
         limit -= bytes[count++];
@@ -109,10 +116,11 @@ static void find_model(struct board *self)
     uint32_t limit = self->arm_memory_bytes > SHARD_ADDRESS ? self->arm_memory_bytes - SHARD_ADDRESS : 0;
     uint32_t bytes[MODEL_WORLD_MAX] = {0};
     uint32_t count = count_shards(limit, bytes);
-    self->rank = RANK_NONE;
+    self->rank = NO_RANK;
     if (!count) {
         text_print(self->model_text, sizeof self->model_text,
-                   "no shard at 0x%x; put one on the card with `initramfs FILE 0x2000000`", SHARD_ADDRESS);
+                   "no shard at 0x%x; put one on the card with `initramfs FILE 0x%x`", SHARD_ADDRESS,
+                   SHARD_ADDRESS);
         return;
     }
     for (uint32_t i = 0; i < count; i++)
@@ -198,8 +206,11 @@ static _Noreturn void get_stuck(void)
 
 static void do_what_was_asked(struct board *self)
 {
-    static const enum exception_kind kinds[] = {EXCEPTION_UNDEFINED, EXCEPTION_DATA_ABORT,
-                                                EXCEPTION_PREFETCH_ABORT};
+    static const enum exception_code kinds[] = {
+        [CRASH_UNDEFINED] = EXCEPTION_UNDEFINED,
+        [CRASH_DATA_ABORT] = EXCEPTION_DATA_ABORT,
+        [CRASH_PREFETCH_ABORT] = EXCEPTION_PREFETCH_ABORT,
+    };
     if (self->line.busy)
         line_change(self);
     if (self->job.pending)
@@ -220,6 +231,7 @@ static void do_what_was_asked(struct board *self)
 int main(void)
 {
     crc32_init();
+    board.serve = serve;
     find_board(&board);
     mmu_init(board.arm_memory_bytes);
     find_uart(&board);
@@ -227,7 +239,7 @@ int main(void)
     find_links(&board);
     announce(&board);
     for (;;) {
-        board_serve(&board);
+        serve(&board);
         do_what_was_asked(&board);
     }
 }

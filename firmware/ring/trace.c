@@ -1,7 +1,6 @@
 /* trace.c: the board's record of events. Contract: trace.h. Owns struct trace. */
 #include "trace.h"
 
-#include "jobs.h"
 #include "runtime.h"
 
 enum {

@@ -72,7 +72,7 @@ static void lay_out_taps(struct board *board, const struct msg_train_setup *aske
     for (uint32_t i = 0; i < board->shard_count; i++) {
         struct tap_log *taps = &board->models[i].taps;
         uint64_t capacity = tap_capacity(&board->trains[i], asked);
-        struct tap_entry *entries = take_bytes(at, capacity * sizeof(struct tap_entry));
+        struct tap_record *entries = take_bytes(at, capacity * sizeof(struct tap_record));
         if (*at <= board->arm_memory_bytes) { /* so it fits 32 bits */
             taps->entries = entries;
             taps->capacity = (uint32_t)capacity;

@@ -10,11 +10,6 @@
 
 static uint32_t dim_of(const struct board *board) { return board->models[0].config.dim; }
 
-static struct hop *hop_of(struct board *board, uint32_t bank)
-{
-    return (struct hop *)(void *)board->work[bank];
-}
-
 /* Positions of one microbatch that fit a frame. */
 static uint32_t rows_per_frame(const struct board *board)
 {
@@ -57,7 +52,7 @@ static uint32_t rows_from(const struct board *board, uint32_t position)
 /* Fills the frame that leaves at a bank; returns its bytes. */
 static uint32_t fill_frame(struct board *board, uint32_t bank, const struct block *block, uint32_t position)
 {
-    struct hop *hop = hop_of(board, bank);
+    struct hop *hop = job_hop(board, bank);
     uint32_t floats = rows_from(board, position) * dim_of(board);
     hop->position = position | block->microbatch << 16;
     hop->count = floats;
@@ -70,7 +65,7 @@ static enum job_step take_frame(struct board *board, uint32_t bank, const struct
                                 uint32_t position)
 {
     const struct link *link = &board->links[bank];
-    const struct hop *hop = hop_of(board, bank);
+    const struct hop *hop = job_hop(board, bank);
     uint32_t floats = rows_from(board, position) * dim_of(board);
     uint32_t bytes = (uint32_t)(sizeof *hop + floats * sizeof(float));
     if (link->received_type != block->type || link->received_length != bytes || hop->count != floats ||
@@ -102,18 +97,15 @@ static enum job_step send_block(struct board *board, const struct block *block)
         uint32_t bytes = fill_frame(board, bank, block, p);
         step = job_report(
             board, bank,
-            link_send_frame(&board->links[bank], block->type, hop_of(board, bank), bytes, limit_us(board)));
+            link_send_frame(&board->links[bank], block->type, job_hop(board, bank), bytes, limit_us(board)));
     }
     return step;
 }
 
 static enum job_step receive_frame(struct board *board, uint32_t bank)
 {
-    uint8_t type;
-    uint32_t length;
-    return job_report(board, bank,
-                      link_receive_frame(&board->links[bank], hop_of(board, bank), WORK_BYTES, &type, &length,
-                                         limit_us(board)));
+    struct link *link = &board->links[bank];
+    return job_report(board, bank, link_receive_frame(link, board->work[bank], WORK_BYTES, limit_us(board)));
 }
 
 static enum job_step receive_block(struct board *board, const struct block *block)

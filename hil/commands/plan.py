@@ -13,8 +13,8 @@ from hil.errors import ModelError, RigError
 from hil.model.bundle import checkpoint_path
 from hil.model.checkpoint import CheckpointError, read_config
 from hil.model.plan import BoardPlan, ImageSize, TrainingSize, advice, arm_bytes, over_sentence, plan_boards
-from hil.model.shard import WORLD_SIZE_MAX
 from hil.model.synth import SHAPES
+from hil.protocol.shard_header import WORLD_SIZE_MAX
 from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB, parse_gpu_mem
 from hil.settings import Compiler
 from hil.toolchain import Image, build_image, symbols

@@ -91,8 +91,7 @@ def _read(board: Board, state: TraceState) -> BoardTrace:
         data += part.data
         if not part.data:
             break
-    events = [TraceEvent.unpack(data[at : at + size]) for at in range(0, len(data), size)]
-    return BoardTrace(board.rank, recorded(board.rank, events, state.now_us), state.dropped)
+    return BoardTrace(board.rank, recorded(board.rank, TraceEvent.unpack_each(data), state.now_us), state.dropped)
 
 
 def recorded(rank: int, events: Sequence[TraceEvent], now_us: int) -> tuple[Recorded, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from golden.generate import expected_taps, generate
 from golden.taps import NO_LAYER, Op, TapKey
 from golden.weights import Weights
-from hil.protocol.messages import TapRecord
+from hil.protocol.messages import TapFlag, TapRecord
 from hil.ring.ring import DIGEST_BYTES, Ring
 
 TapDigest = tuple[TapKey, int]
@@ -76,7 +76,7 @@ class TapDifference:
             f"  golden: digest {golden_crc:08x}",
             f"  board:  digest {record.crc32:08x}, "
             f"{record.count} values in [{record.minimum:.6g}, {record.maximum:.6g}], "
-            f"{record.nonfinite} not finite{', some flushed to zero' if record.flags & 1 else ''}",
+            f"{record.nonfinite} not finite{', some flushed to zero' if record.flags & TapFlag.FLUSHED else ''}",
         ]
         if self.kind == "link":
             lines.append(
