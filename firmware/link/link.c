@@ -175,7 +175,7 @@ static void record_fault(struct link *link, uint32_t phase, uint32_t waited_us)
     /* A peer that does not open again says less than where the burst broke. */
     if (link->attempt > 1 && is_opening(phase))
         return;
-    link->fault = (struct link_fault){
+    link->fault = (struct msg_link_fault){
         .role = link_sends_burst(link) ? ROLE_SENDER : ROLE_RECEIVER,
         .phase = phase,
         .byte_index =
@@ -419,32 +419,4 @@ enum link_status link_poll(struct link *link)
     if (!out && link->rx.state == RX_CONTESTED)
         return contested(link);
     return step == HANDSHAKE_DONE ? burst_over(link) : check_limit(link, now_us);
-}
-
-/* --- blocking --- */
-
-static enum link_status run(struct link *link)
-{
-    enum link_status status;
-    while ((status = link_poll(link)) == LINK_PENDING) {
-        if (link->service && link->service(link->service_context)) {
-            link_abort(link);
-            return LINK_ERROR_ABORTED;
-        }
-    }
-    return status;
-}
-
-enum link_status link_send_frame(struct link *link, uint8_t type, const void *payload, uint32_t length,
-                                 uint32_t open_limit_us)
-{
-    link_send_start(link, type, payload, length, open_limit_us);
-    return run(link);
-}
-
-enum link_status link_receive_frame(struct link *link, void *buffer, uint32_t capacity,
-                                    uint32_t open_limit_us)
-{
-    link_receive_start(link, buffer, capacity, open_limit_us);
-    return run(link);
 }

@@ -11,15 +11,15 @@
 enum {
     LINK_SETTLE_US = 5,           /* a released line falls within 2 us through two 50 kOhm pull-downs */
     LINK_REOPEN_FACTOR = 10,      /* limit for opening again after a fault, in phase limits */
-    LINK_ACCESSES_PER_POLL = 256, /* between looks at the clock and calls of service */
-    LINK_ACCESSES_OPENING = 8,    /* the same while it waits for a burst to open: service comes first then */
+    LINK_ACCESSES_PER_POLL = 256, /* between looks at the clock, and per poll */
+    LINK_ACCESSES_OPENING =
+        8, /* the same while it waits for a burst to open: the serial line comes first then */
 };
 
 enum link_status {
     LINK_OK = 0,
     LINK_PENDING = 1,
-    LINK_ERROR_FAULT = -1,   /* struct link_fault says where; all ten pins are inputs */
-    LINK_ERROR_ABORTED = -2, /* service asked for it; all ten pins are inputs */
+    LINK_ERROR_FAULT = -1, /* link->fault says where; all ten pins are inputs */
 };
 
 /* Prepares a bank: all ten pins inputs (pulls are the board's business), counters and sequences zero. */
@@ -37,11 +37,5 @@ enum link_status link_poll(struct link *link);
 
 /* Gives up the frame in progress: all ten pins inputs. */
 void link_abort(struct link *link);
-
-/* The same, blocking. */
-enum link_status link_send_frame(struct link *link, uint8_t type, const void *payload, uint32_t length,
-                                 uint32_t open_limit_us);
-enum link_status link_receive_frame(struct link *link, void *buffer, uint32_t capacity,
-                                    uint32_t open_limit_us);
 
 #endif

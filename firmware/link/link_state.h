@@ -9,15 +9,6 @@
 #include "link_frames.h"
 #include "messages.h"
 
-/* Where an operation gave up. role and phase: enum role_code, enum phase_code of messages.h. */
-struct link_fault {
-    uint32_t role, phase;
-    uint32_t byte_index;  /* within the burst, header included */
-    uint32_t burst_bytes; /* as far as known: a receiver knows 16 until it has the header */
-    uint32_t gplev0;      /* before the pins were released */
-    uint32_t waited_us;
-};
-
 /* Watches or disturbs the handshake of frames: then the machines run one access at a time. */
 struct link_probe {
     uint32_t (*ticks)(void);           /* when set, waits are measured in these */
@@ -46,12 +37,6 @@ struct link_burst {
     uint32_t payload_bytes;
 };
 
-struct link_counts {
-    uint32_t frames_sent, frames_received;
-    uint64_t bytes_sent, bytes_received; /* payload of frames answered good */
-    uint32_t resends, bad_headers, bad_payloads, duplicates, timeouts, turnarounds;
-};
-
 enum link_stage {
     STAGE_IDLE,
     STAGE_PAUSE, /* quiet after a fault, or settling before a grant is believed */
@@ -67,16 +52,14 @@ struct link {
     uint8_t rank; /* source rank in headers */
     uint32_t phase_limit_us;
     uint32_t accesses_per_poll;
-    uint8_t attempts_max;          /* per frame */
-    struct link_probe *probe;      /* 0 unless a test asks */
-    int (*service)(void *context); /* called between polls of the blocking calls; nonzero aborts. May be 0 */
-    void *service_context;
+    uint8_t attempts_max;                                            /* per frame */
+    struct link_probe *probe;                                        /* 0 unless a test asks */
     void (*on_burst)(void *context, const struct link_burst *burst); /* when set, called as a burst ends */
     void *on_burst_context;
     struct link_burst burst;
 
-    struct link_counts counts;
-    struct link_fault fault; /* of the last LINK_ERROR_FAULT */
+    struct link_counters counts;
+    struct msg_link_fault fault; /* of the last LINK_ERROR_FAULT; its bank is not set */
 
     /* the frame in progress */
     uint8_t stage, next_stage; /* enum link_stage; next_stage follows STAGE_PAUSE */

@@ -11,10 +11,6 @@
 #include "shard_header.h"
 #include "taps.h"
 
-enum {
-    MODEL_ERROR_TEXT_BYTES = 160, /* enough for every sentence of model_error_sentence */
-};
-
 enum model_error {
     MODEL_OK = 0,
     MODEL_ERROR_HEADER = -1,      /* no shard, or dimensions that cannot be */
@@ -94,15 +90,8 @@ uint32_t model_shard_bytes(const void *shard, uint32_t limit_bytes);
 int model_init(struct model *m, const void *shard, uint32_t shard_bytes, void *arena, uint32_t arena_bytes,
                uint32_t tap_capacity);
 
-/* A constant sentence for an error of model_init. */
+/* A constant sentence for an error of model_init or model_train_init. */
 const char *model_error_text(int error);
-
-/* The sentence with numbers for the error that model_init(m, ...) returned, into text (at least
- * MODEL_ERROR_TEXT_BYTES). Returns text. */
-const char *model_error_sentence(const struct model *m, int error, char *text);
-
-/* A sentence and how many bytes are needed and there, into text (at least MODEL_ERROR_TEXT_BYTES). Returns text. */
-const char *model_bytes_sentence(char *text, const char *sentence, uint32_t needed_bytes, uint32_t has_bytes);
 
 /* Forgets the KV cache and the taps; `taps.enabled` and `service` stay. */
 void model_reset(struct model *m);

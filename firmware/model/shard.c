@@ -11,8 +11,8 @@ static int header_ok(const struct shard_header *h)
     int32_t vocab_size = h->vocab_size < 0 && h->vocab_size != INT32_MIN ? -h->vocab_size : h->vocab_size;
 
     if (h->magic != (int32_t)SHARD_MAGIC || !in_range(h->dim, 1, MODEL_DIM_MAX) ||
-        !in_range(h->hidden_dim, 1, MODEL_HIDDEN_DIM_MAX) || !in_range(h->n_layers, 1, MODEL_LAYERS_MAX) ||
-        !in_range(vocab_size, 1, MODEL_VOCAB_MAX) || !in_range(h->seq_len, 1, MODEL_SEQ_LEN_MAX)) {
+        !in_range(h->hidden_dim, 1, MODEL_HIDDEN_DIM_MAX) || !in_range(h->n_layers, 1, MODEL_N_LAYERS_MAX) ||
+        !in_range(vocab_size, 1, MODEL_VOCAB_SIZE_MAX) || !in_range(h->seq_len, 1, MODEL_SEQ_LEN_MAX)) {
         return 0;
     }
     if (!in_range(h->n_heads, 1, h->dim) || !in_range(h->n_kv_heads, 1, h->n_heads))
@@ -161,45 +161,4 @@ const char *model_error_text(int error)
     default:
         return "unknown error of model_init";
     }
-}
-
-static char *append_text(char *to, const char *end, const char *text)
-{
-    while (*text != 0 && to < end)
-        *to++ = *text++;
-    return to;
-}
-
-static char *append_number(char *to, const char *end, uint32_t value)
-{
-    char digits[11];
-    uint32_t at = sizeof digits - 1;
-
-    digits[at] = 0;
-    do {
-        digits[--at] = (char)('0' + value % 10u);
-        value /= 10u;
-    } while (value > 0);
-    return append_text(to, end, &digits[at]);
-}
-
-const char *model_bytes_sentence(char *text, const char *sentence, uint32_t needed_bytes, uint32_t has_bytes)
-{
-    const char *end = text + MODEL_ERROR_TEXT_BYTES - 1;
-    char *at = append_text(text, end, sentence);
-
-    at = append_text(at, end, " (needs ");
-    at = append_number(at, end, needed_bytes);
-    at = append_text(at, end, " bytes, has ");
-    at = append_number(at, end, has_bytes);
-    *append_text(at, end, ")") = 0;
-    return text;
-}
-
-const char *model_error_sentence(const struct model *m, int error, char *text)
-{
-    if (error == MODEL_ERROR_ARENA_SMALL)
-        return model_bytes_sentence(text, model_error_text(error), m->arena_needed_bytes, m->arena_bytes);
-    *append_text(text, text + MODEL_ERROR_TEXT_BYTES - 1, model_error_text(error)) = 0;
-    return text;
 }

@@ -13,6 +13,7 @@
 #include "train.h"
 
 enum {
+    MODEL_TEXT_BYTES = 160,
     TOKENS_MAX = 32768, /* the longest context that a model may have */
     PROMPT_TOKENS_MAX = PAYLOAD_BYTES_MAX / 2,
     FORWARD_TAPS_PER_LAYER = 16,
@@ -105,7 +106,7 @@ struct board {
     uint8_t rank, world_size;
     uint32_t shard_bytes, shard_crc32;
     uint8_t shard_crc32_known;
-    char model_text[MODEL_ERROR_TEXT_BYTES]; /* why there is no model */
+    char model_text[MODEL_TEXT_BYTES]; /* why there is no model */
 
     struct model_train trains[MODEL_WORLD_MAX];
     struct training training;

@@ -94,11 +94,7 @@ void handle_memory_read(struct board *board, const struct request *request, stru
     if (asked.size_bytes > REPLY_BYTES_MAX)
         refuse(reply, STATUS_BAD_ARGUMENT, "%u bytes do not fit a response; read at most %u at a time",
                (uint32_t)asked.size_bytes, (uint32_t)REPLY_BYTES_MAX);
-    else if (asked.address >= board->arm_memory_bytes ||
-             board->arm_memory_bytes - asked.address < asked.size_bytes)
-        refuse(reply, STATUS_BAD_ARGUMENT, "0x%x + %u bytes is not in RAM, which ends at 0x%x", asked.address,
-               (uint32_t)asked.size_bytes, board->arm_memory_bytes);
-    else
+    else if (check_ram(board, asked.address, asked.size_bytes, reply))
         give(reply, (const void *)(uintptr_t)asked.address, asked.size_bytes);
 }
 

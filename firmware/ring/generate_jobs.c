@@ -33,9 +33,7 @@ static uint32_t prepare_hop(struct board *board, struct model *model, uint32_t p
 static enum job_step send_hop(struct board *board, uint32_t position, uint32_t timeout_ms)
 {
     uint32_t bytes = prepare_hop(board, &board->models[0], position);
-    return job_report(board, BANK_DOWNSTREAM,
-                      link_send_frame(&board->links[BANK_DOWNSTREAM], LINK_ACTIVATION, hop_out(board), bytes,
-                                      job_limit_us(timeout_ms)));
+    return job_send(board, BANK_DOWNSTREAM, LINK_ACTIVATION, bytes, job_limit_us(timeout_ms));
 }
 
 /* A frame has come: STEP_OK if it is an activation that the model can take, STEP_END if it is END. */
@@ -66,9 +64,7 @@ static enum job_step take_hop(struct board *board, struct model *model)
 /* STEP_OK: an activation is in the hop; STEP_END: END came. */
 static enum job_step receive_hop(struct board *board, uint32_t timeout_ms)
 {
-    struct link *link = &board->links[BANK_UPSTREAM];
-    enum job_step step = job_report(
-        board, BANK_UPSTREAM, link_receive_frame(link, hop_in(board), WORK_BYTES, job_limit_us(timeout_ms)));
+    enum job_step step = job_receive(board, BANK_UPSTREAM, hop_in(board), job_limit_us(timeout_ms));
     return step == STEP_OK ? take_hop(board, &board->models[0]) : step;
 }
 
@@ -85,9 +81,7 @@ static enum job_step jump_hop(struct board *board, struct model *from, struct mo
 
 static enum job_step send_end(struct board *board, uint32_t timeout_ms)
 {
-    return job_report(
-        board, BANK_DOWNSTREAM,
-        link_send_frame(&board->links[BANK_DOWNSTREAM], LINK_END, 0, 0, job_limit_us(timeout_ms)));
+    return job_send(board, BANK_DOWNSTREAM, LINK_END, 0, job_limit_us(timeout_ms));
 }
 
 static void reset_models(struct board *board, uint32_t flags)

@@ -23,20 +23,35 @@ enum job_step job_report(struct board *board, uint32_t bank, enum link_status st
 {
     if (status == LINK_OK)
         return STEP_OK;
-    if (status == LINK_ERROR_ABORTED)
-        return STEP_ABORTED;
-    const struct link_fault *fault = &board->links[bank].fault;
-    struct msg_link_fault event = {
-        .bank = (uint8_t)bank,
-        .role = (uint8_t)fault->role,
-        .phase = (uint8_t)fault->phase,
-        .byte_index = fault->byte_index,
-        .burst_bytes = fault->burst_bytes,
-        .gplev0 = fault->gplev0,
-        .waited_us = fault->waited_us,
-    };
+    struct msg_link_fault event = board->links[bank].fault;
+    event.bank = (uint8_t)bank;
     console_event(EVENT_LINK_FAULT, &event, sizeof event);
     return STEP_FAULT;
+}
+
+static enum job_step finish_frame(struct board *board, uint32_t bank)
+{
+    struct link *link = &board->links[bank];
+    enum link_status status;
+    while ((status = link_poll(link)) == LINK_PENDING) {
+        if (job_aborted(board)) {
+            link_abort(link);
+            return STEP_ABORTED;
+        }
+    }
+    return job_report(board, bank, status);
+}
+
+enum job_step job_send(struct board *board, uint32_t bank, uint8_t type, uint32_t bytes, uint32_t limit_us)
+{
+    link_send_start(&board->links[bank], type, board->work[bank], bytes, limit_us);
+    return finish_frame(board, bank);
+}
+
+enum job_step job_receive(struct board *board, uint32_t bank, void *to, uint32_t limit_us)
+{
+    link_receive_start(&board->links[bank], to, WORK_BYTES, limit_us);
+    return finish_frame(board, bank);
 }
 
 enum job_step job_jump(struct board *board, uint32_t out, uint8_t type, uint32_t bytes)
@@ -44,25 +59,26 @@ enum job_step job_jump(struct board *board, uint32_t out, uint8_t type, uint32_t
     uint32_t in = BANK_COUNT - 1 - out;
     struct link *sender = &board->links[out], *receiver = &board->links[in];
     enum link_status sent = LINK_PENDING, got = LINK_PENDING;
+    int aborted = 0;
     uint32_t limit_us = 10u * LINK_PHASE_LIMIT_US;
     sender->accesses_per_poll = receiver->accesses_per_poll = HOP_ACCESSES;
     link_receive_start(receiver, board->work[in], WORK_BYTES, limit_us);
     link_send_start(sender, type, board->work[out], bytes, limit_us);
-    while ((sent == LINK_PENDING || got == LINK_PENDING) && sent >= 0 && got >= 0) {
+    while ((sent == LINK_PENDING || got == LINK_PENDING) && sent >= 0 && got >= 0 && !aborted) {
         if (sent == LINK_PENDING)
             sent = link_poll(sender);
         if (got == LINK_PENDING)
             got = link_poll(receiver);
-        if (job_aborted(board))
-            sent = LINK_ERROR_ABORTED;
+        aborted = job_aborted(board);
     }
     sender->accesses_per_poll = receiver->accesses_per_poll = LINK_ACCESSES_PER_POLL;
-    if (sent < 0 || got < 0) {
-        link_abort(sender);
-        link_abort(receiver);
-        return sent < 0 ? job_report(board, out, sent) : job_report(board, in, got);
-    }
-    return STEP_OK;
+    if (sent == LINK_OK && got == LINK_OK && !aborted)
+        return STEP_OK;
+    link_abort(sender);
+    link_abort(receiver);
+    if (aborted)
+        return STEP_ABORTED;
+    return sent < 0 ? job_report(board, out, sent) : job_report(board, in, got);
 }
 
 struct msg_job_state job_state(const struct board *board)

@@ -27,8 +27,13 @@ struct msg_job_state job_state(const struct board *board);
 /* Serves the line; 1 if the job is to end. */
 int job_aborted(struct board *board);
 
-/* A link's status as a step; sends the event LINK_FAULT. */
+/* How a link ended as a step; sends the event LINK_FAULT. */
 enum job_step job_report(struct board *board, uint32_t bank, enum link_status status);
+
+/* A frame out of a bank's work buffer, or into `to` (WORK_BYTES). limit_us: how long the other end may keep it waiting.
+ * The link tells type and length of what came. */
+enum job_step job_send(struct board *board, uint32_t bank, uint8_t type, uint32_t bytes, uint32_t limit_us);
+enum job_step job_receive(struct board *board, uint32_t bank, void *to, uint32_t limit_us);
 
 /* A frame from the work buffer of bank `out` through this board's own jumpers into that of its other bank; both
  * banks are polled in turn. The receiving link tells type and length. */

@@ -68,20 +68,8 @@ void handle_link_counters(struct board *board, const struct request *request, st
 {
     if (!check_bank(request->payload[0], reply))
         return;
-    const struct link_counts *counts = &board->links[request->payload[0]].counts;
-    struct msg_link_counters counters = {
-        .frames_sent = counts->frames_sent,
-        .frames_received = counts->frames_received,
-        .bytes_sent = counts->bytes_sent,
-        .bytes_received = counts->bytes_received,
-        .resends = counts->resends,
-        .bad_headers = counts->bad_headers,
-        .bad_payloads = counts->bad_payloads,
-        .duplicates = counts->duplicates,
-        .timeouts = counts->timeouts,
-        .turnarounds = counts->turnarounds,
-    };
-    give(reply, &counters, sizeof counters);
+    const struct link_counters *counts = &board->links[request->payload[0]].counts;
+    give(reply, counts, sizeof *counts);
 }
 
 void handle_link_reset(struct board *board, const struct request *request, struct reply *reply)

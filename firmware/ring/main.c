@@ -1,9 +1,10 @@
-/* main.c: ring.img, one image for all ranks: start-up, identity, the main loop, the crash report.
+/* main.c: ring.img, one image for all ranks: start-up, identity, the main loop.
  * Who a board is comes from the shard that the GPU's firmware put at SHARD_ADDRESS; without one it is nobody
  * (rank NO_RANK) and serves everything but the model. */
 #include "board.h"
 #include "commands.h"
 #include "console.h"
+#include "crash.h"
 #include "crc32.h"
 #include "exceptions.h"
 #include "gpio.h"
@@ -49,12 +50,6 @@ static void serve(struct board *self)
         command_execute(self, &command);
 }
 
-static int serve_link(void *context)
-{
-    serve(context);
-    return ((struct board *)context)->job.abort;
-}
-
 static void serve_model(void *context) { serve(context); }
 
 static void find_board(struct board *self)
@@ -85,8 +80,11 @@ static int set_up_shard(struct board *self, struct model *model, uint32_t shard,
     uint32_t arena_bytes = self->arm_memory_bytes > *arena ? self->arm_memory_bytes - *arena : 0;
     int error = model_init(model, header, bytes, (void *)(uintptr_t)*arena, arena_bytes,
                            forward_taps(seq_len, layers));
-    if (error)
-        model_error_sentence(model, error, self->model_text);
+    if (error == MODEL_ERROR_ARENA_SMALL)
+        text_print(self->model_text, sizeof self->model_text, "%s (needs %u bytes, has %u)",
+                   model_error_text(error), model->arena_needed_bytes, model->arena_bytes);
+    else if (error)
+        text_print(self->model_text, sizeof self->model_text, "%s", model_error_text(error));
     *arena += (model->arena_needed_bytes + 7) & ~7u;
     model->service = serve_model;
     model->service_context = self;
@@ -143,11 +141,8 @@ static void find_links(struct board *self)
 {
     gpio_function(RING_PINS, GPIO_INPUT);
     gpio_pull(RING_PINS, GPIO_PULL_DOWN);
-    for (uint32_t i = 0; i < BANK_COUNT; i++) {
+    for (uint32_t i = 0; i < BANK_COUNT; i++)
         link_init(&self->links[i], &banks[i], self->rank);
-        self->links[i].service = serve_link;
-        self->links[i].service_context = self;
-    }
 }
 
 static void announce(const struct board *self)
@@ -167,35 +162,6 @@ static void announce(const struct board *self)
     }
     if (!self->shard_count)
         console_log(LEVEL_WARNING, "no model: %s", self->model_text);
-}
-
-static void copy_stack(struct msg_crashed *crashed, uint32_t sp)
-{
-    for (uint32_t i = 0; i < sizeof crashed->stack / sizeof crashed->stack[0]; i++) {
-        uint32_t address = sp + i * 4;
-        int readable = sp % 4 == 0 && address >= 0x8000u && address < board.arm_memory_bytes;
-        crashed->stack[i] = readable ? *(const uint32_t *)(uintptr_t)address : 0;
-    }
-}
-
-void exception_report(const struct exception_frame *frame, uint32_t fault_status, uint32_t fault_address)
-{
-    static const uint8_t build_id[16] = {BUILD_ID_BYTES};
-    struct msg_crashed crashed = {
-        .kind = (uint8_t)frame->kind,
-        .pc = frame->pc,
-        .lr = frame->lr,
-        .sp = frame->sp,
-        .cpsr = frame->cpsr,
-        .fault_status = fault_status,
-        .fault_address = fault_address,
-    };
-    gpio_function(RING_PINS, GPIO_INPUT); /* first: no line stays driven */
-    memcpy(crashed.registers, frame->registers, sizeof crashed.registers);
-    memcpy(crashed.build_id, build_id, sizeof crashed.build_id);
-    copy_stack(&crashed, frame->sp);
-    console_event(EVENT_CRASHED, &crashed, sizeof crashed);
-    console_flush();
 }
 
 static _Noreturn void get_stuck(void)
@@ -233,6 +199,7 @@ int main(void)
     crc32_init();
     board.serve = serve;
     find_board(&board);
+    crash_init(board.arm_memory_bytes);
     mmu_init(board.arm_memory_bytes);
     find_uart(&board);
     find_model(&board);

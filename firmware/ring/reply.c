@@ -44,3 +44,12 @@ int check_model(const struct board *board, struct reply *reply)
     refuse(reply, STATUS_NO_MODEL, "%s", board->model_text);
     return 0;
 }
+
+int check_ram(const struct board *board, uint32_t address, uint32_t size_bytes, struct reply *reply)
+{
+    if (address < board->arm_memory_bytes && board->arm_memory_bytes - address >= size_bytes)
+        return 1;
+    refuse(reply, STATUS_BAD_ARGUMENT, "0x%x + %u bytes is not in RAM, which ends at 0x%x", address,
+           size_bytes, board->arm_memory_bytes);
+    return 0;
+}

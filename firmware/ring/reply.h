@@ -28,6 +28,9 @@ void give(struct reply *reply, const void *message, uint32_t size);
 /* Accepts a job whose request has been checked and copied. */
 void accept_job(struct board *board, enum command_code command, struct reply *reply);
 
+/* 1 if the range lies in RAM; refuses otherwise. */
+int check_ram(const struct board *board, uint32_t address, uint32_t size_bytes, struct reply *reply);
+
 /* 1 if the board has a model; refuses otherwise. */
 int check_model(const struct board *board, struct reply *reply);
 

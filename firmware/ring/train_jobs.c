@@ -95,17 +95,14 @@ static enum job_step send_block(struct board *board, const struct block *block)
     record_block(board, 0, block->type == LINK_GRADIENT ? OP_D_HOP_SEND : OP_HOP_SEND, block->x);
     for (uint32_t p = 0; p < board->training.positions && step == STEP_OK; p += rows_per_frame(board)) {
         uint32_t bytes = fill_frame(board, bank, block, p);
-        step = job_report(
-            board, bank,
-            link_send_frame(&board->links[bank], block->type, job_hop(board, bank), bytes, limit_us(board)));
+        step = job_send(board, bank, block->type, bytes, limit_us(board));
     }
     return step;
 }
 
 static enum job_step receive_frame(struct board *board, uint32_t bank)
 {
-    struct link *link = &board->links[bank];
-    return job_report(board, bank, link_receive_frame(link, board->work[bank], WORK_BYTES, limit_us(board)));
+    return job_receive(board, bank, board->work[bank], limit_us(board));
 }
 
 static enum job_step receive_block(struct board *board, const struct block *block)
@@ -280,9 +277,7 @@ static enum job_step run_group(struct board *board, uint32_t first, uint32_t cou
 static enum job_step send_squares(struct board *board, float total)
 {
     memcpy(board->work[BANK_DOWNSTREAM], &total, sizeof total);
-    return job_report(board, BANK_DOWNSTREAM,
-                      link_send_frame(&board->links[BANK_DOWNSTREAM], LINK_SQUARES,
-                                      board->work[BANK_DOWNSTREAM], sizeof total, limit_us(board)));
+    return job_send(board, BANK_DOWNSTREAM, LINK_SQUARES, sizeof total, limit_us(board));
 }
 
 static enum job_step receive_squares(struct board *board, float *total)

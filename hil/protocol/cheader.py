@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
 
@@ -58,14 +57,47 @@ _CONSTANTS = {
 }
 
 
+_LINK_CONSTANTS = {
+    "LINK_CLAIM": link_frames.CLAIM,
+    "LINK_MAGIC": link_frames.MAGIC,
+    "LINK_HEADER_BYTES": link_frames.HEADER_BYTES,
+    "LINK_ANSWER_BYTES": link_frames.ANSWER_BYTES,
+    "LINK_CRC_BYTES": link_frames.CRC_BYTES,
+    "ANSWER_GOOD": link_frames.GOOD,
+    "ANSWER_BAD": link_frames.BAD,
+}
+_BOOT_CONSTANTS = {
+    "LOAD_ADDRESS": boot.LOAD_ADDRESS,
+    "BOOTLOADER_ADDRESS": boot.BOOTLOADER_ADDRESS,
+    **{word.name: word.value for word in boot.BootWord},
+}
+_SHARD_CONSTANTS = {
+    "SHARD_ADDRESS": shard_header.SHARD_ADDRESS,
+    "SHARD_MAGIC": shard_header.SHARD_MAGIC,
+    "MODEL_WORLD_MAX": shard_header.WORLD_SIZE_MAX,
+    **{f"MODEL_{name.upper()}_MAX": limit for name, limit in shard_header.LIMITS.items()},
+}
+
+
 def headers() -> dict[str, str]:
     """The text of every header by file name."""
-    return {
-        "messages.h": _messages(),
-        "link_frames.h": _link_frames(),
-        "boot_words.h": _boot_words(),
-        "shard_header.h": _shard_header(),
+    records = {"tap_record": messages.TapRecord, "trace_event": TraceEvent, "link_counters": link_messages.LinkCounters}
+    link_records = {
+        "link_header": link_frames.LinkHeader,
+        "link_answer": link_frames.LinkAnswer,
+        "hop": link_frames.Hop,
     }
+    enums = [_enum(enum, prefix) for enum, prefix in _ENUMS]
+    packed = [_packed(cls) for cls in _message_classes()]
+    link = [_enum(link_frames.FrameType, "LINK"), *_records(link_records)]
+    shard = _records({"shard_header": shard_header.ShardWords})
+    texts = (
+        _header("messages", "messages.py and golden/taps.py", _CONSTANTS, [*enums, *packed, *_records(records)]),
+        _header("link_frames", "link_frames.py", _LINK_CONSTANTS, link),
+        _header("boot_words", "boot.py", _BOOT_CONSTANTS, []),
+        _header("shard_header", "shard_header.py", _SHARD_CONSTANTS, shard),
+    )
+    return dict(texts)
 
 
 def write_headers(folder: Path) -> None:
@@ -74,63 +106,12 @@ def write_headers(folder: Path) -> None:
         (folder / name).write_text(text)
 
 
-def _messages() -> str:
-    parts = [_defines(_CONSTANTS), *(_enum(enum, prefix) for enum, prefix in _ENUMS)]
-    parts += [_packed(cls) for cls in _message_classes()]
-    parts += [_record(messages.TapRecord, "tap_record"), _record(TraceEvent, "trace_event")]
-    return _header("messages.h", "hil/protocol/messages.py and golden/taps.py", parts)
-
-
-def _link_frames() -> str:
-    constants = {
-        "LINK_CLAIM": link_frames.CLAIM,
-        "LINK_MAGIC": link_frames.MAGIC,
-        "LINK_HEADER_BYTES": link_frames.HEADER_BYTES,
-        "LINK_ANSWER_BYTES": link_frames.ANSWER_BYTES,
-        "LINK_CRC_BYTES": link_frames.CRC_BYTES,
-        "ANSWER_GOOD": link_frames.GOOD,
-        "ANSWER_BAD": link_frames.BAD,
-    }
-    parts = [
-        _defines(constants),
-        _enum(link_frames.FrameType, "LINK"),
-        _record(link_frames.LinkHeader, "link_header"),
-        _record(link_frames.LinkAnswer, "link_answer"),
-        _record(link_frames.Hop, "hop"),
-    ]
-    return _header("link_frames.h", "hil/protocol/link_frames.py", parts)
-
-
-def _boot_words() -> str:
-    constants = {
-        "LOAD_ADDRESS": boot.LOAD_ADDRESS,
-        "BOOTLOADER_ADDRESS": boot.BOOTLOADER_ADDRESS,
-        **{word.name: word.value for word in boot.BootWord},
-    }
-    return _header("boot_words.h", "hil/protocol/boot.py", [_defines(constants)])
-
-
-def _shard_header() -> str:
-    limits = {f"MODEL_{name.removeprefix('n_').upper()}_MAX": limit for name, limit in shard_header.LIMITS.items()}
-    limits["MODEL_VOCAB_MAX"] = limits.pop("MODEL_VOCAB_SIZE_MAX")
-    constants = {
-        "SHARD_ADDRESS": shard_header.SHARD_ADDRESS,
-        "SHARD_MAGIC": shard_header.SHARD_MAGIC,
-        **limits,
-        "MODEL_WORLD_MAX": shard_header.WORLD_SIZE_MAX,
-    }
-    parts = [_defines(constants), _record(shard_header.ShardWords, "shard_header")]
-    return _header("shard_header.h", "hil/protocol/shard_header.py", parts)
-
-
-def _header(name: str, source: str, parts: Iterable[str]) -> str:
-    guard = name.upper().replace(".", "_")
-    head = f"/* {name}: generated from {source}. Do not edit. */\n#ifndef {guard}\n#define {guard}\n"
-    return "\n".join([head, "#include <stdint.h>\n", *parts, "#endif\n"])
-
-
-def _defines(constants: dict[str, int]) -> str:
-    return "".join(f"#define {name} {value:#x}u\n" for name, value in constants.items())
+def _header(name: str, source: str, constants: dict[str, int], parts: list[str]) -> tuple[str, str]:
+    """File name and text of a header from hil/protocol/`source`."""
+    guard = f"{name.upper()}_H"
+    head = f"/* {name}.h: generated from hil/protocol/{source}. Do not edit. */\n#ifndef {guard}\n#define {guard}\n"
+    defines = "".join(f"#define {name} {value:#x}u\n" for name, value in constants.items())
+    return f"{name}.h", "\n".join([head, "#include <stdint.h>\n", defines, *parts, "#endif\n"])
 
 
 def _enum(enum: type[IntEnum], prefix: str) -> str:
@@ -144,9 +125,9 @@ def _packed(cls: type[Message]) -> str:
     return _struct(cls, name, " __attribute__((packed))")
 
 
-def _record(cls: type[Message], name: str) -> str:
-    """A record that C keeps in memory; its natural layout is that of the wire."""
-    return _struct(cls, name, "")
+def _records(records: dict[str, type[Message]]) -> list[str]:
+    """Records that C keeps in memory; their natural layout is that of the wire."""
+    return [_struct(cls, name, "") for name, cls in records.items()]
 
 
 def _struct(cls: type[Message], name: str, attribute: str) -> str:

@@ -1,15 +1,19 @@
 """Messages: one definition, the same bytes in Python and C."""
 
 import dataclasses
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from golden.taps import Op
-from hil.protocol import messages
+from hil.protocol import boot, link_frames, messages
 from hil.protocol.cheader import headers, write_headers
 from hil.protocol.fields import MessageError
+from hil.protocol.link_messages import RING_PINS
+from hil.protocol.shard_header import SHARD_ADDRESS, SHARD_MAGIC
+from hil.toolchain import firmware_folder
 
 
 def test_every_command_and_event_has_a_payload_class():
@@ -75,6 +79,20 @@ def test_c_struct_sizes_are_checked_by_the_compiler(tmp_path: Path, name, right,
         [*_python(compiler), "-c", str(source), "-o", str(tmp_path / "check.o")], capture_output=True, check=False
     )
     assert (done.returncode == 0) is good, done.stderr.decode()
+
+
+def _literals(text: str, values: set[int]) -> list[str]:
+    """Numbers of C code, comments left out, that are among the values."""
+    code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    return [found for found in re.findall(r"\b(?:0x[0-9A-Fa-f]+|[1-9][0-9]*)", code) if int(found, 0) in values]
+
+
+def test_numbers_that_mark_a_format_stand_in_no_c_file_of_the_firmware():
+    marks = {link_frames.MAGIC, link_frames.CLAIM, RING_PINS, SHARD_ADDRESS, SHARD_MAGIC, *boot.BootWord}
+    found = {path.name: _literals(path.read_text(), marks) for path in firmware_folder().glob("*/*.[ch]")}
+    assert len(found) > 50
+    assert {name: numbers for name, numbers in found.items() if numbers} == {}
+    assert _literals("/* 0x4C52 */ enum { MAGIC = 0x4c52, OTHER = 1 };", marks) == ["0x4c52"]
 
 
 def _python(command: list[str]) -> list[str]:
