@@ -11,6 +11,9 @@ enum {
     ROLE_NONE = 0xFF,
 };
 
+/* Kept out of link_poll, so that a poll in mid-burst is short and saves few registers. */
+#define ONCE_A_BURST __attribute__((noinline))
+
 static uint32_t all_pins(const struct link *link)
 {
     return link->bank.data | link->bank.clk | link->bank.ack;
@@ -59,8 +62,7 @@ static void note_role(struct link *link, uint8_t role)
     link->last_role = role;
 }
 
-/* Apart from link_poll, so that a poll in mid-burst saves few registers. */
-__attribute__((noinline)) static void begin_burst(struct link *link, enum link_stage stage)
+ONCE_A_BURST static void begin_burst(struct link *link, enum link_stage stage)
 {
     link->stage = (uint8_t)stage;
     link->burst_done = 0;
@@ -233,7 +235,7 @@ static enum link_status contested(struct link *link)
 
 /* --- events of the machines --- */
 
-static enum link_status next_segment_out(struct link *link)
+ONCE_A_BURST static enum link_status next_segment_out(struct link *link)
 {
     if (link->burst_done == 0) {
         link->burst_done = LINK_HEADER_BYTES;
@@ -282,7 +284,7 @@ static enum link_status header_in(struct link *link)
     return LINK_PENDING;
 }
 
-static enum link_status next_segment_in(struct link *link)
+ONCE_A_BURST static enum link_status next_segment_in(struct link *link)
 {
     if (link->burst_done == 0)
         return header_in(link);
@@ -356,7 +358,7 @@ static enum link_status answer_in(struct link *link)
     return LINK_PENDING;
 }
 
-static enum link_status burst_over(struct link *link)
+ONCE_A_BURST static enum link_status burst_over(struct link *link)
 {
     burst_ends(link, 0);
     switch (link->stage) {

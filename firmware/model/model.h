@@ -121,7 +121,4 @@ void sampler_init(struct sampler *s, float temperature, float topp, uint64_t see
  * for positions whose next token is not given by the prompt: each call draws one random number. */
 uint32_t sampler_next(struct sampler *s, struct model *m, const float *logits, uint32_t position);
 
-/* Dot product of n floats in eight lanes; the order is in docs/arithmetic.md. */
-float dot8(const float *a, const float *b, uint32_t n);
-
 #endif

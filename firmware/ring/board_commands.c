@@ -5,6 +5,7 @@
 #include "handlers.h"
 #include "job.h"
 #include "mailbox.h"
+#include "ops.h"
 #include "runtime.h"
 #include "timer.h"
 #include "uart.h"
