@@ -3,10 +3,6 @@
 
 #include "runtime.h"
 
-enum {
-    BURST_FAILED = 0x80
-};
-
 static struct trace_event *next(struct trace *trace)
 {
     return &trace->events[trace->total++ % TRACE_EVENTS_MAX];

@@ -15,7 +15,7 @@ from pathlib import Path
 from golden.taps import NO_LAYER, Op
 from hil.protocol import boot, link_frames, link_messages, messages, shard_header, tensor_messages
 from hil.protocol.fields import Message
-from hil.protocol.trace_messages import TraceEvent, TraceKind
+from hil.protocol.trace_messages import BURST_FAILED, TraceEvent, TraceKind
 from hil.protocol.training_messages import Optimizer
 
 _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
@@ -52,6 +52,7 @@ _CONSTANTS = {
     "DATA_WIRES": link_messages.DATA_WIRES,
     "TIMING_BUCKETS": link_messages.TIMING_BUCKETS,
     "WORK_BYTES": link_messages.WORK_BYTES,
+    "BURST_FAILED": BURST_FAILED,
     "LINK_ATTEMPTS_MAX": link_messages.ATTEMPTS_MAX,
     "LINK_PHASE_LIMIT_US": link_messages.PHASE_LIMIT_US,
 }
@@ -81,7 +82,12 @@ _SHARD_CONSTANTS = {
 
 def headers() -> dict[str, str]:
     """The text of every header by file name."""
-    records = {"tap_record": messages.TapRecord, "trace_event": TraceEvent, "link_counters": link_messages.LinkCounters}
+    records = {
+        "frame_head": messages.FrameHead,
+        "tap_record": messages.TapRecord,
+        "trace_event": TraceEvent,
+        "link_counters": link_messages.LinkCounters,
+    }
     link_records = {
         "link_header": link_frames.LinkHeader,
         "link_answer": link_frames.LinkAnswer,

@@ -189,6 +189,15 @@ class CrashRequest(IntEnum):
 
 
 @dataclass(frozen=True)
+class FrameHead(Message):
+    """What opens a serial frame (hil/protocol/frames.py)."""
+
+    kind: U8  # Kind
+    code: U8  # Command, Event or Level by kind
+    sequence: U16
+
+
+@dataclass(frozen=True)
 class Empty(Message):
     """No payload."""
 

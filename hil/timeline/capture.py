@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hil.board.board import Board
 from hil.protocol.link_messages import Bank
 from hil.protocol.messages import Command, Empty
-from hil.protocol.trace_messages import TraceEvent, TraceKind, TracePart, TraceRead, TraceState
+from hil.protocol.trace_messages import BURST_FAILED, TraceEvent, TraceKind, TracePart, TraceRead, TraceState
 from hil.rig.specs import LinkSpec
 from hil.ring.ring import Ring
 
@@ -19,7 +19,6 @@ BURSTS = (TraceKind.FRAME_OUT, TraceKind.ANSWER_IN, TraceKind.FRAME_IN, TraceKin
 SENDING = (TraceKind.FRAME_OUT, TraceKind.ANSWER_OUT)
 COMPUTING = tuple(kind for kind in TraceKind if TraceKind.CLEAR <= kind <= TraceKind.OPTIMIZER)
 NO_LAYER = 0xFF
-_FAILED = 0x80
 _READ_AT_ONCE = 127
 _TIMER_MASK = 0xFFFF_FFFF
 
@@ -125,8 +124,8 @@ def recorded(rank: int, events: Sequence[TraceEvent], now_us: int) -> tuple[Reco
                 bank=Bank(event.bank),
                 layer=event.detail if by_layer and event.detail != NO_LAYER else None,
                 code=0 if kind in COMPUTING else event.detail,
-                attempt=event.attempt & ~_FAILED,
-                ok=not event.attempt & _FAILED,
+                attempt=event.attempt & ~BURST_FAILED,
+                ok=not event.attempt & BURST_FAILED,
             )
         )
     return tuple(found)
