@@ -7,19 +7,10 @@
 #include "replay_jobs.h"
 #include "train_jobs.h"
 
-static enum job_code result_of(enum job_step step)
-{
-    switch (step) {
-    case STEP_ABORTED:
-        return JOB_ABORTED;
-    case STEP_FAULT:
-        return JOB_LINK_FAILED;
-    case STEP_REFUSED:
-        return JOB_REFUSED;
-    default:
-        return JOB_DONE;
-    }
-}
+static const uint8_t results[] = {
+    [STEP_OK] = JOB_DONE,           [STEP_END] = JOB_DONE,        [STEP_ABORTED] = JOB_ABORTED,
+    [STEP_FAULT] = JOB_LINK_FAILED, [STEP_REFUSED] = JOB_REFUSED,
+};
 
 static enum job_step run(struct board *board)
 {
@@ -43,7 +34,7 @@ void job_run(struct board *board)
 {
     uint32_t begin_us = trace_now(&board->trace);
     board->job.pending = 0;
-    board->job.result = (uint8_t)result_of(run(board));
+    board->job.result = results[run(board)];
     trace_computed(&board->trace); /* a job that was aborted may leave something open */
     trace_since(&board->trace, TRACE_JOB, board->job.command, 0, begin_us);
     struct msg_job_state state = job_state(board);

@@ -100,17 +100,12 @@ static enum job_step send_block(struct board *board, const struct block *block)
     return step;
 }
 
-static enum job_step receive_frame(struct board *board, uint32_t bank)
-{
-    return job_receive(board, bank, board->work[bank], limit_us(board));
-}
-
 static enum job_step receive_block(struct board *board, const struct block *block)
 {
     uint32_t bank = bank_out(block->type) == BANK_UPSTREAM ? BANK_DOWNSTREAM : BANK_UPSTREAM;
     enum job_step step = STEP_OK;
     for (uint32_t p = 0; p < board->training.positions && step == STEP_OK; p += rows_per_frame(board)) {
-        step = receive_frame(board, bank);
+        step = job_receive(board, bank, board->work[bank], limit_us(board));
         if (step == STEP_OK)
             step = take_frame(board, bank, block, p);
     }
@@ -283,7 +278,7 @@ static enum job_step send_squares(struct board *board, float total)
 static enum job_step receive_squares(struct board *board, float *total)
 {
     const struct link *link = &board->links[BANK_UPSTREAM];
-    enum job_step step = receive_frame(board, BANK_UPSTREAM);
+    enum job_step step = job_receive(board, BANK_UPSTREAM, board->work[BANK_UPSTREAM], limit_us(board));
     if (step == STEP_OK && (link->received_type != LINK_SQUARES || link->received_length != sizeof *total)) {
         console_log(LEVEL_ERROR, "frame of type %u with %u bytes came where a sum of squares belongs",
                     (uint32_t)link->received_type, link->received_length);
