@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hil.commands.options import add_shared, on_rig
-from hil.protocol.link_messages import Bank, LinkTest
+from hil.protocol.link_messages import Bank, LinkRun, Pattern
 from hil.protocol.messages import Bench, BenchResult, Command, JobStarted
 from hil.ring.ring import Ring
 from hil.session import Session
@@ -104,11 +104,13 @@ def _ring_kb_s(ring: Ring, *, together: bool) -> float:
     for group in groups:
         jobs = []
         for link in group:
-            ends = ((ring.boards[link.target], Bank.UPSTREAM, Command.LINK_RECEIVE),
-                    (ring.boards[link.source], Bank.DOWNSTREAM, Command.LINK_SEND))  # fmt: skip
-            for board, bank, command in ends:
-                request = LinkTest(bank, LINK_FRAMES, LINK_FRAME_BYTES, 1, 60_000)
-                jobs.append((board, board.command(command, request, JobStarted).job))
+            ends = ((ring.boards[link.target], 0, 1 << Bank.UPSTREAM),
+                    (ring.boards[link.source], 1 << Bank.DOWNSTREAM, 0))  # fmt: skip
+            for board, send_banks, receive_banks in ends:
+                request = LinkRun(
+                    send_banks, receive_banks, Pattern.XORSHIFT, 0, LINK_FRAMES, LINK_FRAME_BYTES, 1, 60_000
+                )
+                jobs.append((board, board.command(Command.LINK_RUN, request, JobStarted).job))
         ring.wait_jobs(jobs, timeout_s=120)
     payload_bytes = len(links) * LINK_FRAMES * LINK_FRAME_BYTES
     return payload_bytes / (time.perf_counter() - started) / 1000

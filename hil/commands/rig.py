@@ -9,6 +9,7 @@ from pathlib import Path
 from hil.desk.identify import Answer, ask_ports
 from hil.errors import RigError
 from hil.line.names import plugged_in, resolve_port
+from hil.protocol.messages import NO_RANK
 from hil.rig.config import load_rig
 from hil.rig.labgrid import is_labgrid
 from hil.rig.specs import BAUD_DEFAULT, BAUD_MAX, BAUD_MIN, WORLD_SIZE_MAX
@@ -72,7 +73,7 @@ def place(answers: Sequence[Answer]) -> list[Answer]:
         )
     places: dict[int, Answer] = {}
     for answer in boards:
-        if answer.identity is None or answer.identity.rank == 0xFF:
+        if answer.identity is None or answer.identity.rank == NO_RANK:
             continue
         rank = answer.identity.rank
         if rank in places:

@@ -15,7 +15,7 @@ from hil.errors import PortError
 from hil.line.loop import Loop, WallWaiter
 from hil.protocol.fields import MessageError
 from hil.protocol.frames import Frame, FrameDecoder, encode_frame
-from hil.protocol.messages import Command, Identify, Identity, Kind, Status
+from hil.protocol.messages import NO_RANK, Command, Identify, Identity, Kind, Status
 
 ASK_TIMEOUT_S = 2.0
 ASK_EVERY_S = 0.5
@@ -75,7 +75,7 @@ class _Listener:
             identity = Identity.unpack(frame.payload[1:])
         except MessageError:
             return
-        place = f"rank {identity.rank} of {identity.world_size}" if identity.rank != 0xFF else "no shard"
+        place = f"rank {identity.rank} of {identity.world_size}" if identity.rank != NO_RANK else "no shard"
         self.answer.who, self.answer.identity = "ring image", identity
         self.answer.board_serial = identity.board_serial
         self.answer.note = f"{place}, serial {identity.board_serial:016x}"

@@ -17,17 +17,17 @@ from pathlib import Path
 from hil.errors import ModelError
 from hil.model.fat import write_image
 from hil.model.shard import read_joined_headers, read_shard_header
+from hil.protocol.boot import BOOTLOADER_ADDRESS, LOAD_ADDRESS
+from hil.protocol.link_messages import RING_PINS
+from hil.protocol.shard_header import SHARD_ADDRESS
 from hil.sim.fat import FatVolume
 
-KERNEL_ADDRESS = 0x8000
-BOOTLOADER_ADDRESS = 0x200000
-"""Where the bootloader moves itself; firmware/boot."""
-SHARD_ADDRESS = 0x2000000
+KERNEL_ADDRESS = LOAD_ADDRESS
+"""The GPU's default; the bootloader moves itself away from there."""
 ARM_MEMORY_BYTES = 512 << 20
 GPU_MEMORY_MB = 64
 UART_CLOCK_HZ = 48_000_000
 CORE_CLOCK_MHZ = 250
-RING_PINS = frozenset((*range(4, 14), *range(16, 26)))
 LINE_BYTES_MAX = 98
 """The GPU's firmware ignores what goes beyond in a line."""
 
@@ -258,7 +258,7 @@ def _check_pins(gpio: list[str]) -> list[str]:
                 pins.update(range(int(first), int(last or first) + 1))
         flags = set(settings.split(","))
         good = good | pins if {"ip", "pd"} <= flags else good - pins
-    missing = sorted(RING_PINS - good)
+    missing = [pin for pin in range(32) if RING_PINS >> pin & 1 and pin not in good]
     if not missing:
         return []
     names = ", ".join(str(pin) for pin in missing)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from golden.weights import Config, F32Array, Weights
-from hil.model.checkpoint import check_dimensions, pack_header, split_tensors, tensor_shapes
+from hil.model.checkpoint import check_dimensions, header_words, split_tensors, tensor_shapes
 from hil.model.tokenizer import TokenizerError, base_pieces, write_tokenizer
 
 SHAPES = {
@@ -47,7 +47,7 @@ def synthesize(shape: str | Config, path: Path | str, seed: int) -> Config:
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
-            file.write(pack_header(config))
+            file.write(header_words(config).pack())
             for chunk in _chunks(config, seed):
                 chunk.astype("<f4", copy=False).tofile(file)
         os.replace(part, path)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from hil.errors import LinkError
 from hil.probe.adapter import BATCH_BYTES_MAX, GET_HIGH, GET_LOW, SET_HIGH, SET_LOW, WAIT_HIGH, WAIT_LOW, Ft232hAdapter
 from hil.probe.pins import ACK_BIT, CLK_BIT
+from hil.protocol.link_frames import CLAIM
 from hil.protocol.link_messages import Phase, Role
 
-CLAIM = 0xA5
 GRANT_READS = 3
 CLAIM_READS = 2
 CONTEST_READS = 4

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from hil.errors import RigError
 from hil.protocol.link_messages import Bank
+from hil.protocol.shard_header import WORLD_SIZE_MAX as WORLD_SIZE_MAX
 from hil.rig.power_spec import PowerSpec
 
-WORLD_SIZE_MAX = 16
 PROBE = -1
 """Stands for the probe where a link's end is a rank."""
 BAUD_DEFAULT = 115200

@@ -20,11 +20,11 @@ from hil.board.channel import Pending
 from hil.errors import BoardError, ModelError
 from hil.model.bundle import Model
 from hil.model.checkpoint import CheckpointError, write_checkpoint
-from hil.model.plan import SHARD_ADDRESS
 from hil.model.shard import join_weights, unpack_shards
 from hil.model.tokenizer import write_tokenizer
 from hil.protocol.memory_messages import MemoryCrc, MemoryRange
 from hil.protocol.messages import PAYLOAD_BYTES_MAX, Blob, Command, MemoryRead
+from hil.protocol.shard_header import SHARD_ADDRESS
 from hil.ring.ring import Ring
 
 PART_BYTES = PAYLOAD_BYTES_MAX - 4

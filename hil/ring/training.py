@@ -16,9 +16,9 @@ from golden.weights import Config
 from hil.board.board import Board
 from hil.errors import ModelError
 from hil.model.plan import TrainingSize
-from hil.protocol.messages import PAYLOAD_BYTES_MAX, Command, Empty, JobStarted
+from hil.protocol.messages import PAYLOAD_BYTES_MAX, Command, Empty, JobFlag, JobStarted
 from hil.protocol.training_messages import Optimizer, TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
-from hil.ring.ring import HOLD_STEP, KEEP_TENSORS, RECORD_TAPS, Ring
+from hil.ring.ring import Ring
 
 COMMAND_TIMEOUT_S = 60.0
 """Of TRAIN_SETUP, which clears gradients and the optimiser's state."""
@@ -105,7 +105,7 @@ class RingTraining:
         self._check(batch)
         start_s, wall_start_s = self.ring.desk.loop.now_s(), time.perf_counter()
         self.send_tokens(batch)
-        flags = (RECORD_TAPS | KEEP_TENSORS if taps else 0) | (HOLD_STEP if hold else 0)
+        flags = (JobFlag.RECORD_TAPS | JobFlag.KEEP_TENSORS if taps else 0) | (JobFlag.HOLD if hold else 0)
         request = TrainStep(flags, int(timeout_s * 1000))
         self.ring.trained = True
         jobs: list[tuple[Board, int]] = [

@@ -18,7 +18,7 @@ import pytest
 
 from golden.generate import Generation, expected_taps
 from golden.taps import TapKey
-from hil.protocol.cheader import c_header
+from hil.protocol.cheader import write_headers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -89,7 +89,7 @@ def host_compiler() -> list[str]:
 
 
 def copy_sources(folder: Path, edits: Mapping[str, tuple[str, str]] | None = None) -> list[Path]:
-    """Puts model sources, test harness and messages.h into folder; edits: file name -> (old text, new text)."""
+    """Puts model sources, test harness and generated headers into folder; edits: file name -> (old text, new text)."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in [*(REPOSITORY / "firmware" / "model").glob("*.[ch]"), *HERE.glob("*.[ch]")]:
         text = path.read_text()
@@ -98,7 +98,7 @@ def copy_sources(folder: Path, edits: Mapping[str, tuple[str, str]] | None = Non
             assert text.count(old) == 1, f"{path.name} holds {old!r} {text.count(old)} times"
             text = text.replace(old, new)
         (folder / path.name).write_text(text)
-    (folder / "messages.h").write_text(c_header())
+    write_headers(folder)
     return [folder / name for name in MODEL_SOURCES]
 
 

@@ -11,7 +11,8 @@ import pytest
 from hil.checks.check import Setup
 from hil.checks.link import checks
 from hil.checks.link.checks import percentile, soak
-from hil.checks.link.runs import BUCKETS, EXACT_ERRORS_MAX, LinkRunResult, WireResult, _poisson_at_most, ber_limit
+from hil.checks.link.runs import EXACT_ERRORS_MAX, LinkRunResult, WireResult, _poisson_at_most, ber_limit
+from hil.protocol.link_messages import TIMING_BUCKETS
 from hil.rig.specs import LinkSpec
 from tests.nightly.conftest import SMALL
 
@@ -30,7 +31,7 @@ def soaked(monkeypatch):
         def run_links(ring, links, plan, *, reverse=False, timeout_s=0.0):
             count = 0 if plan.timing else errors
             wires = tuple(WireResult(f"D{n}", BITS, count if n == 3 else 0) for n in range(8))
-            waits = {"ACK high": (0, 4) + (0,) * (BUCKETS - 2)} if plan.timing else {}
+            waits = {"ACK high": (0, 4) + (0,) * (TIMING_BUCKETS - 2)} if plan.timing else {}
             runs.append(plan)
             return [LinkRunResult(links[0], reverse, plan, plan.frames, 0, 0, wires, 300.0, 0, 0, 0, 0, 0, "us", waits)]
 

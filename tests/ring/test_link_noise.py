@@ -132,11 +132,11 @@ def test_taps_are_read_over_a_noisy_line(open_ring):
 
 def start_and_end_job(ring, board):
     """A job that nobody answers: it gives up after a millisecond. Returns its number."""
-    from hil.protocol.link_messages import Bank, LinkTest
+    from hil.protocol.link_messages import Bank, LinkRun, Pattern
     from hil.protocol.messages import JobStarted
 
-    request = LinkTest(Bank.DOWNSTREAM, 1, 1, SEED, 1)
-    job = board.command(Command.LINK_SEND, request, JobStarted).job
+    request = LinkRun(1 << Bank.DOWNSTREAM, 0, Pattern.XORSHIFT, 0, 1, 1, SEED, 1)
+    job = board.command(Command.LINK_RUN, request, JobStarted).job
     (state,) = ring.end_jobs([(board, job)], timeout_s=60)
     assert state.job == job
     return job

@@ -17,9 +17,9 @@ from hil.cli import main
 from hil.errors import BoardError, ModelError
 from hil.model.bundle import load_model
 from hil.model.checkpoint import read_checkpoint, write_checkpoint
-from hil.model.plan import SHARD_ADDRESS
 from hil.protocol.memory_messages import MemoryCrc, MemoryRange
 from hil.protocol.messages import Command
+from hil.protocol.shard_header import SHARD_ADDRESS
 from hil.ring import saving
 from hil.ring.saving import check_target, read_weights, save_model
 from hil.ring.training import Plan, RingTraining

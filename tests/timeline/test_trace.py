@@ -13,7 +13,7 @@ from hil.cli import main
 from hil.errors import BoardError
 from hil.nightly.record import from_json, to_json
 from hil.pictures.timeline import timeline_svg
-from hil.protocol.link_messages import Bank, LinkTest
+from hil.protocol.link_messages import Bank, LinkRun, Pattern
 from hil.protocol.messages import Command, Empty, JobStarted
 from hil.protocol.trace_messages import TraceEvent, TraceKind, TracePart, TraceRead, TraceState
 from hil.session import Session
@@ -238,7 +238,8 @@ def test_full_buffer_keeps_the_newest_and_counts_what_is_gone(pair):
 
 
 def test_tracing_commands_wait_for_the_job_to_end(pair):
-    started = pair.boards[1].command(Command.LINK_RECEIVE, LinkTest(Bank.UPSTREAM, 1, 4, 1, 2000), JobStarted)
+    request = LinkRun(0, 1 << Bank.UPSTREAM, Pattern.XORSHIFT, 0, 1, 4, 1, 2000)
+    started = pair.boards[1].command(Command.LINK_RUN, request, JobStarted)
     with pytest.raises(BoardError, match=f"job {started.job} runs; wait for JOB_DONE or send JOB_ABORT"):
         pair.boards[1].command(Command.TRACE_START, Empty(), TraceState)
     pair.quiet()

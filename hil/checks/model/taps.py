@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from golden.generate import GenerationRequest, expected_taps, generate
 from golden.taps import NO_LAYER, Op, RankTap, TapKey
 from golden.weights import Weights
-from hil.protocol.messages import TapRecord
+from hil.protocol.messages import TapFlag, TapRecord
 from hil.ring.ring import DIGEST_BYTES, Ring
 
 Expected = Sequence[Sequence[RankTap]]
@@ -75,7 +75,7 @@ class TapDifference:
             so = f"rank {self.source_rank} sent the right values; the link to rank {self.rank} changed them"
         else:
             so = f"every tap before it is equal, so {key.op.name} itself is wrong on rank {self.rank}"
-        flushed = ", some flushed to zero" if record.flags & 1 else ""
+        flushed = ", some flushed to zero" if record.flags & TapFlag.FLUSHED else ""
         return (
             f"{head}\n"
             f"  golden: digest {self.golden.crc:08x}\n"
