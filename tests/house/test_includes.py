@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from hil.protocol.cheader import headers
 from tests.house.imports import Import, circles
 
 ROOT = Path(__file__).resolve().parents[2] / "firmware"
 FLOORS = (("bsp",), ("boot", "link", "model"), ("ring",))
 """Folders from the ground up. Those on one floor do not include each other."""
-GENERATED = "messages.h"
-"""Made by hil/protocol/cheader.py; anybody may include it."""
+GENERATED = frozenset(headers())
+"""Made by hil/protocol/cheader.py; anybody may include them."""
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 
@@ -24,7 +25,7 @@ def includes(root: Path) -> list[Import]:
     for path in sources:
         text = path.read_text()
         for match in _INCLUDE.finditer(text):
-            if match[1] != GENERATED:
+            if match[1] not in GENERATED:
                 line = text.count("\n", 0, match.start(1)) + 1
                 found.append(Import(f"{path.parent.name}/{path.name}", line, f"{homes[match[1]]}/{match[1]}"))
     return found
