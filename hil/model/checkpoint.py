@@ -8,13 +8,13 @@ Owns: CheckpointError, the header's 28 bytes, the order of tensors.
 from __future__ import annotations
 
 import math
-import os
 import struct
 from pathlib import Path
 
 import numpy as np
 
 from golden.weights import Config, F32Array, Weights
+from hil.files import atomically
 
 HEADER = struct.Struct("<7i")
 """dim hidden_dim n_layers n_heads n_kv_heads vocab_size seq_len; vocab_size < 0: own classifier."""
@@ -179,14 +179,7 @@ def write_checkpoint(weights: Weights, path: Path | str) -> None:
         found = getattr(weights, name).shape
         if found != shape:
             raise CheckpointError(f"{path}: {name} has shape {found}, the config asks for {shape}; nothing was written")
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(pack_header(weights.config))
-            for name in shapes:
-                np.ascontiguousarray(getattr(weights, name), dtype="<f4").tofile(file)
-            file.flush()
-            os.fsync(file.fileno())  # the name must not be there before the bytes are
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomically(path) as part, part.open("wb") as file:
+        file.write(pack_header(weights.config))
+        for name in shapes:
+            np.ascontiguousarray(getattr(weights, name), dtype="<f4").tofile(file)
