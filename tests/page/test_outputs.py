@@ -130,6 +130,7 @@ def test_summary_is_strict_json_and_tells_the_verdict():
     assert (first["cause"], first["place"], first["times"]) == ("wiring", "link 1->2 CLK", 3)
     assert first["replay"].startswith("pytest ")
     assert len(facts["wires"]) == 32
+    assert (facts["last_good"], facts["changes"]) == (None, [])
     nothing = summary(nights.empty_night())
     assert nothing["figures"]["tokens_s"] is None
     assert nothing["good"] is False

@@ -171,6 +171,9 @@ class Kept:
     def nights(self, rig=None, last=None):
         return self.kept[-last:] if last else self.kept
 
+    def last_good(self, rig, before):
+        return None
+
 
 def test_write_pages_writes_each_night_once_and_the_newest_always(tmp_path, past):
     newest = write_pages(Kept(past[:3]), tmp_path)
@@ -195,7 +198,7 @@ def test_a_full_disk_leaves_the_old_page_and_says_so(tmp_path, past, monkeypatch
     def full(fd):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hil.nightly.page.files.os.fsync", full)
+    monkeypatch.setattr("hil.files.os.fsync", full)
     with pytest.raises(PageError, match=r"cannot be written: No space left on device; the one before stays"):
         write_pages(Kept(past[:1]), tmp_path)
     assert newest.read_text() == before

@@ -18,8 +18,8 @@ from allure_commons.types import AttachmentType, LabelType, Severity
 from allure_commons.utils import md5, uuid4
 
 from hil.nightly.outputs.summary import strict
-from hil.nightly.page.verdict import place_of
 from hil.nightly.record import Cause, Check, Kind, Night, Outcome
+from hil.nightly.verdict import place_of, sentence_of
 from hil.pictures.svg import standalone
 from hil.pictures.waveform import waveform
 from hil.text import finite, first_line, visible
@@ -114,7 +114,7 @@ def _details(check: Check) -> StatusDetails | None:
     if check.outcome is Outcome.PASSED:
         return None
     failure = check.failure
-    sentence = visible(failure.sentence if failure is not None else check.sentence, limit=4000)
+    sentence = visible(sentence_of(check), limit=4000)
     cause = f"[{failure.cause.value}] " if failure is not None else ""
     flaky = check.outcome is Outcome.FLAKY
     message = f"{cause}{'passed only when tried again: ' if flaky else ''}{sentence}"
@@ -123,7 +123,7 @@ def _details(check: Check) -> StatusDetails | None:
 
 
 def _labels(night: Night, check: Check) -> list[Label]:
-    sentence = check.failure.sentence if check.failure is not None else check.sentence
+    sentence = sentence_of(check)
     facts = {
         LabelType.PARENT_SUITE: night.rig,
         LabelType.SUITE: f"round {check.round}",

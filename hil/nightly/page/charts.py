@@ -44,10 +44,8 @@ def wire_spark(trend: WireTrend) -> Markup:
     last = next((point for point in reversed(points) if point is not None), None)
     if last is not None:
         parts.append(tag("circle", cx=last[0], cy=last[1], r=2.6, class_="dot marked" if trend.mark else "dot"))
-    newest = trend.points[-1] if trend.points else None
-    told = (
-        f"{trend.name}: {newest.errors:,} wrong of {newest.bits:,} bits in the newest night" if newest else trend.name
-    )
+    newest = trend.newest
+    told = f"{newest.name}: {newest.errors:,} wrong of {newest.bits:,} bits in the newest night"
     return drawing(width, height, told, *parts, class_="sparkline")
 
 
@@ -83,7 +81,7 @@ class Scale:
 def figure_chart(trend: FigureTrend) -> Markup | None:
     """A figure over nights with the range that the nights before each one allow; None without data."""
     values = [point.value for point in trend.points if finite(point.value)]
-    limits = [limit for point in trend.points for limit in (point.low, point.high) if finite(limit)]
+    limits = [limit for point in trend.points if point.usual for limit in (point.usual.low, point.usual.high)]
     drawn = [value for value in (*values, *limits) if value is not None]
     if not values:
         return None
@@ -131,12 +129,12 @@ def _band(trend: FigureTrend, scale: Scale) -> list[Markup]:
     middles: list[tuple[float, float] | None] = []
     for at, point in enumerate(trend.points):
         x = scale.x(at)
-        if point.low is not None and point.high is not None and finite(point.low) and finite(point.high):
-            top = scale.y(point.high)
-            parts.append(
-                tag("rect", x=x - half, y=top, width=2 * half, height=max(0.5, scale.y(point.low) - top), class_="band")
-            )
-        middles.append((x, scale.y(point.middle)) if point.middle is not None and finite(point.middle) else None)
+        if point.usual is None:
+            middles.append(None)
+            continue
+        top, bottom = scale.y(point.usual.high), scale.y(point.usual.low)
+        parts.append(tag("rect", x=x - half, y=top, width=2 * half, height=max(0.5, bottom - top), class_="band"))
+        middles.append((x, scale.y(point.usual.middle)))
     parts.append(path(middles, "middle"))
     return parts
 
