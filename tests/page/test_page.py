@@ -106,7 +106,7 @@ def test_failure_shows_sentence_replay_tries_waveform_map_and_logs(past):
     text = render_night(nights.bad_night(), past)
     for part in (
         "byte 1375 of 2052 stopped", "pytest &#39;hil/suite/test_link.py", "on the simulator", "waveform: link 1-&gt;2",
-        '<span class="differs">xxx</span>', "<th scope=\"col\">board 3</th>", "response SERVE #5 job=1 rank=2",
+        'class="cell differs"',"====xxx", "<th scope=\"col\">board 3</th>", "response SERVE #5 job=1 rank=2",
     ):  # fmt: skip
         assert part in text
     first = text.index("4.510000</span>")

@@ -12,8 +12,8 @@ from hil.files import write_atomically
 from hil.nightly.outputs.allure_results import write_allure
 from hil.nightly.outputs.junit import junit
 from hil.nightly.outputs.summary import strict, summary
-from hil.nightly.outputs.trace import chrome_trace
 from hil.nightly.record import Night
+from hil.timeline.perfetto import perfetto_of_timeline
 
 WAVES = "waves"
 """Folder of `check-N.vcd` (put there by the runner) and `check-N.wave.json`, for checks that failed."""
@@ -70,7 +70,7 @@ def _text(path: Path, text: str) -> bool:
 
 
 def _trace(night: Night, folder: Path) -> bool:
-    return night.timeline is not None and _text(folder / "trace.json", _json(chrome_trace(night.timeline)))
+    return night.timeline is not None and _text(folder / "trace.json", _json(perfetto_of_timeline(night.timeline)))
 
 
 def _json(values: object) -> str:

@@ -1,4 +1,4 @@
-"""Charts of the page: sparklines, trends with their usual range, losses, boots, the pipeline of a step. Pure SVG."""
+"""Charts of the page: sparklines, trends with their usual range, losses, boots. Pure SVG."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from hil.nightly.page.inputs import FigureTrend, WireTrend
 from hil.nightly.record import BoardFigures
 from hil.pictures.svg import drawing, line, path, tag, ticks, words
 from hil.text import finite, number
-from hil.timeline.spans import Span, Timeline
+from hil.timeline.spans import Timeline, What
 
 SPARK = (150.0, 26.0)
 TREND = (420.0, 170.0)
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 12.0, 12.0, 24.0
-SPANS_MAX = 1500
-KINDS = ("compute", "send", "receive", "wait", "host")
 SPAN_MIN = 0.02
 """A chart shows at least so much of a value, so that what is hardly a change does not look like one."""
-LETTERS = {"compute": "C", "send": "S", "receive": "R", "wait": "w", "host": "H"}
 RATES = (1e-10, 1e-3)
 """Error rates at the bottom and at the top of a sparkline."""
 
@@ -194,78 +191,10 @@ def boot_chart(boards: Sequence[BoardFigures]) -> Markup | None:
     return drawing(width, 12 + row * len(shown), f"boot of {len(shown)} boards", *parts)
 
 
-def merged(spans: Sequence[Span]) -> list[Span]:
-    """Spans that begin at 0, at most SPANS_MAX: neighbours of one kind are joined, then the shortest left out."""
-    good = [span for span in spans if finite(span.start_s) and finite(span.end_s) and span.end_s >= span.start_s]
-    if not good:
-        return []
-    zero = min(span.start_s for span in good)
-    joined: list[Span] = []
-    for span in sorted(good, key=lambda s: (s.rank, s.start_s)):
-        moved = Span(span.rank, span.what, span.label, span.start_s - zero, span.end_s - zero)
-        last = joined[-1] if joined else None
-        if len(good) > SPANS_MAX and last and (last.rank, last.what) == (moved.rank, moved.what):
-            joined[-1] = Span(last.rank, last.what, last.label, last.start_s, max(last.end_s, moved.end_s))
-        else:
-            joined.append(moved)
-    longest = sorted(joined, key=lambda span: span.start_s - span.end_s)[:SPANS_MAX]
-    return sorted(longest, key=lambda span: (span.rank, span.start_s))
-
-
-def pipeline(timeline: Timeline, world_size: int) -> Markup | None:
-    """A lane for each board; None without spans. Letters and heights tell the kinds apart, not colours alone."""
-    spans = merged(timeline.spans)
-    if not spans:
-        return None
-    width, left, lane, head = 1100.0, 74.0, 40.0, 24.0
-    total = max(span.end_s for span in spans) or 1.0
-    ranks = sorted({*range(world_size), *(span.rank for span in spans)})
-    height = head + lane * len(ranks) + 26
-    place = {rank: head + lane * at for at, rank in enumerate(ranks)}
-
-    def x(seconds: float) -> float:
-        return left + seconds / total * (width - left - 16)
-
-    parts: list[Markup] = []
-    for value in ticks(0, total * 1e3, 8):
-        parts.append(line(x(value / 1e3), head - 4, x(value / 1e3), height - 22, "grid"))
-        parts.append(words(x(value / 1e3), height - 8, f"{number(round(value, 6))} ms", "tick", "middle"))
-    for rank in ranks:
-        parts.append(words(left - 8, place[rank] + 22, f"board {rank}", "label", "end"))
-    for span in spans:
-        parts.append(_span(span, x(span.start_s), x(span.end_s), place[span.rank], lane))
-    bound = max(0.0, timeline.error_s) if finite(timeline.error_s) else 0.0
-    long = max(1.5, x(bound) - left)
-    parts.append(
-        tag(
-            "rect",
-            tag("title", "error bound of the clocks' alignment"),
-            x=left,
-            y=4,
-            width=long,
-            height=8,
-            class_="bound",
-        )
-    )
-    parts.append(words(left + long + 6, 12, f"clocks agree within {number(bound * 1e6)} us", "tick"))
-    return drawing(width, height, f"pipeline of {timeline.title}", *parts, class_="chart wide")
-
-
-def _span(span: Span, start: float, end: float, top: float, lane: float) -> Markup:
-    kind = span.what if span.what in KINDS else "other"
-    thin = {"wait": 12.0, "other": 18.0}.get(kind, lane - 10)
-    y, width = top + (lane - 10 - thin) / 2 + 2, max(0.8, end - start)
-    told = f"board {span.rank} {span.what} {span.label}: {span.start_s * 1e3:.4f} to {span.end_s * 1e3:.4f} ms"
-    parts = [tag("rect", tag("title", told), x=start, y=y, width=width, height=thin, class_=f"span {kind}")]
-    if width > 14 and kind in LETTERS:
-        parts.append(words(start + width / 2, top + 21, LETTERS[kind], f"on {kind}", "middle"))
-    return Markup("").join(parts)
-
-
 def shares(timeline: Timeline) -> list[tuple[int, dict[str, float]]]:
     """For each board the seconds of each kind; the table beside the drawing."""
     sums: dict[int, dict[str, float]] = {}
-    for span in merged(timeline.spans):
-        of = sums.setdefault(span.rank, dict.fromkeys(KINDS, 0.0))
+    for span in timeline.sound():
+        of = sums.setdefault(span.rank, dict.fromkeys(What, 0.0))
         of[span.what] = of.get(span.what, 0.0) + span.end_s - span.start_s
     return sorted(sums.items())

@@ -14,6 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from hil.checks.model.mismatch import MapRow
 from hil.nightly import verdict
 from hil.nightly.compare import changes, last_good
 from hil.nightly.page import charts
@@ -21,8 +22,11 @@ from hil.nightly.page.inputs import FigureTrend, Trends, gather
 from hil.nightly.page.wires import LEVELS, SIGNS, link_states, ring_picture
 from hil.nightly.record import Check, Kind, LogLine, Night, Outcome, Subject
 from hil.nightly.series import NightFigures, figures_of
+from hil.pictures.mismatch import mismatch_picture
+from hil.pictures.timeline import timeline_picture
 from hil.pictures.waveform import waveform
 from hil.text import count, duration, finite, number, visible, when
+from hil.timeline.spans import What
 
 WINDOW = 30
 """Nights that a trend shows, the newest among them."""
@@ -35,7 +39,6 @@ WORDS_OF = {
     Outcome.SKIPPED: "could not be tried",
 }
 ORDER = (Outcome.FAILED, Outcome.FLAKY, Outcome.SKIPPED, Outcome.PASSED)
-CELLS = {"=": "same", "x": "differs", "?": "missing"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class FailureView:
     logs: list[dict[int, LogLine]]
     logs_cut: int
     picture: Markup | None
-    rows: list[tuple[str, list[tuple[str, str]]]]
+    mismatches: Markup | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +145,9 @@ def night_view(night: Night, earlier: Sequence[Night], limits: Limits) -> dict[s
         **_history_view(night, trends),
         **_boards_view(night, trends),
         "training": _training(night),
-        "pipeline": charts.pipeline(night.timeline, night.world_size) if night.timeline is not None else None,
+        "pipeline": timeline_picture(night.timeline, night.world_size) if night.timeline is not None else None,
         "shares": charts.shares(night.timeline) if night.timeline is not None else [],
-        "kinds": charts.KINDS,
+        "kinds": list(What),
         "rounds": list(_rounds(night.checks[: limits.rows])),
         "letters": limits.letters,
         "rows_cut": max(0, len(night.checks) - limits.rows),
@@ -169,17 +172,17 @@ def failure_view(group: verdict.Group, anchor: str, limits: Limits) -> FailureVi
     names = ", ".join(group.names[:4]) + (f" and {len(group.names) - 4} more" if len(group.names) > 4 else "")
     title = f"{group.place}: {names}" if group.place and names != group.place else names
     if failure is None:
-        return FailureView(anchor, group, title, sentence, "", "", times, [], [], 0, None, [])
+        return FailureView(anchor, group, title, sentence, "", "", times, [], [], 0, None, None)
     lines = sorted((line for line in failure.logs if finite(line.time_s)), key=lambda line: line.time_s)
     shown = lines[-limits.log_lines :]
-    cells = [(row.label, list(_runs(row.cells[: limits.map_cells]))) for row in failure.mismatch_map[: limits.map_rows]]
+    rows = [MapRow(row.label, row.cells[: limits.map_cells]) for row in failure.mismatch_map[: limits.map_rows]]
     return FailureView(
         anchor, group, title, sentence, visible(failure.detail, limit=limits.detail), failure.replay, times,
         sorted({line.rank for line in shown}),
         _log_rows(shown, limits.log_letters),
         len(failure.logs) - len(shown),
         waveform(failure.waveform, limits.slots) if failure.waveform is not None else None,
-        cells,
+        mismatch_picture(rows),
     )  # fmt: skip
 
 
@@ -191,11 +194,6 @@ def _log_rows(lines: Sequence[LogLine], letters: int) -> list[dict[int, LogLine]
             rows.append({})
         rows[-1][line.rank] = LogLine(line.rank, line.time_s, visible(line.text, limit=letters, lines=False))
     return rows
-
-
-def _runs(cells: str) -> Iterable[tuple[str, str]]:
-    for cell, run in itertools.groupby(cells):
-        yield CELLS.get(cell, "missing"), "".join(run)
 
 
 def _history_view(night: Night, trends: Trends) -> dict[str, Any]:
