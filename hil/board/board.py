@@ -22,7 +22,7 @@ from hil.board.text import BoardText, boot_program, expect_text, read_program
 from hil.board.words import describe_crash, describe_message
 from hil.desk.power import Power
 from hil.errors import BoardError
-from hil.line.log import BoardLog, printable
+from hil.line.log import BoardLog
 from hil.line.loop import Loop
 from hil.line.port import Port
 from hil.protocol.boot import (
@@ -47,6 +47,7 @@ from hil.protocol.messages import (
     Status,
 )
 from hil.rig.specs import BoardSpec
+from hil.text import printable
 from hil.toolchain import Image
 
 M = TypeVar("M", bound=Message)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hil.line.log import BoardLog, printable
+from hil.line.log import BoardLog
 from hil.protocol.boot import (
     BootAction,
     BootError,
@@ -20,6 +20,7 @@ from hil.protocol.boot import (
     find_greeting,
 )
 from hil.protocol.messages import PROTOCOL_VERSION, Identity
+from hil.text import printable
 
 GET_PROG_INFO_BYTES = BootWord.GET_PROG_INFO.to_bytes(4, "little")
 RECENT_BYTES = 128

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hil.errors import BoardError
-from hil.line.log import printable
 from hil.protocol.boot import BootError, BootSession, BootState
+from hil.text import printable
 
 if TYPE_CHECKING:
     from hil.board.board import Board

@@ -172,7 +172,7 @@ class Subject(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class TrendMark:
     """Something that history says has become worse, though no check need have failed. Tests: docs/nightly.md.
 
     name: `1->2 D3`, `1->2` or a figure's name; what: errors, resends or the figure's name again. usual: what the nights
@@ -214,7 +214,7 @@ class Night:
     checks: list[Check] = field(default_factory=list)
     timeline: Timeline | None = None
     version: int = RECORD_VERSION
-    marks: list[Mark] = field(default_factory=list)
+    marks: list[TrendMark] = field(default_factory=list)
 
     @property
     def good(self) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from hil.nightly.record import LinkFigures, Mark, Night, Outcome, WireFigures
+from hil.nightly.record import LinkFigures, Night, Outcome, TrendMark, WireFigures
 
 CONFIDENCE = 0.95
 THROUGHPUT = "kb_s"
@@ -35,7 +35,7 @@ class NightFigures:
     wires: dict[tuple[str, str], WireFigures]
     links: dict[str, LinkFigures]
     figures: dict[tuple[str, str], float]
-    marks: list[Mark]
+    marks: list[TrendMark]
 
     def figure(self, name: str) -> float | None:
         """A figure by its name alone, whichever check gave it; None where it was not measured."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from hil.nightly.record import Mark, Subject
+from hil.nightly.record import Subject, TrendMark
 from hil.nightly.series import THROUGHPUT, NightFigures
 
 REFERENCE_NIGHTS = 30
@@ -161,7 +161,7 @@ def _sum(series: Series, nights: Iterable[str]) -> Count:
 # --- marks -----------------------------------------------------------------------------------------
 
 
-def wire_marks(nights: Sequence[NightFigures]) -> list[Mark]:
+def wire_marks(nights: Sequence[NightFigures]) -> list[TrendMark]:
     """Wires that have become worse by the last of these nights, which are oldest first and carry earlier marks."""
     links: dict[str, dict[str, dict[str, Count]]] = {}
     for night in nights:
@@ -172,7 +172,7 @@ def wire_marks(nights: Sequence[NightFigures]) -> list[Mark]:
     return _count_marks(nights, links.values(), Subject.WIRE, "errors", words) if nights and nights[-1].wires else []
 
 
-def link_marks(nights: Sequence[NightFigures]) -> list[Mark]:
+def link_marks(nights: Sequence[NightFigures]) -> list[TrendMark]:
     """Links that resend, or time out, more than they did and more than the others; as wire_marks."""
     links: dict[str, dict[str, Count]] = {}
     for night in nights:
@@ -184,7 +184,7 @@ def link_marks(nights: Sequence[NightFigures]) -> list[Mark]:
 
 def _count_marks(
     nights: Sequence[NightFigures], groups: Iterable[Mapping[str, Series]], subject: Subject, what: str, words: Words
-) -> list[Mark]:
+) -> list[TrendMark]:
     """groups: series by name; those of one group are held against each other."""
     groups = list(groups)
     every = {name: series for group in groups for name, series in group.items()}
@@ -195,7 +195,7 @@ def _count_marks(
     return [_mark(subject, name, what, more, words) for name, more in found if more is not None]
 
 
-def _mark(subject: Subject, name: str, what: str, found: Excess, words: Words) -> Mark:
+def _mark(subject: Subject, name: str, what: str, found: Excess, words: Words) -> TrendMark:
     trials, fellows = words
     when = "tonight" if found.window == 1 else f"in the last {found.window} nights"
     sentence = (
@@ -203,7 +203,7 @@ def _mark(subject: Subject, name: str, what: str, found: Excess, words: Words) -
         f"at the rate of the nights before there would be {found.usual:.2g}, the other {fellows} had "
         f"{found.others.events:,} in {found.others.trials:,}; chance below {found.chance:.0e}"
     )
-    return Mark(subject, name, what, float(found.recent.events), found.usual, found.chance, sentence)
+    return TrendMark(subject, name, what, float(found.recent.events), found.usual, found.chance, sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ def usual_of(before: Sequence[float]) -> Usual | None:
     return Usual(len(values), middle, spread) if spread > 0 else None
 
 
-def figure_mark(check: str, figure: str, before: Sequence[float], tonight: float) -> Mark | None:
+def figure_mark(check: str, figure: str, before: Sequence[float], tonight: float) -> TrendMark | None:
     """Whether a figure is far on the bad side of the nights before it, which are oldest first.
 
     The throughput of a link's own check is a mark of that link.
@@ -250,7 +250,7 @@ def figure_mark(check: str, figure: str, before: Sequence[float], tonight: float
         f"{figure} of {check}: {tonight:.4g}, the median of {known.nights} nights is {known.middle:.4g}; "
         f"that is {worse / known.spread:.0f} times their spread"
     )
-    return Mark(*_figure_name(check, figure), tonight, known.middle, FIGURE_CHANCE, sentence)
+    return TrendMark(*_figure_name(check, figure), tonight, known.middle, FIGURE_CHANCE, sentence)
 
 
 def _figure_name(check: str, figure: str) -> tuple[Subject, str, str]:
@@ -260,7 +260,7 @@ def _figure_name(check: str, figure: str) -> tuple[Subject, str, str]:
     return Subject.FIGURE, figure, figure
 
 
-def marks_of(before: Sequence[NightFigures], tonight: NightFigures) -> list[Mark]:
+def marks_of(before: Sequence[NightFigures], tonight: NightFigures) -> list[TrendMark]:
     """The marks of a night. before: the rig's nights before it, oldest first."""
     nights = [*before, tonight]
     wires = wire_marks(nights)

@@ -148,7 +148,8 @@ def _caption(link: DrawnLink, place: dict[int, Point], centre: Point) -> list[Ma
         step = (92.0 if level else 84.0) if boards <= MANY else 40.0
         at = (middle[0] + inward[0] / away * step, middle[1] + inward[1] / away * step)
         anchor = "middle" if level else ("start" if inward[0] > 0 else "end")
-    first = at[1] - max(0, len(link.caption) - 2) * LINE / 2
+    grows_up = 0.5 if not level else 1.0 if at[1] < middle[1] else 0.0  # away from the wires, however many lines
+    first = at[1] - max(0, len(link.caption) - 2) * LINE * grows_up
     return [
         words(at[0], first + LINE * row, said, f"caption {class_}".strip(), anchor)
         for row, (said, class_) in enumerate(link.caption)

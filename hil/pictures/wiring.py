@@ -49,7 +49,9 @@ def wiring_svg(report: WiringReport) -> str:
     parts = [words(PANEL_GAP, 32, f"wiring of rig {report.rig}", "title"), verdict]
     top = float(TITLE)
     if len(report.ports) > 1:
-        picture, height = ring.ring(_boards(report), [_drawn(_link(report, link)) for link in report.links])
+        picture, height = ring.ring(
+            _boards(report), [_drawn(_link(report, link), len(report.ports) > ring.MANY) for link in report.links]
+        )
         parts.append(tag("g", picture, transform=f"translate(0 {TITLE})"))
         top += height
     for number, link in enumerate(shown):
@@ -94,20 +96,22 @@ def _boards(report: WiringReport) -> list[DrawnBoard]:
     return [DrawnBoard(rank, ports[rank]) for rank in report.order or range(len(ports))]
 
 
-def _drawn(verdicts: Sequence[WireVerdict]) -> DrawnLink:
+def _drawn(verdicts: Sequence[WireVerdict], brief: bool) -> DrawnLink:
     wires = [
         DrawnWire(WIRE_NAMES[v.wire.number], _looks(v), v.text, loud=v.verdict != OK)
         for v in sorted(verdicts, key=lambda v: v.wire.number)
     ]
-    return DrawnLink(verdicts[0].wire.source, verdicts[0].wire.target, wires, _caption(verdicts))
+    return DrawnLink(verdicts[0].wire.source, verdicts[0].wire.target, wires, _caption(verdicts, brief))
 
 
-def _caption(verdicts: Sequence[WireVerdict]) -> list[tuple[str, str]]:
+def _caption(verdicts: Sequence[WireVerdict], brief: bool) -> list[tuple[str, str]]:
     bad = [v for v in verdicts if v.verdict != OK]
     wire = verdicts[0].wire
     head = f"{wire.source} \N{RIGHTWARDS ARROW} {wire.target}"
     if not bad:
         return [(head, "")]
+    if brief:
+        return [(f"{head}: {len(bad)} bad", "trouble")]
     said = [f"{head}: {len(verdicts) - len(bad)} of {len(verdicts)} right"]
     if len({v.verdict for v in bad}) == 1 and len(bad) > 2:
         said.append(bad[0].verdict)

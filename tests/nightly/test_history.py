@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hil.nightly.history import SCHEMA_VERSION, History, HistoryError
-from hil.nightly.record import Mark, Outcome, Subject, to_json
+from hil.nightly.record import Outcome, Subject, TrendMark, to_json
 from hil.nightly.series import figures_of
 from hil.timeline.spans import Span, Timeline
 from tests.nightly.nights import a_check, a_failed_check, a_night
@@ -28,7 +28,7 @@ def test_a_night_comes_out_as_it_went_in(history):
     night = a_night(
         checks=[a_check(1), a_failed_check(2), a_check(3, losses=[2.0], golden_losses=[2.0])],
         timeline=Timeline("step 1", [Span(0, "send", "hop", 0.0, 1.0)], 1e-6),
-        marks=[Mark(Subject.WIRE, "1->2 D3", "errors", 7.0, 0.0, 1e-7, "worse")],
+        marks=[TrendMark(Subject.WIRE, "1->2 D3", "errors", 7.0, 0.0, 1e-7, "worse")],
     )
     history.begin(dataclasses.replace(night, ended=None, boards=[], checks=[], timeline=None, marks=[]))
     assert history.night(night.id).ended is None, "a night that runs, or was killed"
@@ -60,7 +60,7 @@ def test_last_good_night_is_complete_passed_and_unmarked(history):
     history.begin(a_night(3, [a_check(outcome=Outcome.FLAKY)]))
     history.begin(a_night(4, [a_check()], ended=None))
     history.begin(a_night(5, [a_check()], stopped="interrupted"))
-    history.begin(a_night(6, [a_check()], marks=[Mark(Subject.LINK, "1->2", "resends", 9, 0, 1e-9, "")]))
+    history.begin(a_night(6, [a_check()], marks=[TrendMark(Subject.LINK, "1->2", "resends", 9, 0, 1e-9, "")]))
     for night in history.nights():
         assert night.good == (night.id == "sim-001")
     assert history.last_good("sim", a_night(7).started).id == "sim-001"
@@ -186,7 +186,7 @@ def enter_old_night(db, night):
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_an_older_file_is_migrated_and_keeps_every_night_whole(tmp_path, version):
-    mark = Mark(Subject.LINK, "1->2", "resends", 9.0, 0.1, 1e-9, "worse")
+    mark = TrendMark(Subject.LINK, "1->2", "resends", 9.0, 0.1, 1e-9, "worse")
     trained = a_check(3, "training", losses=[2.5, 0.1 + 0.2], golden_losses=[2.5], outcome=Outcome.FLAKY)
     nights = [
         a_night(1, [a_check(1), a_failed_check(2), trained], marks=[mark] if version == 2 else []),

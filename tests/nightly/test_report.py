@@ -6,7 +6,7 @@ import pytest
 
 from hil.cli import main
 from hil.nightly.history import History
-from hil.nightly.record import Mark, Outcome, Subject
+from hil.nightly.record import Outcome, Subject, TrendMark
 from tests.nightly.nights import a_check, a_failed_check, a_night
 
 
@@ -15,7 +15,7 @@ def out(tmp_path):
     """A folder with three nights: good, flaky with a mark, killed."""
     with History(tmp_path / "history.sqlite") as history:
         history.begin(a_night(1, [a_check(1), a_check(2, "layers")]))
-        mark = Mark(Subject.WIRE, "1->2 D3", "errors", 9.0, 0.0, 1e-9, "worse")
+        mark = TrendMark(Subject.WIRE, "1->2 D3", "errors", 9.0, 0.0, 1e-9, "worse")
         slow = a_failed_check(1, figures={"kb_s": 150.25})
         flaky = a_check(2, "layers", outcome=Outcome.FLAKY, figures={"kb_s": 150.25})
         history.begin(a_night(2, [slow, flaky], firmware_sha256="cd" * 32, marks=[mark]))

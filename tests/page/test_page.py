@@ -11,7 +11,7 @@ import pytest
 from hil.checks.model.mismatch import MapRow
 from hil.nightly.page import PageError, render_index, render_night, write_pages
 from hil.nightly.page.views import file_name
-from hil.nightly.record import Cause, LogLine, Mark, Subject
+from hil.nightly.record import Cause, LogLine, Subject, TrendMark
 from tests.page import nights
 
 
@@ -70,7 +70,7 @@ def test_bad_wire_is_told_by_sign_and_class_and_others_are_not(past):
 
 
 def test_mark_of_history_names_the_wire_on_the_page(past):
-    mark = Mark(Subject.WIRE, "1->2 D3", "errors", 40.0, 0.0, 1e-9, "1->2 D3: 40 wrong bits, usually none")
+    mark = TrendMark(Subject.WIRE, "1->2 D3", "errors", 40.0, 0.0, 1e-9, "1->2 D3: 40 wrong bits, usually none")
     text = render_night(dataclasses.replace(past[-1], marks=[mark]), past[:-1])
     assert "link 1-&gt;2 D3 is getting worse" in text
     assert re.findall(r"<th scope=\"row\">(D\d) ▼", text) == ["D3"]

@@ -5,11 +5,12 @@ import re
 
 import pytest
 
-from hil.nightly.record import Cause, Mark, Outcome, Subject
+from hil.nightly.record import Cause, Outcome, Subject, TrendMark
 from hil.nightly.verdict import State, exit_code, groups, place_of, tally, verdict
 from tests.page import nights
 
 GOOD = nights.Maker(3).night(1)
+MARK = TrendMark(Subject.WIRE, "1->2 D3", "errors", 9, 0, 1e-9, "...")
 
 
 def test_good_night_is_healthy():
@@ -40,7 +41,7 @@ def test_failures_are_counted_with_cause_and_place():
         (dataclasses.replace(GOOD, checks=[]), State.UNFINISHED, "Nothing was tested."),
         (nights.broken(GOOD, 4, nights.failure(Cause.NOT_REPRODUCED), Outcome.FLAKY), State.WATCH,
          "Nothing failed in 20 checks, but 1 passed only when tried again."),
-        (dataclasses.replace(GOOD, marks=[Mark(Subject.WIRE, "1->2 D3", "errors", 9, 0, 1e-9, "...")]), State.WATCH,
+        (dataclasses.replace(GOOD, marks=[MARK]), State.WATCH,
          "Nothing failed in 20 checks, but link 1->2 D3 is getting worse."),
     ],
 )  # fmt: skip

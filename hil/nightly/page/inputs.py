@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from hil.nightly.record import Mark, Night, Subject, WireFigures
+from hil.nightly.record import Night, Subject, TrendMark, WireFigures
 from hil.nightly.series import FlakeRate, NightFigures, figures_of, flake_rates, links_of
 from hil.nightly.trends import Usual, usual_of
 from hil.text import when
@@ -131,7 +131,7 @@ def _with_usual(points: Sequence[FigurePoint]) -> list[FigurePoint]:
     return found
 
 
-def _mark(marks: Sequence[Mark], subject: Subject, name: str, what: str = "") -> str:
+def _mark(marks: Sequence[TrendMark], subject: Subject, name: str, what: str = "") -> str:
     """The sentence of the mark of a wire, a link or a figure. what: of a link its throughput or its resends."""
     for mark in marks:
         if mark.subject is subject and mark.name == name and what in mark.what:
