@@ -37,6 +37,11 @@ def visible(text: str, *, limit: int = LIMIT, lines: bool = True) -> str:
     return shown if lines else shown.replace("\n", "\\n")
 
 
+def one_line(text: str) -> str:
+    """The text with nothing in it that acts, line ends shown as escapes too."""
+    return visible(text, lines=False)
+
+
 def printable(data: bytes) -> str:
     """Bytes as one line of ASCII, for logs: every other letter, and the backslash, is an escape, so it can be undone.
 

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hil.errors import HilError
-from hil.nightly.history import History
+from hil.nightly.history import HISTORY_NAME, History
 from hil.nightly.record import Night
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
-
-HISTORY_NAME = "history.sqlite"
 
 
 def add_verb(verbs: Verbs) -> None:

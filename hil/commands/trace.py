@@ -13,6 +13,7 @@ from hil.checks.model.training import windows
 from hil.commands.booting import boot, opened
 from hil.data import data_path
 from hil.errors import HilError, ModelError
+from hil.files import write_atomically
 from hil.nightly.record import to_json
 from hil.pictures.timeline import bound_text, timeline_svg
 from hil.ring.ring import Ring
@@ -154,7 +155,7 @@ def write_files(out: Path, stories: list[Story], title: str) -> list[Path]:
     for name, text in files.items():
         path = out / name
         try:
-            path.write_text(text, encoding="utf-8")
+            write_atomically(path, text)
         except OSError as error:
             raise HilError(f"cannot write {path}: {error.strerror}; give another --out") from None
         written.append(path)

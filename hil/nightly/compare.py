@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hil.nightly.record import Night, Outcome
 from hil.nightly.series import figures_of
-from hil.text import count, visible
+from hil.text import count, one_line
 
 NAMES_MAX = 8
 WORSE_FACTOR = 3
@@ -103,4 +103,4 @@ def told_changes(good: Night | None, night: Night) -> list[str]:
         return ["no good night of this rig before"]
     lines = changes(good, night)
     nothing = "" if lines else " nothing changed"
-    return [f"since the last good night, {good.id}:{nothing}", *(visible(line, lines=False) for line in lines)]
+    return [f"since the last good night, {good.id}:{nothing}", *(one_line(line) for line in lines)]

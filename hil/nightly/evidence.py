@@ -55,7 +55,7 @@ def recorded_wires(ring: Ring, path: Path) -> Iterator[Callable[[bool], None]]:
             ring.desk.discard_trace()
 
 
-def waveform(vcd: Path, sentence: str) -> dict[str, Any] | None:
+def handshake(vcd: Path, sentence: str) -> dict[str, Any] | None:
     """The end of the handshake on the link that a sentence names, as WaveJSON; None where nothing was recorded."""
     link = re.search(r"link (\d+->\d+)", sentence)
     if link is None or not vcd.exists():

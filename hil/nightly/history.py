@@ -24,6 +24,7 @@ from hil.nightly.compare import last_good
 from hil.nightly.record import Check, Night, from_json, to_json
 from hil.nightly.series import NightFigures, figures_of
 
+HISTORY_NAME = "history.sqlite"
 SCHEMA = """
     CREATE TABLE nights (id TEXT PRIMARY KEY, rig TEXT NOT NULL, started TEXT NOT NULL, record TEXT NOT NULL);
     CREATE INDEX nights_by_rig ON nights (rig, started);

@@ -25,7 +25,7 @@ from typing import TextIO
 from hil.errors import BoardError, HilError
 from hil.nightly import checks, evidence, triage
 from hil.nightly.checks import Bench, Found, Profile, Sign
-from hil.nightly.history import History, HistoryError
+from hil.nightly.history import HISTORY_NAME, History, HistoryError
 from hil.nightly.outputs.files import WAVES
 from hil.nightly.progress import Progress
 from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome
@@ -38,7 +38,6 @@ from hil.session import Session
 from hil.timeline.spans import Timeline
 from hil.toolchain import Image, git_revision
 
-HISTORY_NAME = "history.sqlite"
 RESERVE_BYTES = 1 << 20
 """Kept on the disk and given up when it is full, so that the end of the night still fits."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -260,7 +259,7 @@ class Runner:
             cause,
             self.replay(planned, check.seed),
             logs,
-            waveform=evidence.waveform(self._vcd(check), first.attempt.sentence),
+            waveform=evidence.handshake(self._vcd(check), first.attempt.sentence),
             mismatch_map=first.found.mismatch_map if first.found is not None else [],
             detail=_details(first, retry, simulated),
         )

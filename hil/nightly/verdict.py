@@ -71,6 +71,11 @@ def sentence_of(check: Check) -> str:
     return check.failure.sentence if check.failure is not None else check.sentence
 
 
+def retries(check: Check) -> int:
+    """How often it was tried again on the rig."""
+    return max(0, sum(attempt.where == "rig" for attempt in check.attempts) - 1)
+
+
 def place_of(sentence: str) -> str:
     """Where it broke, as far as the sentence names it: `link 1->2 D3`, `link 1->2`, `board 2` or empty."""
     wire = WIRE.search(sentence)

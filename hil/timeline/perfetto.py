@@ -12,7 +12,7 @@ from typing import Any
 
 from hil.protocol.link_messages import Bank
 from hil.protocol.trace_messages import TraceKind
-from hil.text import finite, visible
+from hil.text import finite, one_line, visible
 from hil.timeline.spans import Activity, Hop, Story, Timeline, What
 
 _COMPUTE, _DOWN, _UP, _HOST = 1, 2, 3, 4
@@ -44,11 +44,11 @@ def perfetto_of_timeline(timeline: Timeline) -> dict[str, Any]:
     threads = list(dict.fromkeys([*What, *(span.what for span in spans)]))
     events = _boards(sorted({span.rank for span in spans}), {at: visible(kind) for at, kind in enumerate(threads)})
     for span in spans:
-        name = visible(span.label or span.what, lines=False)
+        name = one_line(span.label or span.what)
         thread = threads.index(span.what)
         events.append(_complete(name, visible(span.what), span.rank, thread, span.start_s, span.end_s))
     error_us = timeline.error_s * 1e6 if finite(timeline.error_s) else None
-    return _document(events, title=visible(timeline.title, lines=False), error_us=error_us)
+    return _document(events, title=one_line(timeline.title), error_us=error_us)
 
 
 def _document(events: list[Event], **other: Any) -> dict[str, Any]:
@@ -71,16 +71,16 @@ def _meta(what: str, rank: int, thread: int, **args: str | int) -> Event:
     return {"ph": "M", "name": what, "pid": rank, "tid": thread, "args": args}
 
 
+def _us(seconds: float) -> float:
+    return round(seconds * 1e6, 3)
+
+
 def _complete(
     name: str, kind: str, rank: int, thread: int, start_s: float, end_s: float, args: Event | None = None
 ) -> Event:
     start, end = _us(start_s), _us(end_s)
     event = {"ph": "X", "name": name, "cat": kind, "ts": start, "dur": round(end - start, 3), "pid": rank}
     return {**event, "tid": thread, "args": args or {}}
-
-
-def _us(seconds: float) -> float:
-    return round(seconds * 1e6, 3)
 
 
 def _activity(activity: Activity) -> Event:

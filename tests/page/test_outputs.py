@@ -131,6 +131,7 @@ def test_summary_is_strict_json_and_tells_the_verdict():
     assert first["replay"].startswith("pytest ")
     assert len(facts["wires"]) == 32
     assert (facts["last_good"], facts["changes"]) == (None, [])
+    assert facts["retries"] == 8, "on the rig alone; JUnit counts them round by round"
     nothing = summary(nights.empty_night())
     assert nothing["figures"]["tokens_s"] is None
     assert nothing["good"] is False

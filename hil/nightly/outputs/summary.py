@@ -8,7 +8,7 @@ from typing import Any
 from hil.nightly.compare import changes
 from hil.nightly.record import Night, Outcome, to_json
 from hil.nightly.series import figures_of, links_of
-from hil.nightly.verdict import groups, outcomes, verdict
+from hil.nightly.verdict import Group, groups, outcomes, retries, sentence_of, verdict
 from hil.text import first_line, visible
 
 SUMMARY_VERSION = 1
@@ -29,7 +29,7 @@ def summary(night: Night, good: Night | None = None) -> dict[str, Any]:
         "state": said.state.value,
         "verdict": said.sentence,
         "checks": {outcome.value: counts[outcome] for outcome in Outcome},
-        "retries": sum(max(0, len(check.attempts) - 1) for check in night.checks),
+        "retries": sum(retries(check) for check in night.checks),
         "failures": [_group(group) for outcome in (Outcome.FAILED, Outcome.FLAKY) for group in groups(night, outcome)],
         "marks": [to_json(mark) for mark in night.marks],
         "last_good": good.id if good is not None else None,
@@ -49,7 +49,7 @@ def summary(night: Night, good: Night | None = None) -> dict[str, Any]:
     return {key: strict(value) for key, value in facts.items()}
 
 
-def _group(group: Any) -> dict[str, Any]:
+def _group(group: Group) -> dict[str, Any]:
     check = group.first
     return {
         "outcome": check.outcome.value,
@@ -57,7 +57,7 @@ def _group(group: Any) -> dict[str, Any]:
         "place": group.place,
         "checks": [first_line(name) for name in group.names[:20]],
         "times": len(group.checks),
-        "sentence": visible(check.failure.sentence if check.failure else check.sentence, limit=2000),
+        "sentence": visible(sentence_of(check), limit=2000),
         "replay": check.failure.replay if check.failure else "",
     }
 

@@ -13,6 +13,7 @@ from hil.pictures.svg import drawing, line, path, tag, ticks, words
 from hil.text import finite, number
 from hil.timeline.spans import Timeline, What
 
+Point = tuple[float, float]
 SPARK = (150.0, 26.0)
 TREND = (420.0, 170.0)
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 12.0, 12.0, 24.0
@@ -27,7 +28,7 @@ def wire_spark(trend: WireTrend) -> Markup:
     width, height = SPARK
     step = (width - 8) / max(1, len(trend.points) - 1)
     parts: list[Markup] = [line(2, height - 3, width - 2, height - 3, "axis")]
-    points: list[tuple[float, float] | None] = []
+    points: list[Point | None] = []
     for at, point in enumerate(trend.points):
         x = 4 + at * step
         if point.bits <= 0:
@@ -38,11 +39,10 @@ def wire_spark(trend: WireTrend) -> Markup:
             rate = math.log(point.errors / point.bits / RATES[0]) / math.log(RATES[1] / RATES[0])
             points.append((x, height - 3 - min(1.0, max(0.1, rate)) * (height - 6)))
     parts.append(path(points, "spark marked" if trend.mark else "spark"))
-    last = next((point for point in reversed(points) if point is not None), None)
-    if last is not None:
-        parts.append(tag("circle", cx=last[0], cy=last[1], r=2.6, class_="dot marked" if trend.mark else "dot"))
     newest = trend.newest
     told = f"{newest.name}: {newest.errors:,} wrong of {newest.bits:,} bits in the newest night"
+    last = next((point for point in reversed(points) if point is not None), None)
+    parts += [_dot(last, told, marked=bool(trend.mark))] if last is not None else []
     return drawing(width, height, told, *parts, class_="sparkline")
 
 
@@ -75,39 +75,31 @@ class Scale:
         return parts
 
 
+def _dot(place: Point, told: str, *, marked: bool, size: float = 2.2) -> Markup:
+    class_ = "dot marked" if marked else "dot"
+    return tag("circle", tag("title", told), cx=place[0], cy=place[1], r=size + marked, class_=class_)
+
+
 def figure_chart(trend: FigureTrend) -> Markup | None:
     """A figure over nights with the range that the nights before each one allow; None without data."""
-    values = [point.value for point in trend.points if finite(point.value)]
-    limits = [limit for point in trend.points if point.usual for limit in (point.usual.low, point.usual.high)]
-    drawn = [value for value in (*values, *limits) if value is not None]
-    if not values:
+    drawn = [point.value for point in trend.points if point.value is not None]
+    if not drawn:
         return None
+    drawn += [limit for point in trend.points if point.usual for limit in (point.usual.low, point.usual.high)]
     scale = Scale(drawn, len(trend.points), TREND)
-    parts: list[Markup] = [*scale.grid(), *_band(trend, scale)]
     places = [
-        (scale.x(at), scale.y(point.value)) if point.value is not None and finite(point.value) else None
+        (scale.x(at), scale.y(point.value)) if point.value is not None else None
         for at, point in enumerate(trend.points)
     ]
-    parts.append(path(places, "trend"))
+    parts: list[Markup] = [*scale.grid(), *_band(trend, scale), path(places, "trend")]
     for place, point in zip(places, trend.points, strict=True):
         if place is None:
             continue
-        told = tag(
-            "title", f"{point.night}: {number(point.value, 4)} {trend.unit}" + (f"; {point.mark}" if point.mark else "")
-        )
+        told = f"{point.night}: {number(point.value, 4)} {trend.unit}" + (f"; {point.mark}" if point.mark else "")
         if point.mark:
-            x, y = place
-            parts.append(tag("path", told, d=f"M{x - 6:.1f} {y - 11:.1f}h12l-6 9z", class_="flag"))
-        parts.append(
-            tag(
-                "circle",
-                told,
-                cx=place[0],
-                cy=place[1],
-                r=3.2 if point.mark else 2.2,
-                class_="dot marked" if point.mark else "dot",
-            )
-        )
+            flag = f"M{place[0] - 6:.1f} {place[1] - 11:.1f}h12l-6 9z"
+            parts.append(tag("path", tag("title", told), d=flag, class_="flag"))
+        parts.append(_dot(place, told, marked=bool(point.mark)))
     parts += _ends([point.night for point in trend.points], scale)
     return drawing(*TREND, f"{trend.name} in {trend.unit} over {len(trend.points)} nights", *parts)
 
@@ -123,7 +115,7 @@ def _band(trend: FigureTrend, scale: Scale) -> list[Markup]:
     """The usual range of each night as a band, its middle as a line."""
     parts = []
     half = max(2.0, scale.step / 2)
-    middles: list[tuple[float, float] | None] = []
+    middles: list[Point | None] = []
     for at, point in enumerate(trend.points):
         x = scale.x(at)
         if point.usual is None:
@@ -145,26 +137,13 @@ def loss_chart(losses: Sequence[float], golden: Sequence[float]) -> Markup | Non
     parts = scale.grid()
     parts.append(path([(scale.x(at), scale.y(v)) if finite(v) else None for at, v in enumerate(golden)], "golden"))
     for at, value in enumerate(losses):
-        wrong = at >= len(golden) or not same(value, golden[at])
-        if finite(value):
-            told = tag(
-                "title",
-                f"step {at + 1}: ring {value!r}, golden {golden[at]!r}"
-                if at < len(golden)
-                else f"step {at + 1}: {value!r}",
-            )
-            parts.append(
-                tag(
-                    "circle",
-                    told,
-                    cx=scale.x(at),
-                    cy=scale.y(value),
-                    r=4 if wrong else 3,
-                    class_="dot marked" if wrong else "dot",
-                )
-            )
-        else:
+        if not finite(value):
             parts.append(words(scale.x(at), TOP + 10, str(value), "wrong", "middle"))
+            continue
+        wanted = golden[at] if at < len(golden) else None
+        told = f"step {at + 1}: ring {value!r}" + (f", golden {wanted!r}" if wanted is not None else "")
+        wrong = wanted is None or not same(value, wanted)
+        parts.append(_dot((scale.x(at), scale.y(value)), told, marked=wrong, size=3))
     parts.append(words(LEFT, scale.height - 6, "step 1", "tick"))
     parts.append(words(scale.width - RIGHT, scale.height - 6, f"step {max(len(losses), len(golden))}", "tick", "end"))
     return drawing(*TREND, "loss of the ring and of the golden, step by step", *parts)
