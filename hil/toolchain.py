@@ -25,6 +25,7 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from hil.errors import HilError
+from hil.files import atomically
 from hil.protocol.boot import BOOTLOADER_ADDRESS, LOAD_ADDRESS
 from hil.protocol.cheader import headers, write_headers
 from hil.settings import Compiler
@@ -295,10 +296,8 @@ def _compile_and_link(
         _run([*prefix, "-c", str(path), "-o", str(target)], f"{path.relative_to(root)} does not compile", root)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            copy = Path(tempfile.mkdtemp(prefix=".copying-", dir=kept.parent))
-            shutil.copy(target, copy / kept.name)
-            (copy / kept.name).replace(kept)
-            copy.rmdir()
+            with atomically(kept) as copy:
+                shutil.copy(target, copy)
         return target
 
     with ThreadPoolExecutor(2) as pool:

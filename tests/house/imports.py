@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FLOORS = (
-    ("golden", "hil.sim", "hil.errors", "hil.text", "hil.data", "hil"),
+    ("golden", "hil.sim", "hil.errors", "hil.text", "hil.files", "hil.data", "hil"),
     ("hil.protocol",),
     ("hil.line", "hil.rig"),
     ("hil.model", "hil.settings"),
