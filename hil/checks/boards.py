@@ -102,10 +102,3 @@ def wiring(setup: Setup, seed: int) -> Result:
         more = f" (and {len(report.findings) - 1} more)" if len(report.findings) > 1 else ""
         found.sentence, found.sign = report.findings[0].text + more, Sign.LINK
     return found
-
-
-@check("uptime", "ring", Need.BOARD, night=True)
-def uptime(setup: Setup, seed: int) -> Result:
-    """Every board's clock has moved since it started."""
-    stopped = [board.rank for board in setup.ring.boards if not health(setup.ring, board.rank).uptime_us]
-    return _found([f"board {rank}: its clock stands at 0" for rank in stopped])
