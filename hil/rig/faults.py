@@ -259,19 +259,6 @@ class Stuck(Fault):
 
 
 @dataclass(frozen=True, slots=True)
-class Loose(Fault):
-    """A wire that has come off at its far end and picks up noise there."""
-
-    FORMS = ("loose:{at}",)
-    EXAMPLES = ("loose:1-2.D3",)
-    WHAT = "wire D3 has come off at board 2, whose pad reads as noise"
-    at: _Wire
-
-    def draw(self, on: Drawing) -> None:
-        on.add(lambda wires: models.Loose(wires[self.at]), self.at)
-
-
-@dataclass(frozen=True, slots=True)
 class Bridge(Fault):
     """Two wires that touch, of any links."""
 
@@ -498,7 +485,6 @@ class UartHangUp(Fault):
 
 
 FAULTS: tuple[type[Fault], ...] = (
-    Loose,
     Open, Stuck, Bridge, Swap, Reversed, Missing, Crossed, NoGround,
     Delay, Glitch, Strike, Drift, UartNoise, UartLimit, UartHangUp,
 )  # fmt: skip

@@ -96,17 +96,6 @@ class NoGround(Fault):
 
 
 @dataclass(frozen=True, slots=True)
-class Loose(Fault):
-    """The wire has come off at its far end, whose pad reads as noise."""
-
-    CUTS = True
-    wire: Wire
-
-    def set(self, call: Call) -> None:
-        call("sim_noise", *self.wire.pads[1])
-
-
-@dataclass(frozen=True, slots=True)
 class Delay(Fault):
     """The wire carries its level from one end to the other after a time, both ways."""
 
