@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hil.model.fat import write_image
 from hil.model.shard import read_joined_headers, read_shard_header
+from hil.sim.card import LINE_BYTES_MAX, read_pins
 from hil.sim.fat import FatVolume
 
 KERNEL_ADDRESS = 0x8000
@@ -27,8 +28,6 @@ GPU_MEMORY_MB = 64
 UART_CLOCK_HZ = 48_000_000
 CORE_CLOCK_MHZ = 250
 RING_PINS = frozenset((*range(4, 14), *range(16, 26)))
-LINE_BYTES_MAX = 98
-"""The GPU's firmware ignores what goes beyond in a line."""
 
 KERNEL_NAME = "kernel.img"
 SHARD_NAME = "shard.bin"
@@ -250,11 +249,8 @@ def _check_pins(gpio: list[str]) -> list[str]:
     good: set[int] = set()
     for value in gpio:
         numbers, _, settings = value.partition("=")
-        pins: set[int] = set()
-        for part in numbers.split(","):
-            first, _, last = part.partition("-")
-            if first.isdigit() and (last or first).isdigit():
-                pins.update(range(int(first), int(last or first) + 1))
+        mask, _ = read_pins(numbers)
+        pins = {pin for pin in RING_PINS if mask >> pin & 1}
         flags = set(settings.split(","))
         good = good | pins if {"ip", "pd"} <= flags else good - pins
     missing = sorted(RING_PINS - good)
