@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from hil.sim import core
-from hil.sim.card import CORE_MHZ, UART_HZ, read_card
+from hil.sim.card import read_card
 from hil.sim.faults import (
     FAULTS_MAX,
     STRIKES,
@@ -35,7 +35,17 @@ from hil.sim.faults import (
 )
 from hil.sim.lint import lint_text
 from hil.sim.netlist import PINS, Netlist, Wire
-from hil.sim.records import CONFLICTS, RAM_BYTES_MAX, BoardConfig, Change, Contention, Counters, Mark, Output
+from hil.sim.records import (
+    BOARD_LIMITS,
+    CONFLICTS,
+    RAM_BYTES_MAX,
+    BoardConfig,
+    Change,
+    Contention,
+    Counters,
+    Mark,
+    Output,
+)
 
 
 class Outside:
@@ -91,8 +101,6 @@ def _nothing() -> None:
 
 BOARDS_MAX = 16
 RAM_BYTES_MIN = 16 << 20
-DRIFT_PPM_MAX = 100_000
-START_DELAY_NS_MAX = 3600 * 10**9
 SLICE_NS = 20_000_000
 """Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
 TIMER_START_US = 0xFFFF_F000
@@ -176,12 +184,8 @@ class Simulation:
                 raise SimulationError(
                     f"board {index}: ram_bytes {board.ram_bytes} is not a whole number of MiB, 16 to 512"
                 )
-            for what, value, low, high in (
-                ("drift_ppm", board.drift_ppm, -DRIFT_PPM_MAX, DRIFT_PPM_MAX),
-                ("start_delay_ns", board.start_delay_ns, 0, START_DELAY_NS_MAX),
-                ("core_clock_hz", board.core_clock_hz, *(mhz * 1_000_000 for mhz in CORE_MHZ)),
-                ("uart_clock_hz", board.uart_clock_hz, *UART_HZ),
-            ):
+            for what, (low, high) in BOARD_LIMITS.items():
+                value = getattr(board, what)
                 if value is not None and not low <= value <= high:
                     raise SimulationError(f"board {index}: {what} {value} is outside {low:.12g} to {high:.12g}")
 

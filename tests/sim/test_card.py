@@ -218,7 +218,9 @@ def test_absurd_number_is_not_used_and_said(tmp_path: Path, line: str, note: str
 
 @pytest.mark.parametrize("line", ["core_freq=0", "arm_freq=0", "init_uart_clock=0", "gpu_mem=-1", "boot_delay=-9"])
 def test_board_with_an_absurd_number_runs(tmp_path: Path, line: str) -> None:
-    make_card(tmp_path, "main:\n mov r5, #1\n b stop\n", config=f"{line}\nforce_turbo=1\n")
+    pull = "ldr r0, =GPIO\n mov r1, #2\n str r1, [r0, #GPPUD]\n mov r1, #0x10\n str r1, [r0, #GPPUDCLK0]\n"
+    release = "mov r1, #0\n str r1, [r0, #GPPUDCLK0]\n"
+    make_card(tmp_path, f"main:\n{pull}{release} mov r5, #1\n b stop\n", config=f"{line}\nforce_turbo=1\n")
     with Simulation([BoardConfig(tmp_path)], Netlist(), 1) as sim:
         sim.power_on(0)
         sim.run(3 * BOOTED_NS)
