@@ -7,6 +7,7 @@ Times are UTC, ISO 8601, whole milliseconds; durations are seconds. Source of ev
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -226,6 +227,10 @@ def _read(wanted: Any, value: Any) -> Any:
         if value is None:
             return None
         return _read(next(a for a in typing.get_args(wanted) if a is not type(None)), value)
+    if (origin is list and not isinstance(value, list)) or (
+        (origin is dict or dataclasses.is_dataclass(wanted)) and not isinstance(value, dict)
+    ):
+        raise TypeError(f"{value!r} is no {wanted}")
     if origin is list:
         return [_read(typing.get_args(wanted)[0], item) for item in value]
     if origin is dict:
@@ -236,6 +241,8 @@ def _read(wanted: Any, value: Any) -> Any:
         hints = typing.get_type_hints(wanted)
         return wanted(**{key: _read(hints[key], item) for key, item in value.items()})
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max:
+            raise ValueError("a number is beyond all floating-point numbers")
         return float(value)
     if isinstance(wanted, type) and issubclass(wanted, StrEnum):
         return wanted(value)

@@ -34,7 +34,7 @@ CFLAGS = (
     "-Werror",
 )
 SANITIZE_VARIABLE = "HIL_SIM_SANITIZE"
-"""Environment: 1 builds the core under AddressSanitizer and UndefinedBehaviorSanitizer. Set it by sanitizer_environment."""
+"""Environment: 1 builds the core under AddressSanitizer and UndefinedBehaviorSanitizer; see sanitizer_environment."""
 SANITIZE_FLAGS = (
     "-O1",
     "-g",
@@ -89,7 +89,7 @@ def zig_command() -> list[str]:
 
 
 def system_compiler() -> list[str]:
-    """The system's `cc`, or zig where there is none; clang with its sanitizers where SANITIZE_VARIABLE asks for them."""
+    """The system's `cc`, or zig where there is none; clang and its sanitizers where SANITIZE_VARIABLE asks for them."""
     if os.environ.get(SANITIZE_VARIABLE):
         return [sanitizing_compiler(), *SANITIZE_FLAGS]
     found = shutil.which("cc")

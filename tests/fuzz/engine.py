@@ -1,7 +1,7 @@
 """A small coverage-guided fuzzer for parsers in Python.
 
-It changes inputs, and keeps those that made a line of the project run that no input had made run before. The same seed and
-count give the same inputs. No package does this for every Python that the project runs on (docs/hardening.md).
+It changes inputs, and keeps those that made a line of the project run that had not run before. The same seed and count
+give the same inputs. No package does this for every Python that the project runs on (docs/hardening.md).
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ from typing import Any
 PROJECT = str(Path(__file__).resolve().parents[2] / "hil")
 SETTLED_CALLS = 300
 """A function that showed no new line in so many calls is not watched any more: watching costs time."""
-NUMBERS = (0, 1, 2, 3, 7, 8, 9, 16, 31, 32, 63, 64, 127, 128, 255, 256, 4095, 4096, 32767, 65535, 1 << 31, (1 << 32) - 1)
-TEXT_NUMBERS = (b"0", b"-1", b"1e999", b"nan", b"99999999999999999999", b"0x10", b"1.5", b"true", b'""', b"[]", b"\xc2\xb2")
+NUMBERS = (0, 1, 2, 3, 7, 8, 9, 16, 31, 32, 63, 64, 127, 128, 255, 256, 4095, 4096, 32767, 65535, 1 << 31, 0xFFFFFFFF)
+TEXT_NUMBERS = (b"0", b"-1", b"1e999", b"nan", b"9" * 20, b"0x10", b"1.5", b"true", b'""', b"[]", b"\xc2\xb2")
+INPUT_BYTES_MAX = 1 << 13
 FINDINGS_MAX = 20
 
 
 @dataclass(frozen=True)
 class Target:
-    """One parser. run: gives it an input; returns where the input is taken or refused in the way that is promised,
-    and lets everything else out. seeds: good inputs to begin with. words: pieces that the format is made of. make: further
-    inputs, out of nothing. runs: inputs of the bounded run."""
+    """One parser.
+
+    run: gives it an input; returns where the input is taken, or refused in the way that is promised, and lets
+    everything else out. seeds: good inputs to begin with. words: pieces that the format is made of. make: further
+    inputs, out of nothing. runs: inputs of the bounded run.
+    """
 
     name: str
     what: str
@@ -41,7 +45,7 @@ class Target:
 
 @dataclass
 class Report:
-    """inputs: how many were tried. kept: those that reached something new. findings: input and traceback, once per place."""
+    """inputs: how many were tried. kept: those that reached new lines. findings: input and traceback, one a place."""
 
     inputs: int = 0
     kept: int = 0
@@ -127,7 +131,7 @@ def _inputs(target: Target, corpus: list[bytes], source: random.Random) -> Itera
 def _mutated(data: bytes, corpus: list[bytes], words: tuple[bytes, ...], source: random.Random) -> bytes:
     for _ in range(1 << source.randrange(4)):
         data = source.choice(_MUTATIONS)(data, corpus, words, source)
-    return data[: 1 << 16]
+    return data[:INPUT_BYTES_MAX]
 
 
 _Mutation = Callable[[bytes, list[bytes], tuple[bytes, ...], random.Random], bytes]

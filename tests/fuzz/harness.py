@@ -43,7 +43,7 @@ Edit = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Harness:
-    """One parser in C. runs: inputs of the bounded run. edits: what a host needs to be otherwise. seeds: first inputs."""
+    """One parser in C. runs: inputs of the bounded run. edits: what a host needs otherwise. seeds: first inputs."""
 
     name: str
     what: str
@@ -70,15 +70,29 @@ HARNESSES = {
     harness.name: harness
     for harness in (
         Harness(
-            "frame", "serial frames: ring/frame.c", ("ring/frame.c", "bsp/crc32.c"), 60_000, 5000,
-            seeds=(b"\0" + bytes(range(1, 200)), b"\0" + b"a" * 600, b"\1" + encode_frame(Frame(Kind.LOG, 1, 2, b"hi"))[1:-1]),
+            "frame",
+            "serial frames: ring/frame.c",
+            ("ring/frame.c", "bsp/crc32.c"),
+            40_000,
+            5000,
+            seeds=(
+                b"\0" + bytes(range(1, 200)),
+                b"\0" + b"a" * 600,
+                b"\1" + encode_frame(Frame(Kind.LOG, 1, 2, b"hi"))[1:-1],
+            ),
         ),
         Harness(
-            "console", "commands on the line: ring/console.c, ring/text.c", ("ring/frame.c", "ring/text.c", "bsp/crc32.c"),
-            20_000, seeds=((_PING + _TAKE) * 3, _PING + _TAKE + bytes([1, 1, 2, 0, 0, 2, 1, 1, 2, 255, 0, 2]), b"\3\4" * 9),
+            "console",
+            "commands on the line: ring/console.c, ring/text.c",
+            ("ring/frame.c", "ring/text.c", "bsp/crc32.c"),
+            20_000,
+            seeds=((_PING + _TAKE) * 3, _PING + _TAKE + bytes([1, 1, 2, 0, 0, 2, 1, 1, 2, 255, 0, 2]), b"\3\4" * 9),
         ),
         Harness(
-            "boot", "boot protocol: boot/main.c", ("bsp/crc32.c",), 20_000,
+            "boot",
+            "boot protocol: boot/main.c",
+            ("bsp/crc32.c",),
+            5_000,
             edits=(
                 ("boot/main.c", "LOAD_ADDRESS       0x8000u", "LOAD_ADDRESS 0x10000000u"),
                 ("boot/main.c", "BOOTLOADER_ADDRESS 0x200000u", "BOOTLOADER_ADDRESS 0x10001000u"),
@@ -86,17 +100,28 @@ HARNESSES = {
             seeds=(b"\4\5\0\0\0image", b"\5abcd", b"\x0dabcd", b"\6\x24\5\0\0\0image\6\4\5\0\0\0image"),
         ),
         Harness(
-            "shard", "header of a shard: model/shard.c",
-            ("model/shard.c", "model/ops.c", "model/forward.c", "model/taps.c", "model/sampler.c"), 20_000, 512,
+            "shard",
+            "header of a shard: model/shard.c",
+            ("model/shard.c", "model/ops.c", "model/forward.c", "model/taps.c", "model/sampler.c"),
+            20_000,
+            512,
             seeds=(bytes(80), b"\4\0\1\0\0" + bytes(14) + b"w" * 400),
         ),
         Harness(
-            "link", "frames and handshake of a link: link/", ("link/link.c", "link/handshake.c", "bsp/crc32.c"), 4_000, 1024,
-            seeds=(b"\xf0\x10\1\x10" + b"p" * 16 + _TURNS, b"\xf1\x10" + b"p" * 16 + _TURNS, b"\x02\x20" + _TURNS,
-                   b"\xf0\x10\x21\2" + b"p" * 17 + _TURNS),
+            "link",
+            "frames and handshake of a link: link/",
+            ("link/link.c", "link/handshake.c", "bsp/crc32.c"),
+            2_000,
+            1024,
+            seeds=(
+                b"\xf0\x10\1\x10" + b"p" * 16 + _TURNS,
+                b"\xf1\x10" + b"p" * 16 + _TURNS,
+                b"\x02\x20" + _TURNS,
+                b"\xf0\x10\x21\2" + b"p" * 17 + _TURNS,
+            ),
         ),
     )
-}  # fmt: skip
+}
 
 
 @cache
