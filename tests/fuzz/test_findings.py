@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hil.errors import RigError
+from hil.model.checkpoint import read_config
+from hil.model.shard import read_joined_headers, read_shard_header
+from hil.model.tokenizer import Tokenizer
 from hil.nightly.record import Night, from_json, to_json
 from hil.pictures.wavejson import WaveError, wavejson
 from hil.rig.config import load_rig
@@ -83,3 +88,22 @@ def test_record_of_another_shape_is_refused_as_promised(change: tuple[Any, ...],
     at[change[-1]] = value
     with pytest.raises(error):
         from_json(Night, record)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize(
+    ("read", "what"),
+    [
+        (read_config, "checkpoint"),
+        (read_shard_header, "shard"),
+        (read_joined_headers, "shard"),
+        (lambda path: Tokenizer.load(path, 300), "tokenizer"),
+    ],
+)
+def test_what_never_ends_is_not_read(tmp_path: Path, read: Callable[[Path], Any], what: str, kind: str) -> None:
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "pipe"
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(ValueError) as caught:
+        read(path)
+    assert str(caught.value) == f"{path}: cannot read the {what}: it is a pipe or a device, not a file; check the path"

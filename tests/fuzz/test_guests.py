@@ -56,7 +56,9 @@ def config(source: random.Random) -> str:
     """Settings at the ends of what the GPU takes, and beyond."""
     keys = {"arm_freq": (0, 100, 1500), "core_freq": (0, 100, 600), "init_uart_clock": (0, 1_000_000, 250_000_000)}
     lines = [f"{key}={source.choice(values)}" for key, values in keys.items()]
-    return "\n".join([*lines, f"kernel_address={source.choice((0, 0, 0, 0, 0, 0x8000, 0x8001, 0x7FFF00))}", "gpio=0-53=pu"])
+    return "\n".join(
+        [*lines, f"kernel_address={source.choice((0, 0, 0, 0, 0, 0x8000, 0x8001, 0x7FFF00))}", "gpio=0-53=pu"]
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))

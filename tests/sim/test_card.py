@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hil.model.fat import write_image
+from hil.model import fat
+from hil.model.fat import FatImageError, write_image
 from hil.sim import BoardConfig, Netlist, Simulation, SimulationError, simulation
 from hil.sim.card import MIB, Boot, Load, read_card
 from hil.sim.fat import FatError, FatVolume
@@ -438,3 +439,33 @@ def test_folder_of_nothing_but_pieces_of_long_names_is_read_at_once(image: Path)
     patch(image, (VOLUME + 44, u32(100)), (TABLE + 400, chain), (data + 98 * 512, entry * (clusters * 16)))
     with cheap():
         assert FatVolume(image).files == {}
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_source_that_changes_while_it_is_copied_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    """One byte more would lie in the next file's cluster."""
+    source = tmp_path / "kernel.img"
+    source.write_bytes(b"k" * 512)
+    measured = fat._check_sizes
+
+    def change(*arguments: object) -> None:
+        measured(*arguments)  # type: ignore[arg-type]
+        source.write_bytes(b"k" * (512 + more))
+
+    monkeypatch.setattr(fat, "_check_sizes", change)
+    with pytest.raises(FatImageError, match=r"kernel.img: changed while it was copied as kernel.img; nothing was"):
+        write_image(tmp_path / "card.img", {"kernel.img": source, "b.bin": b"b"}, label="CARD")
+    assert [path.name for path in tmp_path.iterdir()] == ["kernel.img"]
+
+
+def test_sizes_beyond_fat32_are_refused_before_a_byte_is_written(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.bin"
+    with huge.open("wb") as file:
+        file.truncate(1 << 32)
+    with pytest.raises(FatImageError, match=r"huge.bin has 4294967296 bytes; a file on FAT32 has at most 4294967295"):
+        write_image(tmp_path / "card.img", {"huge.bin": huge}, label="CARD")
+    with pytest.raises(FatImageError, match=r"an image of 1099511627776 bytes; at most 68719476736 are written"):
+        write_image(tmp_path / "card.img", {"a": b"a"}, label="CARD", size_bytes=1 << 40)
+    assert [path.name for path in tmp_path.iterdir()] == ["huge.bin"]
