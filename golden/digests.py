@@ -14,28 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.generate import Generation, TapDigest, generate
-from golden.taps import NO_LAYER, Op, TapKey
+from golden.generate import Generation, GenerationRequest, generate
+from golden.taps import NO_LAYER, Op, TapDigest, TapKey
 from golden.weights import Weights
 
 FOLDER = Path(__file__).resolve().parent / "digests"
 _FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """Arguments of golden.generate.generate."""
-
-    prompt_tokens: tuple[int, ...]
-    positions: int
-    temperature: float
-    topp: float
-    rng_seed: int
-
-
-RUNS: dict[str, RunSettings] = {
-    "tiny_greedy": RunSettings((1,), 64, 0.0, 0.9, 1),
-    "tiny_topp": RunSettings((1,), 64, 1.0, 0.9, 20),
+RUNS: dict[str, GenerationRequest] = {
+    "tiny_greedy": GenerationRequest((1,), 64, 0.0, 0.9, 1),
+    "tiny_topp": GenerationRequest((1,), 64, 1.0, 0.9, 20),
 }
 """The kept runs of fixtures/tiny.bin by file name."""
 
@@ -48,16 +37,15 @@ class DigestsError(ValueError):
 class KeptRun:
     """A digest file: what was run, on which model file, and what came out."""
 
-    settings: RunSettings
+    settings: GenerationRequest
     model_sha256: str
     n_layers: int
     generation: Generation
 
 
-def keep(weights: Weights, model_sha256: str, settings: RunSettings) -> KeptRun:
+def keep(weights: Weights, model_sha256: str, settings: GenerationRequest) -> KeptRun:
     """Runs the golden."""
-    s = settings
-    generation = generate(weights, s.prompt_tokens, s.positions, s.temperature, s.topp, s.rng_seed)
+    generation = generate(weights, settings)
     return KeptRun(settings, model_sha256, weights.config.n_layers, generation)
 
 
@@ -70,7 +58,7 @@ def write(run: KeptRun, path: Path) -> None:
             "made_by": "python -m golden.make_digests",
             "model_sha256": run.model_sha256,
             "n_layers": run.n_layers,
-            "prompt_tokens": s.prompt_tokens,
+            "prompt_tokens": s.prompt,
             "positions": s.positions,
             "temperature": s.temperature,
             "topp": s.topp,
@@ -97,7 +85,7 @@ def load(name: str, folder: Path = FOLDER) -> KeptRun:
         data = json.loads(path.read_text())
         if data["format"] != _FORMAT:
             raise DigestsError(f"{path} has format {data['format']}, this version reads {_FORMAT}")
-        settings = RunSettings(
+        settings = GenerationRequest(
             tuple(data["prompt_tokens"]), data["positions"], data["temperature"], data["topp"], data["rng_seed"]
         )
         crcs = np.frombuffer(base64.b64decode(data["tap_crc32_base64"], validate=True), "<u4").tolist()
@@ -113,7 +101,7 @@ def load(name: str, folder: Path = FOLDER) -> KeptRun:
     return KeptRun(settings, data["model_sha256"], data["n_layers"], Generation(data["tokens"], taps))
 
 
-def tap_keys(settings: RunSettings, positions: int, n_layers: int) -> list[TapKey]:
+def tap_keys(settings: GenerationRequest, positions: int, n_layers: int) -> list[TapKey]:
     """Keys of all taps of a run in the execution order of a single board."""
     layer_ops = [op for op in Op if Op.ATT_NORM <= op <= Op.FFN_RES]
     keys: list[TapKey] = []
@@ -121,7 +109,7 @@ def tap_keys(settings: RunSettings, positions: int, n_layers: int) -> list[TapKe
         keys.append(TapKey(position, NO_LAYER, Op.EMBED))
         keys += [TapKey(position, layer, op) for layer in range(n_layers) for op in layer_ops]
         keys += [TapKey(position, NO_LAYER, Op.FINAL_NORM), TapKey(position, NO_LAYER, Op.LOGITS)]
-        if settings.temperature > 0 and position + 1 >= len(settings.prompt_tokens):
+        if settings.temperature > 0 and position + 1 >= len(settings.prompt):
             keys.append(TapKey(position, NO_LAYER, Op.PROBS))
     return keys
 

@@ -11,13 +11,29 @@ from dataclasses import dataclass
 from golden.forward import Forward
 from golden.plan import RankPlan, shard_plan
 from golden.sampler import Sampler
-from golden.taps import NO_LAYER, Op, TapKey, digest
+from golden.taps import NO_LAYER, Op, RankTap, TapDigest, TapKey, digest
 from golden.weights import Weights
 
 BOS = 1
 """Ends a generation when it is sampled."""
 
-TapDigest = tuple[TapKey, int]
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What to generate, for the golden, a ring and everything between them.
+
+    prompt: at least one token; the first is the token at position 0 (BOS as a rule).
+    positions: forward steps, 1 .. seq_len.
+    temperature: 0 for greedy.
+    topp: in (0, 1) for top-p sampling, else from all tokens.
+    rng_seed: 64-bit state of the sampler; 0 counts as 1.
+    """
+
+    prompt: Sequence[int]
+    positions: int
+    temperature: float = 0.0
+    topp: float = 0.9
+    rng_seed: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,40 +47,28 @@ class Generation:
     taps: list[TapDigest]
 
 
-def generate(
-    weights: Weights,
-    prompt_tokens: Sequence[int],
-    positions: int,
-    temperature: float,
-    topp: float,
-    rng_seed: int,
-    *,
-    record: bool = True,
-) -> Generation:
-    """Runs `positions` forward steps, fewer when BOS is sampled.
+def generate(weights: Weights, request: GenerationRequest, *, record: bool = True) -> Generation:
+    """Runs all positions of a request, fewer when BOS is sampled.
 
     Args:
-        prompt_tokens: at least one; the first is the token at position 0 (BOS as a rule).
-        positions: 1 .. seq_len.
-        temperature: 0 for greedy.
-        topp: in (0, 1) for top-p sampling, else from all tokens.
-        rng_seed: 64-bit state of the sampler; 0 counts as 1.
+        record: digest taps.
     Raises: ValueError when the prompt is empty or positions does not fit the context.
     """
-    if not prompt_tokens:
+    prompt, positions = request.prompt, request.positions
+    if not prompt:
         raise ValueError("the prompt is empty: give at least one token, BOS (1) as a rule")
     if not 1 <= positions <= weights.config.seq_len:
         raise ValueError(f"{positions} positions do not fit: this model's context allows 1 to {weights.config.seq_len}")
     forward = Forward(weights, record=record)
-    sampler = Sampler(temperature, topp, rng_seed)
+    sampler = Sampler(request.temperature, request.topp, request.rng_seed)
     tokens: list[int] = []
     taps: list[TapDigest] = []
-    token = prompt_tokens[0]
+    token = prompt[0]
     for position in range(positions):
         logits = forward.step(token, position)
         taps += [(key, digest(x)) for key, x in forward.take_taps()]
-        forced = position + 1 < len(prompt_tokens)
-        token = prompt_tokens[position + 1] if forced else sampler.next(logits)
+        forced = position + 1 < len(prompt)
+        token = prompt[position + 1] if forced else sampler.next(logits)
         if record and not forced and sampler.probs is not None:
             taps.append((TapKey(position, NO_LAYER, Op.PROBS), digest(sampler.probs)))
         tokens.append(token)
@@ -73,7 +77,7 @@ def generate(
     return Generation(tokens, taps)
 
 
-def expected_taps(taps: Sequence[TapDigest], n_layers: int, world_size: int) -> list[list[TapDigest]]:
+def expected_taps(taps: Sequence[TapDigest], n_layers: int, world_size: int) -> list[list[RankTap]]:
     """What each rank of a ring must record, in its order, hops included.
 
     Args:
@@ -92,10 +96,10 @@ def expected_taps(taps: Sequence[TapDigest], n_layers: int, world_size: int) -> 
     ]
 
 
-def _of_rank(plan: RankPlan, n_layers: int, taps: Sequence[TapDigest]) -> list[TapDigest]:
+def _of_rank(plan: RankPlan, n_layers: int, taps: Sequence[TapDigest]) -> list[RankTap]:
     """The taps of one position that a rank records. A hop has the digest of the tensor that crosses."""
     if plan.has_embed and plan.has_head and plan.layer_end - plan.layer_start == n_layers:
-        return list(taps)
+        return [RankTap(key, crc, 1) for key, crc in taps]
     crcs = dict(taps)
     position = taps[0][0].position
 
@@ -108,13 +112,12 @@ def _of_rank(plan: RankPlan, n_layers: int, taps: Sequence[TapDigest]) -> list[T
     def hop(op: Op, after_layer: int) -> TapDigest:
         return TapKey(position, NO_LAYER, op), crossing(after_layer)
 
+    opening: list[TapDigest] = []
     if plan.has_head:
+        opening = [*(tap for tap in taps if tap[0].op is Op.EMBED), hop(Op.HOP_SEND, -1)]
         head = [tap for tap in taps if tap[0].op in (Op.FINAL_NORM, Op.LOGITS, Op.PROBS)]
-        embed = [tap for tap in taps if tap[0].op == Op.EMBED]
-        return [*embed, hop(Op.HOP_SEND, -1), hop(Op.HOP_RECEIVE, n_layers - 1), *head]
-    owned = [tap for tap in taps if plan.layer_start <= tap[0].layer < plan.layer_end]
-    return [
-        hop(Op.HOP_RECEIVE, plan.layer_start - 1),
-        *owned,
-        hop(Op.HOP_SEND, plan.layer_end - 1),
-    ]
+        rest = [hop(Op.HOP_RECEIVE, n_layers - 1), *head]
+    else:
+        owned = [tap for tap in taps if plan.layer_start <= tap[0].layer < plan.layer_end]
+        rest = [hop(Op.HOP_RECEIVE, plan.layer_start - 1), *owned, hop(Op.HOP_SEND, plan.layer_end - 1)]
+    return [RankTap(*tap, 0) for tap in opening] + [RankTap(*tap, plan.rank + 1) for tap in rest]

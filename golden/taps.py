@@ -115,6 +115,29 @@ class TapKey:
         return f"{self.op.name}{layer} position {self.position}"
 
 
+TapDigest = tuple[TapKey, int]
+"""A tap and the CRC-32 of its tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankTap:
+    """A tap that a rank of a ring must record.
+
+    stage: how far round the ring: 0 the embedding, then each rank forward, then each rank backward.
+    microbatch: of a step of training, one beyond the last for gradients and parameters; None in a generation.
+    """
+
+    key: TapKey
+    crc: int
+    stage: int
+    microbatch: int | None = None
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Of two taps on different ranks the one with the lesser order is recorded first."""
+        return self.key.position if self.microbatch is None else self.microbatch, self.stage
+
+
 def canonical_bits(x: np.ndarray) -> np.ndarray:
     """float32 tensor -> uint32 words with -0 as +0 and every NaN as 0x7FC00000 (flattened, C order)."""
     flat = np.ascontiguousarray(x, dtype=np.float32).reshape(-1)

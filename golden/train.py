@@ -15,10 +15,9 @@ from golden.backward import Backward, Piece, parameters, piece_key
 from golden.backward_ops import mean_of
 from golden.optimizer import Optimizer, Settings, clip_factor, gradient_norm
 from golden.plan import RankPlan, shard_plan
-from golden.taps import NO_LAYER, Op, TapKey, digest
+from golden.taps import NO_LAYER, Op, TapDigest, TapKey, digest
 from golden.weights import Config, F32Array, Weights
 
-TapDigest = tuple[TapKey, int]
 _T = TypeVar("_T")
 Sequences = Sequence[Sequence[int]]
 """The microbatches of one step; each T + 1 tokens, so T positions with the token after each as its target."""

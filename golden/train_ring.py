@@ -1,30 +1,15 @@
 """Train ring: which rank of a ring records which tap in a step of training, hops included.
 
-Contract: docs/arithmetic.md, section 10. The board's order: firmware/ring/train_jobs.c. Owns: RankTap, ring_taps.
+Contract: docs/arithmetic.md, section 10. The board's order: firmware/ring/train_jobs.c.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from golden.plan import RankPlan, shard_plan
-from golden.taps import NO_LAYER, Op, TapKey
-from golden.train import Step, TapDigest
-
-
-@dataclass(frozen=True, slots=True)
-class RankTap:
-    """A tap that a rank records; of two taps on different ranks the one with the lesser (microbatch, stage) is first.
-
-    microbatch: its number in the step; one beyond the last for gradients and parameters.
-    stage: how far round the ring: 0 the embedding, then each rank forward, then each rank backward.
-    """
-
-    key: TapKey
-    crc: int
-    microbatch: int
-    stage: int
+from golden.taps import NO_LAYER, Op, RankTap, TapDigest, TapKey
+from golden.train import Step
 
 
 def ring_taps(
@@ -94,7 +79,7 @@ class _Passage:
         """What a rank records when it computes, and passes on."""
         plan, stage = self._plan, self._stage(backward)
         found = [
-            RankTap(key, crc, self._number, stage)
+            RankTap(key, crc, stage, self._number)
             for key, crc in self._taps
             if _is_backward(key) == backward and self._holds(key)
         ]
@@ -116,12 +101,12 @@ class _Passage:
         return 2 * self._world_size if self._opens else 2 * self._world_size - 1 - self._plan.rank
 
     def _own(self, stage: int, op: Op) -> list[RankTap]:
-        return [RankTap(key, crc, self._number, stage) for key, crc in self._taps if key.op is op]
+        return [RankTap(key, crc, stage, self._number) for key, crc in self._taps if key.op is op]
 
     def _hop(self, op: Op, boundary: int, stage: int) -> list[RankTap]:
         """A hop of all positions at the boundary before layer `boundary`."""
         return [
-            RankTap(TapKey(position, NO_LAYER, op), self._crossing(op, boundary, position), self._number, stage)
+            RankTap(TapKey(position, NO_LAYER, op), self._crossing(op, boundary, position), stage, self._number)
             for position in range(self._positions)
         ]
 
@@ -153,4 +138,4 @@ def _ends(step: Step, plan: RankPlan) -> list[RankTap]:
     def stage(op: Op) -> int:
         return 0 if op < Op.GRAD_NORM else 1 if op is Op.GRAD_NORM else 2
 
-    return [RankTap(key, crc, last, stage(key.op)) for key, crc in step.parameter_taps if holds(key)]
+    return [RankTap(key, crc, stage(key.op), last) for key, crc in step.parameter_taps if holds(key)]

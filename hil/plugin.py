@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from hil.errors import HilError, RigError
-from hil.settings import SEED_DEFAULT
+from hil.settings import OPTIONS, Option, Settings, read_values, replay_words
 
 if TYPE_CHECKING:
     from hil.board.board import Board
     from hil.checks.model.close import CloseCheck, ReportedTensors
     from hil.model.bundle import Model
-    from hil.probe.probe import Probe
     from hil.rig.specs import RigConfig
+    from hil.ring.probe import Probe
     from hil.ring.ring import Ring
     from hil.session import Session
 
+SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 FAILED: pytest.StashKey[bool] = pytest.StashKey()
 TRACE_CHANGES = 200_000
@@ -36,28 +37,18 @@ RINGS: pytest.StashKey[list[Ring]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the `--hil-...` options."""
+    """Add the `--hil-...` options and the `hil_...` keys of the ini file."""
     group = parser.getgroup("hil", "hardware-in-the-loop ring")
-    group.addoption(
-        "--hil-rig", default="sim", metavar="RIG", help="rig file, `sim`, `sim-loopback` or `sim-probe` (default: sim)"
-    )
-    group.addoption("--hil-world", type=int, default=4, metavar="N", help="boards of the simulated ring (default: 4)")
-    group.addoption(
-        "--hil-seed", type=lambda text: int(text, 0), default=SEED_DEFAULT, metavar="SEED",
-        help=f"seed of everything random (default: {SEED_DEFAULT:#x})",
-    )  # fmt: skip
-    group.addoption("--hil-model", default="tiny", metavar="MODEL", help="`tiny` or a llama2.c checkpoint")
-    group.addoption("--hil-tokenizer", metavar="FILE", help="tokenizer.bin of that checkpoint (default: beside it)")
-    group.addoption("--hil-logs", default="logs", metavar="DIR", help="folder for pi{n}.log (default: logs)")
-    group.addoption(
-        "--hil-fault", action="append", default=[], metavar="FAULT",
-        help="fault of the simulated rig, like open:1-2.D3 (repeatable; docs/rigs.md)",
-    )  # fmt: skip
-    group.addoption("--hil-compiler", choices=("zig", "gcc"), default="zig", help="compiler of the firmware")
+    for option in OPTIONS.values():
+        action = "append" if option.many else "store"
+        group.addoption(f"--hil-{option.name}", action=action, metavar=option.metavar, help=option.usage())
+        kind: Literal["linelist", "string"] = "linelist" if option.many else "string"
+        parser.addini(f"hil_{option.name}", f"as --hil-{option.name}", type=kind, default=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register markers for projects that have no pytest.ini of ours."""
+    """Read the settings; register markers for projects that have no pytest.ini of ours. Raises pytest.UsageError."""
+    config.stash[SETTINGS] = _settings(config, vars(config.option))
     for line in (
         "ring: needs a whole ring, simulated or real",
         "probe: needs one board and an FT232H on one of its banks",
@@ -75,25 +66,31 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RINGS] = []
 
 
+def _settings(config: pytest.Config, given: Mapping[str, Any]) -> Settings:
+    """What a command line says, with environment and ini file."""
+    ini = {f"hil_{option.name}": _ini(config, option) for option in OPTIONS.values()}
+    try:
+        return Settings(**read_values(given, dashes="--hil-", ini=ini))
+    except HilError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _ini(config: pytest.Config, option: Option) -> Any:
+    """The ini file's value. A file that is there beside the ini file is meant even if pytest runs in another folder."""
+    value = config.getini(f"hil_{option.name}")
+    if option.file and value and config.inipath is not None and not Path(value).exists():
+        beside = config.inipath.parent / value
+        return str(beside) if beside.exists() else value
+    return value
+
+
 def hil_session(config: pytest.Config) -> Session:
-    """The session that the options describe; made when first needed. Raises pytest.UsageError."""
+    """The session that the settings describe; made when first needed. Raises pytest.UsageError."""
     if SESSION not in config.stash:
         from hil.session import Session
-        from hil.settings import Settings
 
-        option = config.option
-        settings = Settings(
-            rig=option.hil_rig,
-            seed=option.hil_seed,
-            world_size=option.hil_world,
-            model=option.hil_model,
-            tokenizer=option.hil_tokenizer,
-            logs=Path(option.hil_logs),
-            compiler=option.hil_compiler,
-            faults=tuple(option.hil_fault),
-        )
         try:
-            config.stash[SESSION] = Session(settings)
+            config.stash[SESSION] = Session(config.stash[SETTINGS])
         except HilError as error:
             raise pytest.UsageError(str(error)) from None
     return config.stash[SESSION]
@@ -101,8 +98,8 @@ def hil_session(config: pytest.Config) -> Session:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Rig, seed and how to replay. The firmware hash comes with the first boot: building may take seconds."""
-    option = config.option
-    return [f"hil: rig {option.hil_rig}, seed {option.hil_seed:#x}, model {option.hil_model}, logs {option.hil_logs}"]
+    settings = config.stash[SETTINGS]
+    return [f"hil: rig {settings.rig}, seed {settings.seed:#x}, model {settings.model}, logs {settings.logs}"]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -144,16 +141,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
 
 def _again(item: pytest.Item) -> str:
     """The command that runs this test again in the same way."""
-    option = item.config.option
+    config = item.config
     file, colons, name = item.nodeid.partition("::")
     # With --pyargs the node ID names a file that is not below the root.
-    address = item.nodeid if (item.config.rootpath / file).is_file() else f"{item.path}{colons}{name}"
-    words = [address, f"--hil-rig={option.hil_rig}", f"--hil-seed={option.hil_seed:#x}"]
-    for name, default in (("world", 4), ("model", "tiny"), ("tokenizer", None), ("compiler", "zig")):
-        chosen = getattr(option, f"hil_{name}")
-        words += [f"--hil-{name}={chosen}"] if chosen != default else []
-    words += [f"--hil-fault={fault}" for fault in option.hil_fault]
-    return "pytest " + " ".join(shlex.quote(word) for word in words)
+    address = item.nodeid if (config.rootpath / file).is_file() else f"{item.path}{colons}{name}"
+    return shlex.join(
+        ["pytest", address, *replay_words(config.stash[SETTINGS], _settings(config, {}), dashes="--hil-")]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -232,12 +226,12 @@ def _describe(ring: Ring, request: pytest.FixtureRequest) -> None:
     """Write into the reports what the test runs on."""
     from hil import attach
 
-    option = request.config.option
+    settings = request.config.stash[SETTINGS]
     serials = [f"{board.identity.board_serial:016x}" if board.identity else "unknown" for board in ring.boards]
     facts = {
         "rig": ring.desk.config.name,
-        "seed": f"{option.hil_seed:#x}",
-        "model": option.hil_model,
+        "seed": f"{settings.seed:#x}",
+        "model": settings.model,
         "board_serials": " ".join(serials),
         "retries": str(getattr(request.node, "execution_count", 1) - 1),  # set by pytest-rerunfailures
     }
@@ -257,9 +251,10 @@ def _begin_trace(ring: Ring, request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def ring(_ring_session: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
     """The rig's boards, booted, as a ring. Skips on a rig that is no ring."""
-    config = _ring_session.desk.config
-    if not config.is_ring:
-        pytest.skip(f"rig {config.name} has {config.world_size} board(s) and no closed ring; give --hil-rig a ring")
+    from hil.rig.needs import Need
+
+    if lack := Need.RING.lack(_ring_session.desk.config):
+        pytest.skip(lack)
     yield from _guard(_ring_session, request)
 
 
@@ -277,7 +272,7 @@ def loopback_ring(_loopback_session: Ring, request: pytest.FixtureRequest) -> It
 
 @pytest.fixture(scope="session")
 def _probe_session(hil: Session, pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[Probe]:
-    from hil.probe.probe import open_probe
+    from hil.ring.probe import open_probe
 
     try:
         config = hil.probe_config()

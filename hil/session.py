@@ -1,6 +1,6 @@
 """A session: from what the user asked for to a ring that is open.
 
-Used by the command line and the plugin alike. Owns: Settings, building images and shards, opening desks.
+Used by the command line and the plugin alike. Owns: building images and shards, opening desks.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Literal
 
 from hil.board.board import Board
 from hil.desk.desk import Desk, open_desk
-from hil.errors import RigError
 from hil.model.bundle import Model, load_model
 from hil.model.plan import TrainingSize, arm_bytes, check_fits, plan_boards
 from hil.rig.config import load_rig
+from hil.rig.needs import Need
 from hil.rig.specs import RigConfig
 from hil.ring.boot import BootTimes
 from hil.ring.ring import Ring
@@ -112,24 +112,20 @@ class Session:
 
         Raises RigError for a rig whose board 0 has no loopback jumpers.
         """
-        if self.config.is_loopback:
-            return self.config
         if self.settings.rig == "sim":
             return load_rig("sim-loopback")
-        raise RigError(
-            f"rig {self.config.name} has no loopback link; use a rig file with one board and [[link]] from = 0, to = 0"
-        )
+        Need.LOOPBACK.require(self.config)
+        return self.config
 
     def probe_config(self) -> RigConfig:
         """The rig for checks with a probe: the session's own if it has one, the simulated one for `sim`.
 
         Raises RigError for a rig without a probe.
         """
-        if self.config.probe is not None:
-            return self.config
         if self.settings.rig == "sim":
             return load_rig("sim-probe")
-        raise RigError(f"rig {self.config.name} has no probe; add a [probe] table to the rig file (docs/probe.md)")
+        Need.PROBE.require(self.config)
+        return self.config
 
     def describe(self) -> list[str]:
         """Header lines for a report: rig, seed, firmware."""

@@ -25,13 +25,14 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from hil.errors import HilError
-from hil.protocol.cheader import c_header
+from hil.files import atomically
+from hil.protocol.boot import BOOTLOADER_ADDRESS, LOAD_ADDRESS
+from hil.protocol.cheader import headers, write_headers
+from hil.settings import Compiler
 
 ImageName = Literal["kernel", "ring"]
-Compiler = Literal["zig", "gcc"]
 
-LOAD_ADDRESS = 0x8000
-IMAGE_END_MAX = 0x200000
+IMAGE_END_MAX = BOOTLOADER_ADDRESS
 _BOOT_END_MAX = 0x300000
 _ERROR_LINES = 25
 
@@ -234,7 +235,8 @@ def _content_key(name: str, compiler: Compiler, macros: Mapping[str, str], root:
     add("flags", repr((_COMMON_FLAGS, _flags(compiler), _BASES[name])).encode())
     add("macros", repr(sorted(macros.items())).encode())
     add("revision", revision.encode())
-    add("messages.h", c_header().encode())
+    for header, text in headers().items():
+        add(header, text.encode())
     for part in _PARTS[name]:
         for path in sorted((root / part).glob("*.[chS]")):
             add(str(path.relative_to(root)), path.read_bytes())
@@ -269,7 +271,7 @@ def _build_into(
 def _compile_and_link(
     work: Path, name: str, compiler: Compiler, macros: Mapping[str, str], root: Path, objects: Path | None
 ) -> Path:
-    (work / "messages.h").write_text(c_header())
+    write_headers(work)
     sources = _sources(root, name)
     prefix = [
         *compiler_command(compiler),
@@ -282,22 +284,20 @@ def _compile_and_link(
         *(f"-D{macro}={value}" for macro, value in sorted(macros.items())),
     ]
 
-    headers = c_header().encode() + b"".join(
+    included = "".join(headers().values()).encode() + b"".join(
         path.read_bytes() for part in _PARTS[name] for path in sorted((root / part).glob("*.h"))
     )
 
     def compile_one(path: Path) -> Path:
         target = work / f"{path.parent.name}-{path.stem}{path.suffix.replace('.', '-')}.o"
-        kept = objects / f"{_object_key(path, compiler, macros, headers)}.o" if objects is not None else None
+        kept = objects / f"{_object_key(path, compiler, macros, included)}.o" if objects is not None else None
         if kept is not None and kept.exists():
             return kept
         _run([*prefix, "-c", str(path), "-o", str(target)], f"{path.relative_to(root)} does not compile", root)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            copy = Path(tempfile.mkdtemp(prefix=".copying-", dir=kept.parent))
-            shutil.copy(target, copy / kept.name)
-            (copy / kept.name).replace(kept)
-            copy.rmdir()
+            with atomically(kept) as copy:
+                shutil.copy(target, copy)
         return target
 
     with ThreadPoolExecutor(2) as pool:

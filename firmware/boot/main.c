@@ -1,10 +1,11 @@
 /* main.c: kernel.img, the UART bootloader on the SD card.
- * Protocol: docs/protocol.md, section 1. Python twin: hil/protocol/boot.py.
+ * Protocol: docs/protocol.md, section 1. Its words, and its other side: hil/protocol/boot.py.
  * It runs at 0x200000 (start.S moves it there) with the data cache off, so what it writes is in memory, and
  * leaves UART0 set up for the image. Byte budget at 3 Mbaud: 3.3 us per byte, 53 us until the FIFO is full;
  * storing a byte and its CRC takes about 0.5 us, and the clock is read only when no byte is there. */
 #include <stdint.h>
 
+#include "boot_words.h"
 #include "cache.h"
 #include "crc32.h"
 #include "exceptions.h"
@@ -18,21 +19,9 @@
 #define UART_BAUD 115200u
 #endif
 
-#define LOAD_ADDRESS       0x8000u
-#define BOOTLOADER_ADDRESS 0x200000u
 #define ANNOUNCE_US        300000u
 #define STALL_US           2000000u
 #define UART_CLOCK_DEFAULT 48000000u
-
-enum boot_word {
-    GET_PROG_INFO = 0x11112222,
-    PUT_PROG_INFO = 0x33334444,
-    GET_CODE = 0x55556666,
-    PUT_CODE = 0x77778888,
-};
-#define BOOT_SUCCESS 0x9999AAAAu
-#define BOOT_ERROR   0xBBBBCCCCu
-#define PRINT_STRING 0xDDDDEEEEu
 
 struct offer {
     uint32_t address, size_bytes, crc32;

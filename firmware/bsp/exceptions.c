@@ -38,7 +38,7 @@ _Noreturn __attribute__((noinline)) void exception_assertion(void)
     exception_enter(&frame);
 }
 
-void exception_provoke(enum exception_kind kind)
+void exception_provoke(enum exception_code kind)
 {
     volatile uint32_t *unmapped = (volatile uint32_t *)UNMAPPED_ADDRESS;
     if (kind == EXCEPTION_UNDEFINED)

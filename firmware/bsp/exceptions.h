@@ -4,18 +4,12 @@
 
 #include <stdint.h>
 
-enum exception_kind {
-    EXCEPTION_UNDEFINED = 0,
-    EXCEPTION_SOFTWARE_INTERRUPT = 1,
-    EXCEPTION_PREFETCH_ABORT = 2,
-    EXCEPTION_DATA_ABORT = 3,
-    EXCEPTION_INTERRUPT = 4,
-    EXCEPTION_ASSERTION = 5,
-};
+#include "messages.h"
 
 /* Pushed by start.S, in this order. */
 struct exception_frame {
-    uint32_t kind, cpsr, sp, lr;
+    uint32_t kind; /* enum exception_code */
+    uint32_t cpsr, sp, lr;
     uint32_t registers[13];
     uint32_t pc;
 };
@@ -29,7 +23,7 @@ void exception_report(const struct exception_frame *frame, uint32_t fault_status
 /* Reports a broken invariant as an exception of kind EXCEPTION_ASSERTION and resets the board. */
 _Noreturn void exception_assertion(void);
 
-/* Crashes on purpose, for tests of the crash report: kind 0, 2 or 3 of enum exception_kind. */
-void exception_provoke(enum exception_kind kind);
+/* Crashes on purpose, for tests of the crash report: EXCEPTION_UNDEFINED, _PREFETCH_ABORT or _DATA_ABORT. */
+void exception_provoke(enum exception_code kind);
 
 #endif

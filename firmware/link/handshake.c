@@ -3,6 +3,7 @@
  * 2 reads, the receiver 2 writes and 3 reads. The latch is always written before the direction. */
 #include "handshake.h"
 
+#include "link_frames.h"
 #include "port.h"
 
 enum {
@@ -11,15 +12,14 @@ enum {
     CONTEST_READS = 4, /* ACK takes its time to rise, through a series resistor too */
 };
 
-/* Takes one of the accesses left, or pauses in the state that is set. */
-#define TAKE_ACCESS                                                                                          \
-    if (accesses-- == 0)                                                                                     \
-    goto pause
-
-/* Goes on with the next state's access. */
-#define NEXT_ACCESS                                                                                          \
-    TAKE_ACCESS;                                                                                             \
-    __attribute__((fallthrough))
+/* Counts an access; jumps to `pause` with the state that is set when none is left. For the loops below: a branch
+ * for each access and no function call is what a byte can afford. */
+#define COUNT_ACCESS_OR_GOTO(pause)                                                                          \
+    do {                                                                                                     \
+        if (accesses-- == 0)                                                                                 \
+            goto pause;                                                                                      \
+    } while (0)
+#define FALL_THROUGH __attribute__((fallthrough))
 
 void link_tx_start(struct link_tx *tx, const struct link_bank *bank, const void *segment, uint32_t size_bytes,
                    int last)
@@ -63,7 +63,7 @@ static uint32_t tx_edge(struct link_tx *tx, uint32_t state)
         port_clear(bank->clk | bank->data);
         return TX_CLAIM_SET;
     case TX_CLAIM_SET:
-        port_set(HANDSHAKE_CLAIM << bank->shift);
+        port_set(LINK_CLAIM << bank->shift);
         return TX_DRIVE_DATA;
     case TX_DRIVE_DATA:
         port_outputs(bank->data);
@@ -101,26 +101,30 @@ enum handshake_step link_tx_step(struct link_tx *tx, uint32_t accesses)
         case TX_PUT_ZEROS: /* lowers CLK and changes data: ACK has shown that the byte before was read */
             port_clear(clk | ((~(uint32_t)*at << shift) & data));
             state = TX_PUT_ONES;
-            NEXT_ACCESS;
+            COUNT_ACCESS_OR_GOTO(pause);
+            FALL_THROUGH;
         case TX_PUT_ONES:
             port_set((uint32_t)*at++ << shift);
             state = TX_WAIT_ACK_LOW;
-            NEXT_ACCESS;
+            COUNT_ACCESS_OR_GOTO(pause);
+            FALL_THROUGH;
         case TX_WAIT_ACK_LOW:
             while (port_level() & ack)
-                TAKE_ACCESS;
+                COUNT_ACCESS_OR_GOTO(pause);
             state = TX_RAISE_CLK;
-            NEXT_ACCESS;
+            COUNT_ACCESS_OR_GOTO(pause);
+            FALL_THROUGH;
         case TX_RAISE_CLK:
             port_set(clk);
             state = TX_WAIT_ACK_HIGH;
-            NEXT_ACCESS;
+            COUNT_ACCESS_OR_GOTO(pause);
+            FALL_THROUGH;
         case TX_WAIT_ACK_HIGH:
             while (!(port_level() & ack))
-                TAKE_ACCESS;
+                COUNT_ACCESS_OR_GOTO(pause);
             state = TX_PUT_ZEROS;
             if (--left) {
-                TAKE_ACCESS;
+                COUNT_ACCESS_OR_GOTO(pause);
                 goto put_zeros;
             }
             if (!tx->last) {
@@ -166,7 +170,7 @@ static uint32_t rx_edge(struct link_rx *rx, uint32_t state)
         if (rx->low == CONTEST_READS)
             return RX_LET_GO;
         level &= bank->data;
-        rx->seen = level == HANDSHAKE_CLAIM << bank->shift ? (uint8_t)(rx->seen + 1) : 0;
+        rx->seen = level == LINK_CLAIM << bank->shift ? (uint8_t)(rx->seen + 1) : 0;
         return rx->seen == CLAIM_READS ? RX_LOWER_ACK : RX_WAIT_CLAIM;
     case RX_LET_GO:
         port_inputs(bank->ack);
@@ -196,12 +200,14 @@ enum handshake_step link_rx_step(struct link_rx *rx, uint32_t accesses)
         case RX_LOWER_ACK:
             port_clear(ack);
             state = RX_WAIT_CLK_HIGH;
-            NEXT_ACCESS;
+            COUNT_ACCESS_OR_GOTO(pause);
+            FALL_THROUGH;
         case RX_WAIT_CLK_HIGH:
             while (!(port_level() & clk))
-                TAKE_ACCESS;
+                COUNT_ACCESS_OR_GOTO(pause);
             state = RX_SAMPLE;
-            NEXT_ACCESS;
+            COUNT_ACCESS_OR_GOTO(pause);
+            FALL_THROUGH;
         case RX_SAMPLE: /* a read of its own: data may settle later than CLK */
             *at = (uint8_t)(port_level() >> shift);
             at += step;
@@ -210,17 +216,19 @@ enum handshake_step link_rx_step(struct link_rx *rx, uint32_t accesses)
                 result = HANDSHAKE_SEGMENT;
                 goto pause;
             }
-            NEXT_ACCESS;
+            COUNT_ACCESS_OR_GOTO(pause);
+            FALL_THROUGH;
         case RX_RAISE_ACK:
             port_set(ack);
             state = RX_WAIT_CLK_LOW;
-            NEXT_ACCESS;
+            COUNT_ACCESS_OR_GOTO(pause);
+            FALL_THROUGH;
         case RX_WAIT_CLK_LOW:
             while (port_level() & clk)
-                TAKE_ACCESS;
+                COUNT_ACCESS_OR_GOTO(pause);
             if (left) {
                 state = RX_LOWER_ACK;
-                TAKE_ACCESS;
+                COUNT_ACCESS_OR_GOTO(pause);
                 goto lower_ack;
             }
             state = rx->last ? RX_RELEASE_ACK : RX_LOWER_ACK;

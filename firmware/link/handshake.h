@@ -6,8 +6,6 @@
 
 #include <stdint.h>
 
-#define HANDSHAKE_CLAIM 0xA5u
-
 /* The pins of one bank. D0 is bit `shift`; D0..D7 are contiguous. */
 struct link_bank {
     uint32_t data;

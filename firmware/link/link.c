@@ -3,17 +3,16 @@
  * adds the clock: it looks at it once per poll, and a machine that has not moved for its limit is given up. */
 #include "link.h"
 
-#include "burst.h"
 #include "crc32.h"
-#include "messages.h"
+#include "instruments.h"
 #include "port.h"
 
 enum {
-    HEADER_MAGIC = 0x4C52,
-    ANSWER_GOOD = 0xAC,
-    ANSWER_BAD = 0x15,
     ROLE_NONE = 0xFF,
 };
+
+/* Kept out of link_poll, so that a poll in mid-burst is short and saves few registers. */
+#define ONCE_A_BURST __attribute__((noinline))
 
 static uint32_t all_pins(const struct link *link)
 {
@@ -63,7 +62,7 @@ static void note_role(struct link *link, uint8_t role)
     link->last_role = role;
 }
 
-static void begin_burst(struct link *link, enum link_stage stage)
+ONCE_A_BURST static void begin_burst(struct link *link, enum link_stage stage)
 {
     link->stage = (uint8_t)stage;
     link->burst_done = 0;
@@ -106,7 +105,7 @@ void link_send_start(struct link *link, uint8_t type, const void *payload, uint3
     link->payload = payload;
     link->open_limit_us = open_limit_us;
     link->header = (struct link_header){
-        .magic = HEADER_MAGIC,
+        .magic = LINK_MAGIC,
         .type = type,
         .source = link->rank,
         .sequence = ++link->sent_sequence,
@@ -131,14 +130,9 @@ void link_receive_start(struct link *link, void *buffer, uint32_t capacity, uint
 
 /* --- giving up and trying again --- */
 
-static int is_sender(const struct link *link)
-{
-    return link->stage == STAGE_FRAME_OUT || link->stage == STAGE_ANSWER_OUT;
-}
-
 static uint32_t current_phase(const struct link *link)
 {
-    if (is_sender(link)) {
+    if (link_sends_burst(link)) {
         switch (link->tx.state) {
         case TX_WAIT_GRANT:
             return PHASE_WAIT_GRANT;
@@ -178,29 +172,16 @@ static uint32_t limit_us(const struct link *link, uint32_t phase)
                                                : link->phase_limit_us * LINK_REOPEN_FACTOR;
 }
 
-/* Bytes of the burst that are through; the one in progress has this index. */
-static uint32_t byte_index(const struct link *link)
-{
-    uint32_t left = is_sender(link) ? link->tx.left : link->rx.left;
-    uint32_t segment = link->burst_bytes - link->burst_done;
-    if (link->burst_done == 0 && segment > LINK_HEADER_BYTES)
-        segment = LINK_HEADER_BYTES;
-    else if (link->burst_done == LINK_HEADER_BYTES)
-        segment -= LINK_CRC_BYTES;
-    uint32_t index = link->burst_done + segment - left;
-    int acknowledging = !is_sender(link) && link->rx.state >= RX_RAISE_ACK && link->rx.state <= RX_DONE;
-    return index && acknowledging ? index - 1 : index;
-}
-
 static void record_fault(struct link *link, uint32_t phase, uint32_t waited_us)
 {
     /* A peer that does not open again says less than where the burst broke. */
     if (link->attempt > 1 && is_opening(phase))
         return;
-    link->fault = (struct link_fault){
-        .role = is_sender(link) ? ROLE_SENDER : ROLE_RECEIVER,
+    link->fault = (struct msg_link_fault){
+        .role = link_sends_burst(link) ? ROLE_SENDER : ROLE_RECEIVER,
         .phase = phase,
-        .byte_index = byte_index(link) < link->burst_bytes ? byte_index(link) : link->burst_bytes - 1,
+        .byte_index =
+            link_byte_index(link) < link->burst_bytes ? link_byte_index(link) : link->burst_bytes - 1,
         .burst_bytes = link->burst_bytes,
         .gplev0 = port_level(),
         .waited_us = waited_us,
@@ -254,7 +235,7 @@ static enum link_status contested(struct link *link)
 
 /* --- events of the machines --- */
 
-static enum link_status next_segment_out(struct link *link)
+ONCE_A_BURST static enum link_status next_segment_out(struct link *link)
 {
     if (link->burst_done == 0) {
         link->burst_done = LINK_HEADER_BYTES;
@@ -271,7 +252,7 @@ static enum link_status next_segment_out(struct link *link)
 static int header_good(const struct link *link)
 {
     const struct link_header *header = &link->header;
-    return header->magic == HEADER_MAGIC && header->length <= link->capacity &&
+    return header->magic == LINK_MAGIC && header->length <= link->capacity &&
            header->crc32 == crc32_update(CRC32_START, header, LINK_HEADER_BYTES - LINK_CRC_BYTES);
 }
 
@@ -303,7 +284,7 @@ static enum link_status header_in(struct link *link)
     return LINK_PENDING;
 }
 
-static enum link_status next_segment_in(struct link *link)
+ONCE_A_BURST static enum link_status next_segment_in(struct link *link)
 {
     if (link->burst_done == 0)
         return header_in(link);
@@ -377,7 +358,7 @@ static enum link_status answer_in(struct link *link)
     return LINK_PENDING;
 }
 
-static enum link_status burst_over(struct link *link)
+ONCE_A_BURST static enum link_status burst_over(struct link *link)
 {
     burst_ends(link, 0);
     switch (link->stage) {
@@ -397,7 +378,7 @@ static enum link_status burst_over(struct link *link)
 static enum link_status check_limit(struct link *link, uint32_t now_us)
 {
     uint32_t mark =
-        is_sender(link) ? link->tx.left << 8 | link->tx.state : link->rx.left << 8 | link->rx.state;
+        link_sends_burst(link) ? link->tx.left << 8 | link->tx.state : link->rx.left << 8 | link->rx.state;
     if (mark != link->mark) {
         link->mark = mark;
         link->since_us = now_us;
@@ -408,91 +389,9 @@ static enum link_status check_limit(struct link *link, uint32_t now_us)
     return waited_us > limit_us(link, phase) ? give_up(link, phase, waited_us) : LINK_PENDING;
 }
 
-/* --- tests that watch or stall the handshake --- */
-
-/* Whether the next access is the probe's edge of the probe's byte. */
-static int at_edge(const struct link *link)
-{
-    uint32_t byte = byte_index(link), wanted = link->probe->byte;
-    if (link->stage == STAGE_FRAME_OUT) {
-        uint32_t state = link->tx.state;
-        return link->probe->edge == EDGE_CLK_RAISE ? state == TX_RAISE_CLK && byte == wanted
-               : link->probe->edge == EDGE_CLK_LOWER
-                   ? (state == TX_PUT_ZEROS || state == TX_RELEASE_CLK) && byte == wanted + 1
-                   : 0;
-    }
-    uint32_t state = link->rx.state;
-    return link->probe->edge == EDGE_ACK_RAISE ? state == RX_RAISE_ACK && byte == wanted
-           : link->probe->edge == EDGE_ACK_LOWER
-               ? (state == RX_LOWER_ACK && byte == wanted + 1) || (state == RX_RELEASE_ACK && byte == wanted)
-               : 0;
-}
-
-static void note_wait(struct link_probe *probe, int falling, uint32_t ticks)
-{
-    uint32_t waited = ticks - probe->wait_from;
-    uint32_t bucket = 0;
-    while (waited && bucket < LINK_PROBE_BUCKETS - 1) {
-        waited >>= 1;
-        bucket++;
-    }
-    probe->waits[falling][bucket]++;
-}
-
-/* The machines with a look at their state before and after every access. */
-static enum handshake_step probed_step(struct link *link, uint32_t accesses)
-{
-    struct link_probe *probe = link->probe;
-    int out = link->stage == STAGE_FRAME_OUT;
-    uint32_t rising = out ? TX_WAIT_ACK_HIGH : RX_WAIT_CLK_HIGH;
-    uint32_t falling = out ? TX_WAIT_ACK_LOW : RX_WAIT_CLK_LOW;
-    enum handshake_step step = HANDSHAKE_PENDING;
-    while (accesses-- && step == HANDSHAKE_PENDING) {
-        if (probe->stalls && at_edge(link)) {
-            probe->stalls--;
-            probe->stalling = 1;
-            probe->stall_from_us = port_now_us();
-            return HANDSHAKE_PENDING;
-        }
-        uint32_t before = out ? link->tx.state : link->rx.state;
-        step = out ? link_tx_step(&link->tx, 1) : link_rx_step(&link->rx, 1);
-        uint32_t after = out ? link->tx.state : link->rx.state;
-        if (before == after || !probe->ticks)
-            continue;
-        uint32_t ticks = probe->ticks();
-        if (before == rising || before == falling)
-            note_wait(probe, before == falling, ticks);
-        probe->wait_from = ticks;
-    }
-    return step;
-}
-
-/* The machines while somebody watches. Until a burst is open they go one access at a time for on_burst. */
-__attribute__((noinline)) static enum handshake_step watched_step(struct link *link, uint32_t accesses)
-{
-    int opens = burst_opens(link);
-    accesses = opens ? 1 : accesses;
-    enum handshake_step step;
-    if (link->probe && (link->stage == STAGE_FRAME_OUT || link->stage == STAGE_FRAME_IN))
-        step = probed_step(link, accesses);
-    else
-        step = is_sender(link) ? link_tx_step(&link->tx, accesses) : link_rx_step(&link->rx, accesses);
-    if (opens)
-        burst_stepped(link);
-    return step;
-}
-
-static int still_stalled(const struct link *link, uint32_t now_us)
-{
-    return link->probe && link->probe->stalling &&
-           now_us - link->probe->stall_from_us < link->probe->stall_us;
-}
-
 /* Whether the board itself was away in mid-burst for so long that the peer has given up. */
-static int was_held_up(struct link *link, uint32_t now_us)
+static int was_held_up(const struct link *link, uint32_t now_us)
 {
-    if (link->probe)
-        link->probe->stalling = 0;
     return now_us - link->looked_us > link->phase_limit_us && !is_opening(current_phase(link));
 }
 
@@ -504,12 +403,12 @@ enum link_status link_poll(struct link *link)
             begin_burst(link, (enum link_stage)link->next_stage);
         return LINK_PENDING;
     }
-    if (still_stalled(link, now_us))
+    if (link->probe && probe_stalls(link->probe, now_us))
         return LINK_PENDING;
     if (was_held_up(link, now_us))
         return give_up(link, PHASE_HELD_UP, now_us - link->looked_us);
     link->looked_us = now_us;
-    int out = is_sender(link);
+    int out = link_sends_burst(link);
     int opening = out ? link->tx.state == TX_WAIT_GRANT : link->rx.state == RX_WAIT_CLAIM;
     uint32_t accesses = opening ? LINK_ACCESSES_OPENING : link->accesses_per_poll;
     enum handshake_step step;
@@ -522,35 +421,4 @@ enum link_status link_poll(struct link *link)
     if (!out && link->rx.state == RX_CONTESTED)
         return contested(link);
     return step == HANDSHAKE_DONE ? burst_over(link) : check_limit(link, now_us);
-}
-
-/* --- blocking --- */
-
-static enum link_status run(struct link *link)
-{
-    enum link_status status;
-    while ((status = link_poll(link)) == LINK_PENDING) {
-        if (link->service && link->service(link->service_context)) {
-            link_abort(link);
-            return LINK_ERROR_ABORTED;
-        }
-    }
-    return status;
-}
-
-enum link_status link_send_frame(struct link *link, uint8_t type, const void *payload, uint32_t length,
-                                 uint32_t open_limit_us)
-{
-    link_send_start(link, type, payload, length, open_limit_us);
-    return run(link);
-}
-
-enum link_status link_receive_frame(struct link *link, void *buffer, uint32_t capacity, uint8_t *type,
-                                    uint32_t *length, uint32_t open_limit_us)
-{
-    link_receive_start(link, buffer, capacity, open_limit_us);
-    enum link_status status = run(link);
-    *type = link->received_type;
-    *length = link->received_length;
-    return status;
 }

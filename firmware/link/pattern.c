@@ -4,8 +4,6 @@
  * length divides 2: for each a: a, then a b for every b > a. */
 #include "pattern.h"
 
-#include "messages.h"
-
 enum {
     HISTORY_MASK = 31,
     SLIP_ERRORS = 8, /* this many errors, each within SLIP_BYTES of the one before, and the step is lost */
@@ -122,7 +120,7 @@ void pattern_fill(struct pattern *pattern, uint8_t *to, uint32_t size_bytes)
 static uint32_t count_errors(struct pattern_check *check, uint32_t wrong, uint32_t at)
 {
     uint32_t count = 0;
-    for (uint32_t wire = 0; wire < PATTERN_WIRES; wire++) {
+    for (uint32_t wire = 0; wire < DATA_WIRES; wire++) {
         if (!(wrong >> wire & 1))
             continue;
         count++;
@@ -144,7 +142,7 @@ static uint32_t count_errors(struct pattern_check *check, uint32_t wrong, uint32
 /* Wires out of step: zeros for longer than any PRBS has are wrong, and long without error is in step again. */
 static uint32_t watch_slipped(struct pattern *p, struct pattern_check *check, uint32_t byte, uint32_t wrong)
 {
-    for (uint32_t wire = 0; wire < PATTERN_WIRES; wire++) {
+    for (uint32_t wire = 0; wire < DATA_WIRES; wire++) {
         if (!(check->out_of_step >> wire & 1))
             continue;
         if (byte >> wire & 1)

@@ -7,9 +7,7 @@
 
 #include <stdint.h>
 
-enum {
-    PATTERN_WIRES = 8
-};
+#include "messages.h"
 
 struct pattern {
     uint8_t kind;          /* enum pattern_code of messages.h */
@@ -25,12 +23,12 @@ struct pattern {
 /* What a checker found. Starts as zeros but for what pattern_check_start sets. */
 struct pattern_check {
     uint64_t bytes;
-    uint32_t wire_errors[PATTERN_WIRES];
-    uint32_t slips;                   /* PRBS streams that fell out of step */
-    uint8_t out_of_step;              /* wires, as bits */
-    uint8_t burst[PATTERN_WIRES];     /* errors of a wire that came close to each other */
-    uint32_t error_at[PATTERN_WIRES]; /* byte of the last error */
-    uint32_t one_at[PATTERN_WIRES];   /* out of step: byte of the last 1; zeros alone obey every recurrence */
+    uint32_t wire_errors[DATA_WIRES];
+    uint32_t slips;                /* PRBS streams that fell out of step */
+    uint8_t out_of_step;           /* wires, as bits */
+    uint8_t burst[DATA_WIRES];     /* errors of a wire that came close to each other */
+    uint32_t error_at[DATA_WIRES]; /* byte of the last error */
+    uint32_t one_at[DATA_WIRES];   /* out of step: byte of the last 1; zeros alone obey every recurrence */
 };
 
 /* Begins a stream. kind: enum pattern_code. */

@@ -8,19 +8,8 @@
 
 #include <stdint.h>
 
+#include "shard_header.h"
 #include "taps.h"
-
-enum {
-    MODEL_HEADER_BYTES = 56, /* seven int32 of the checkpoint, then seven of the shard */
-    MODEL_SHARD_MAGIC = 0x53485244,
-    MODEL_DIM_MAX = 8192,
-    MODEL_HIDDEN_DIM_MAX = 32768,
-    MODEL_LAYERS_MAX = 128,  /* a tap key holds 8 bits of layer and 0xFF means none */
-    MODEL_VOCAB_MAX = 65536, /* tokens travel as 16 bits */
-    MODEL_SEQ_LEN_MAX = 32768,
-    MODEL_WORLD_MAX = 16,
-    MODEL_ERROR_TEXT_BYTES = 160, /* enough for every sentence of model_error_sentence */
-};
 
 enum model_error {
     MODEL_OK = 0,
@@ -93,7 +82,7 @@ struct model {
 };
 
 /* Total size of the shard in bytes computed from its header; 0 when there is no valid shard header or the
- * size is over limit_bytes. Reads at most MODEL_HEADER_BYTES; shard is 4-byte aligned. */
+ * size is over limit_bytes. Reads no more than struct shard_header; shard is 4-byte aligned. */
 uint32_t model_shard_bytes(const void *shard, uint32_t limit_bytes);
 
 /* Sets up m over a shard and an arena (both 4-byte aligned, both outlive m). All fields of m are written;
@@ -101,15 +90,8 @@ uint32_t model_shard_bytes(const void *shard, uint32_t limit_bytes);
 int model_init(struct model *m, const void *shard, uint32_t shard_bytes, void *arena, uint32_t arena_bytes,
                uint32_t tap_capacity);
 
-/* A constant sentence for an error of model_init. */
+/* A constant sentence for an error of model_init or model_train_init. */
 const char *model_error_text(int error);
-
-/* The sentence with numbers for the error that model_init(m, ...) returned, into text (at least
- * MODEL_ERROR_TEXT_BYTES). Returns text. */
-const char *model_error_sentence(const struct model *m, int error, char *text);
-
-/* A sentence and how many bytes are needed and there, into text (at least MODEL_ERROR_TEXT_BYTES). Returns text. */
-const char *model_bytes_sentence(char *text, const char *sentence, uint32_t needed_bytes, uint32_t has_bytes);
 
 /* Forgets the KV cache and the taps; `taps.enabled` and `service` stay. */
 void model_reset(struct model *m);
@@ -138,8 +120,5 @@ void sampler_init(struct sampler *s, float temperature, float topp, uint64_t see
 /* Chooses a token from logits (vocab_size). Records PROBS when temperature > 0. Needs has_head. Call it only
  * for positions whose next token is not given by the prompt: each call draws one random number. */
 uint32_t sampler_next(struct sampler *s, struct model *m, const float *logits, uint32_t position);
-
-/* Dot product of n floats in eight lanes; the order is in docs/arithmetic.md. */
-float dot8(const float *a, const float *b, uint32_t n);
 
 #endif

@@ -2,8 +2,6 @@
  * Contract: docs/arithmetic.md. Every rounding step is one C operation; -ffp-contract=off keeps it so. */
 #include "ops.h"
 
-#include "model.h"
-
 enum {
     LANES = 8
 };

@@ -67,4 +67,7 @@ void add_in_place(float *x, const float *y, uint32_t n);
 /* out (n) = in, subnormals as zero. */
 void copy_flushed(float *out, const float *in, uint32_t n);
 
+/* Dot product of n floats in eight lanes; the order is in docs/arithmetic.md. */
+float dot8(const float *a, const float *b, uint32_t n);
+
 #endif

@@ -133,9 +133,3 @@ void model_train_apply(struct model_train *t)
     }
     record_all(t, OP_PARAM_TOK_EMB, 0);
 }
-
-void model_train_step(struct model_train *t, float total)
-{
-    model_train_norm(t, total);
-    model_train_apply(t);
-}

@@ -1,24 +1,18 @@
 /* shard.c: reads a shard's header and lays out its tensors and the arena.
- * Format: docs/formats.md. Python twin: hil/model/shard.py. Trusts nothing in the header. */
+ * Format: docs/formats.md; its head: shard_header.h, generated. Python twin: hil/model/shard.py. Trusts nothing in the header. */
 #include "layout.h"
 #include "model.h"
 #include "ops.h"
 
-struct header {
-    int32_t dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len;
-    int32_t magic, rank, world_size, layer_start, layer_end, has_embed, has_head;
-};
-_Static_assert(sizeof(struct header) == MODEL_HEADER_BYTES, "shard header");
-
 static int in_range(int32_t value, int32_t low, int32_t high) { return value >= low && value <= high; }
 
-static int header_ok(const struct header *h)
+static int header_ok(const struct shard_header *h)
 {
     int32_t vocab_size = h->vocab_size < 0 && h->vocab_size != INT32_MIN ? -h->vocab_size : h->vocab_size;
 
-    if (h->magic != MODEL_SHARD_MAGIC || !in_range(h->dim, 1, MODEL_DIM_MAX) ||
-        !in_range(h->hidden_dim, 1, MODEL_HIDDEN_DIM_MAX) || !in_range(h->n_layers, 1, MODEL_LAYERS_MAX) ||
-        !in_range(vocab_size, 1, MODEL_VOCAB_MAX) || !in_range(h->seq_len, 1, MODEL_SEQ_LEN_MAX)) {
+    if (h->magic != (int32_t)SHARD_MAGIC || !in_range(h->dim, 1, MODEL_DIM_MAX) ||
+        !in_range(h->hidden_dim, 1, MODEL_HIDDEN_DIM_MAX) || !in_range(h->n_layers, 1, MODEL_N_LAYERS_MAX) ||
+        !in_range(vocab_size, 1, MODEL_VOCAB_SIZE_MAX) || !in_range(h->seq_len, 1, MODEL_SEQ_LEN_MAX)) {
         return 0;
     }
     if (!in_range(h->n_heads, 1, h->dim) || !in_range(h->n_kv_heads, 1, h->n_heads))
@@ -34,7 +28,7 @@ static int header_ok(const struct header *h)
            in_range(h->has_embed, 0, 1) && in_range(h->has_head, 0, 1);
 }
 
-static void config_from_header(struct model_config *c, const struct header *h)
+static void config_from_header(struct model_config *c, const struct shard_header *h)
 {
     c->dim = (uint32_t)h->dim;
     c->hidden_dim = (uint32_t)h->hidden_dim;
@@ -49,7 +43,7 @@ static void config_from_header(struct model_config *c, const struct header *h)
 }
 
 static void layout_weights(struct model_weights *w, struct region *from, const struct model_config *c,
-                           const struct header *h)
+                           const struct shard_header *h)
 {
     uint32_t l = (uint32_t)(h->layer_end - h->layer_start);
 
@@ -90,37 +84,37 @@ static void layout_arena(struct model *m, struct region *from, uint32_t tap_capa
     b->probs = take(from, head_vocab, 1, 1);
     b->order = (uint32_t *)(void *)take(from, head_vocab, 1, 1);
     uint32_t *crc_table = (uint32_t *)(void *)take(from, TAP_CRC_TABLE_WORDS, 1, 1);
-    void *entries = take(from, tap_capacity, sizeof(struct tap_entry) / sizeof(float), 1);
+    void *entries = take(from, tap_capacity, sizeof(struct tap_record) / sizeof(float), 1);
     if (from->base != 0)
         tap_log_init(&m->taps, entries, tap_capacity, crc_table);
 }
 
 uint32_t model_shard_bytes(const void *shard, uint32_t limit_bytes)
 {
-    const struct header *h = shard;
+    const struct shard_header *h = shard;
     struct model_config config;
     struct model_weights weights;
     struct region count = {0};
 
-    if (limit_bytes < MODEL_HEADER_BYTES || !header_ok(h))
+    if (limit_bytes < sizeof(struct shard_header) || !header_ok(h))
         return 0;
     config_from_header(&config, h);
     layout_weights(&weights, &count, &config, h);
-    uint64_t bytes = MODEL_HEADER_BYTES + count.words * sizeof(float);
+    uint64_t bytes = sizeof(struct shard_header) + count.words * sizeof(float);
     return bytes > limit_bytes ? 0 : (uint32_t)bytes;
 }
 
 int model_init(struct model *m, const void *shard, uint32_t shard_bytes, void *arena, uint32_t arena_bytes,
                uint32_t tap_capacity)
 {
-    const struct header *h = shard;
+    const struct shard_header *h = shard;
 
     *m = (struct model){0};
     m->shard_bytes = shard_bytes;
     m->arena_bytes = arena_bytes;
     if (((uintptr_t)shard | (uintptr_t)arena) % sizeof(float) != 0)
         return MODEL_ERROR_ARENA_ALIGN;
-    if (shard_bytes < MODEL_HEADER_BYTES || !header_ok(h))
+    if (shard_bytes < sizeof(struct shard_header) || !header_ok(h))
         return MODEL_ERROR_HEADER;
     if (model_shard_bytes(shard, shard_bytes) != shard_bytes)
         return MODEL_ERROR_SHARD_SIZE;
@@ -140,7 +134,7 @@ int model_init(struct model *m, const void *shard, uint32_t shard_bytes, void *a
     if (needed_bytes > arena_bytes)
         return MODEL_ERROR_ARENA_SMALL;
     /* The layout only hands out addresses; the const is given back with the pointers of model_weights. */
-    struct region body = {.base = (float *)((uintptr_t)shard + MODEL_HEADER_BYTES)};
+    struct region body = {.base = (float *)((uintptr_t)shard + sizeof(struct shard_header))};
     layout_weights(&m->weights, &body, &m->config, h);
     struct region place = {.base = arena};
     layout_arena(m, &place, tap_capacity);
@@ -167,45 +161,4 @@ const char *model_error_text(int error)
     default:
         return "unknown error of model_init";
     }
-}
-
-static char *append_text(char *to, const char *end, const char *text)
-{
-    while (*text != 0 && to < end)
-        *to++ = *text++;
-    return to;
-}
-
-static char *append_number(char *to, const char *end, uint32_t value)
-{
-    char digits[11];
-    uint32_t at = sizeof digits - 1;
-
-    digits[at] = 0;
-    do {
-        digits[--at] = (char)('0' + value % 10u);
-        value /= 10u;
-    } while (value > 0);
-    return append_text(to, end, &digits[at]);
-}
-
-const char *model_bytes_sentence(char *text, const char *sentence, uint32_t needed_bytes, uint32_t has_bytes)
-{
-    const char *end = text + MODEL_ERROR_TEXT_BYTES - 1;
-    char *at = append_text(text, end, sentence);
-
-    at = append_text(at, end, " (needs ");
-    at = append_number(at, end, needed_bytes);
-    at = append_text(at, end, " bytes, has ");
-    at = append_number(at, end, has_bytes);
-    *append_text(at, end, ")") = 0;
-    return text;
-}
-
-const char *model_error_sentence(const struct model *m, int error, char *text)
-{
-    if (error == MODEL_ERROR_ARENA_SMALL)
-        return model_bytes_sentence(text, model_error_text(error), m->arena_needed_bytes, m->arena_bytes);
-    *append_text(text, text + MODEL_ERROR_TEXT_BYTES - 1, model_error_text(error)) = 0;
-    return text;
 }

@@ -20,13 +20,13 @@ static uint32_t take_flushed(void)
     if ((fpscr & sticky) == 0)
         return 0;
     __asm__ volatile("vmsr fpscr, %0" ::"r"(fpscr & ~sticky) : "memory");
-    return TAP_FLAG_FLUSHED;
+    return TAP_FLUSHED;
 #else
     return 0;
 #endif
 }
 
-void tap_log_init(struct tap_log *log, struct tap_entry *entries, uint32_t capacity, uint32_t *crc_table)
+void tap_log_init(struct tap_log *log, struct tap_record *entries, uint32_t capacity, uint32_t *crc_table)
 {
     for (uint32_t byte = 0; byte < 256; byte++) {
         uint32_t crc = byte;
@@ -82,7 +82,7 @@ static inline int32_t ordered(uint32_t bits)
     return (int32_t)(bits ^ ((uint32_t)((int32_t)bits >> 31) & 0x7FFFFFFFu));
 }
 
-static void digest(struct tap_entry *entry, const uint32_t *table, const float *data, uint32_t count)
+static void digest(struct tap_record *entry, const uint32_t *table, const float *data, uint32_t count)
 {
     uint32_t crc = 0xFFFFFFFFu;
     uint32_t nonfinite = 0;
@@ -115,7 +115,7 @@ static void digest(struct tap_entry *entry, const uint32_t *table, const float *
 
 uint32_t tap_digest(const uint32_t *crc_table, const float *data, uint32_t count)
 {
-    struct tap_entry entry;
+    struct tap_record entry;
 
     digest(&entry, crc_table, data, count);
     return entry.crc32;
@@ -157,7 +157,7 @@ void tap_record(struct tap_log *log, uint32_t op, uint32_t layer, uint32_t posit
         log->dropped++;
         return;
     }
-    struct tap_entry *entry = &log->entries[log->count++];
+    struct tap_record *entry = &log->entries[log->count++];
     entry->key = (op << 24) | ((layer & 0xFFu) << 16) | (position & 0xFFFFu);
     entry->flags = take_flushed();
     digest(entry, log->crc_table, data, count);

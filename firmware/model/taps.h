@@ -1,7 +1,7 @@
 /* taps.h: the log of tensor digests that a board keeps while it computes.
  * Meaning of op numbers and keys: golden/taps.py (numbers reach C through the generated messages.h).
  * A digest is zlib's CRC-32 over the little-endian words of the tensor, -0 as +0 and NaN as 0x7FC00000.
- * Owns: struct tap_log and its entries. No registers but FPSCR's sticky flags, no globals. */
+ * Owns: struct tap_log. No registers but FPSCR's sticky flags, no globals. */
 #ifndef TAPS_H
 #define TAPS_H
 
@@ -10,25 +10,12 @@
 #include "messages.h"
 
 enum {
-    TAP_FLAG_FLUSHED = 1u, /* something was flushed to zero since the tap before (FPSCR UFC or IDC) */
     TAP_CRC_TABLE_WORDS = 4 * 256,
 };
 
-/* One record; the bytes of struct msg_tap_record in natural alignment. */
-struct tap_entry {
-    uint32_t key; /* op in 31:24, layer in 23:16, position in 15:0 */
-    uint32_t crc32;
-    uint32_t count;
-    float minimum; /* over elements that are numbers; 0 when there is none */
-    float maximum;
-    uint32_t nonfinite; /* infinities and NaNs */
-    uint32_t flags;
-};
-_Static_assert(sizeof(struct tap_entry) == sizeof(struct msg_tap_record), "tap entry is the wire's record");
-
 struct tap_log {
-    struct tap_entry *entries; /* capacity entries, count of them valid, in execution order */
-    const uint32_t *crc_table; /* TAP_CRC_TABLE_WORDS words, filled by tap_log_init */
+    struct tap_record *entries; /* capacity entries, count of them valid, in execution order */
+    const uint32_t *crc_table;  /* TAP_CRC_TABLE_WORDS words, filled by tap_log_init */
     uint32_t capacity;
     uint32_t count;
     uint32_t dropped; /* taps that found the log full */
@@ -44,7 +31,7 @@ struct tap_log {
 };
 
 /* Prepares an empty, enabled log over `entries`; fills `crc_table` (TAP_CRC_TABLE_WORDS words). */
-void tap_log_init(struct tap_log *log, struct tap_entry *entries, uint32_t capacity, uint32_t *crc_table);
+void tap_log_init(struct tap_log *log, struct tap_record *entries, uint32_t capacity, uint32_t *crc_table);
 
 /* Forgets all entries, copies and the count of dropped ones; `enabled` and what is to be kept stay. Clears the sticky
  * FPSCR flags. */

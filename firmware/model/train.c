@@ -181,17 +181,6 @@ int model_train_init(struct model_train *t, struct model *m, const struct train_
     return MODEL_OK;
 }
 
-const char *model_train_error_sentence(const struct model_train *t, int error, char *text)
-{
-    if (error == MODEL_ERROR_ARENA_SMALL) {
-        return model_bytes_sentence(text,
-                                    "too little memory to train: use fewer positions, fewer microbatches in "
-                                    "flight, or SGD",
-                                    t->arena_needed_bytes, t->arena_bytes);
-    }
-    return model_error_sentence(t->model, error, text);
-}
-
 struct train_activations train_activations_of(const struct model_train *t, uint32_t slot, uint32_t local)
 {
     const struct model *m = t->model;

@@ -10,7 +10,7 @@
  * then, after the head and the layers are through with all microbatches, and again for every microbatch in turn:
  *     embedding rank: model_train_embed_backward
  * then, rank by rank in ascending order: model_train_squares, each from the total of the rank before;
- * then on every rank: model_train_step with the last total.
+ * then on every rank: model_train_norm with the last total, and model_train_apply.
  * Every rank must see the microbatches in ascending order, forward and backward. The order of ranks' work is free. */
 #ifndef TRAIN_H
 #define TRAIN_H
@@ -21,15 +21,10 @@ enum {
     TRAIN_SLOTS_MAX = 64, /* microbatches between their forward and their backward pass */
 };
 
-enum train_optimizer {
-    TRAIN_SGD = 0,
-    TRAIN_ADAMW = 1,
-};
-
 struct train_settings {
     uint32_t positions_max; /* of one microbatch: 1 .. seq_len */
     uint32_t slots;         /* 1 .. TRAIN_SLOTS_MAX */
-    uint32_t optimizer;     /* enum train_optimizer */
+    uint32_t optimizer;     /* enum train_code */
     float learning_rate;
     float momentum;     /* SGD; 0 needs no state */
     float beta1, beta2; /* AdamW */
@@ -97,10 +92,6 @@ struct model_train {
 int model_train_init(struct model_train *t, struct model *m, const struct train_settings *settings,
                      void *arena, uint32_t arena_bytes);
 
-/* The sentence with numbers for the error of model_train_init, into text (at least MODEL_ERROR_TEXT_BYTES).
- * Returns text. */
-const char *model_train_error_sentence(const struct model_train *t, int error, char *text);
-
 /* The tensor `index` of parameter_count, in the contract's order: per owned layer rms_att wq wk wv wo rms_ffn w1 w2
  * w3, then tok_emb, rms_final, wcls where this rank has them (wcls only if it is not tok_emb). */
 struct train_parameter model_train_parameter(const struct model_train *t, uint32_t index);
@@ -134,19 +125,15 @@ void model_train_embed_backward(struct model_train *t, const uint16_t *tokens, c
 /* total plus the squares of all gradients of this rank; begin with +0 on rank 0. */
 float model_train_squares(const struct model_train *t, float total);
 
-/* The two halves of model_train_step. First: norm sqrt(total) of all ranks' gradients, and the factor by clipping.
+/* Sets norm, sqrt(total) of all ranks' gradients, and the factor by clipping.
  * Records GRAD_ of every tensor, GRAD_NORM. */
 void model_train_norm(struct model_train *t, float total);
 
-/* Second: changes the parameters. Records PARAM_ of every tensor after the step. */
+/* Changes the parameters. Records PARAM_ of every tensor after the step. */
 void model_train_apply(struct model_train *t);
 
 /* What model_train_apply did last, to one tensor anywhere in memory. */
 void model_train_update(const struct model_train *t, const struct train_parameter *p);
-
-/* Clips by the norm sqrt(total) of all ranks' gradients and changes the parameters. Sets norm and factor. Records
- * GRAD_ of every tensor, GRAD_NORM, PARAM_ of every tensor after the step. */
-void model_train_step(struct model_train *t, float total);
 
 /* Sets up t to look at the tensors of a model in which nothing is trained: model_train_parameter then gives values
  * without gradients and states. */

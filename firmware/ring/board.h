@@ -8,19 +8,14 @@
 #include "messages.h"
 #include "model.h"
 #include "pattern.h"
+#include "shard_header.h"
 #include "trace.h"
 #include "train.h"
 
-#define SHARD_ADDRESS 0x02000000u
-
 enum {
-    RANK_NONE = 0xFF,
-    CRASH_STUCK = 3, /* a CRASH of this kind serves nothing any more */
-    BANK_COUNT = 2,
-    WORK_BYTES = 65536, /* frames of link tests; hops of dim up to 8192 with their head */
+    MODEL_TEXT_BYTES = 160,
     TOKENS_MAX = 32768, /* the longest context that a model may have */
     PROMPT_TOKENS_MAX = PAYLOAD_BYTES_MAX / 2,
-    RING_PINS = 0x03FF3FF0, /* GPIO 4..13 and 16..25 */
     FORWARD_TAPS_PER_LAYER = 16,
     FORWARD_TAPS_PER_POSITION = 8, /* embedding, head and hops */
 };
@@ -98,6 +93,8 @@ struct line {
 };
 
 struct board {
+    void (*serve)(
+        struct board *board); /* the line: bytes, then commands that may be served now; for every wait */
     struct line line;
     uint32_t session;
     uint64_t serial;
@@ -109,7 +106,7 @@ struct board {
     uint8_t rank, world_size;
     uint32_t shard_bytes, shard_crc32;
     uint8_t shard_crc32_known;
-    char model_text[MODEL_ERROR_TEXT_BYTES]; /* why there is no model */
+    char model_text[MODEL_TEXT_BYTES]; /* why there is no model */
 
     struct model_train trains[MODEL_WORLD_MAX];
     struct training training;
@@ -129,7 +126,8 @@ struct board {
 
     struct trace trace;
 
-    _Alignas(8) uint8_t work[BANK_COUNT][WORK_BYTES]; /* a frame that leaves or comes, per bank */
+    /* A frame that leaves or comes, per bank: of a link test, or a hop of dim up to 8192 with its head. */
+    _Alignas(8) uint8_t work[BANK_COUNT][WORK_BYTES];
 };
 
 /* The shard with embedding and head, if any shard of this board has them: the last. */
@@ -137,8 +135,5 @@ static inline struct model *head_model(struct board *board)
 {
     return &board->models[board->shard_count ? board->shard_count - 1 : 0];
 }
-
-/* Serves the line: bytes, then commands that may be served now. Called in every wait. */
-void board_serve(struct board *board);
 
 #endif

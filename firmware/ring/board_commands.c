@@ -1,8 +1,11 @@
-/* board_commands.c: commands about the board itself: who it is, its health, its memory, its speed. Contract: handlers.h. */
+/* board_commands.c: commands about the board itself: who it is, its health, its memory, its speed,
+ * its job. Contract: handlers.h. */
 #include "console.h"
 #include "gpio.h"
 #include "handlers.h"
+#include "job.h"
 #include "mailbox.h"
+#include "ops.h"
 #include "runtime.h"
 #include "timer.h"
 #include "uart.h"
@@ -92,11 +95,7 @@ void handle_memory_read(struct board *board, const struct request *request, stru
     if (asked.size_bytes > REPLY_BYTES_MAX)
         refuse(reply, STATUS_BAD_ARGUMENT, "%u bytes do not fit a response; read at most %u at a time",
                (uint32_t)asked.size_bytes, (uint32_t)REPLY_BYTES_MAX);
-    else if (asked.address >= board->arm_memory_bytes ||
-             board->arm_memory_bytes - asked.address < asked.size_bytes)
-        refuse(reply, STATUS_BAD_ARGUMENT, "0x%x + %u bytes is not in RAM, which ends at 0x%x", asked.address,
-               (uint32_t)asked.size_bytes, board->arm_memory_bytes);
-    else
+    else if (check_ram(board, asked.address, asked.size_bytes, reply))
         give(reply, (const void *)(uintptr_t)asked.address, asked.size_bytes);
 }
 
@@ -135,4 +134,18 @@ void handle_bench(struct board *board, const struct request *request, struct rep
     struct msg_bench_result result = {
         .multiply_adds = multiply_adds, .time_us = timer_now64_us() - start_us, .checksum = sum};
     give(reply, &result, sizeof result);
+}
+
+void handle_job_status(struct board *board, const struct request *request, struct reply *reply)
+{
+    (void)request;
+    struct msg_job_state state = job_state(board);
+    give(reply, &state, sizeof state);
+}
+
+void handle_job_abort(struct board *board, const struct request *request, struct reply *reply)
+{
+    if (board->job.result == JOB_RUNNING)
+        board->job.abort = 1;
+    handle_job_status(board, request, reply);
 }

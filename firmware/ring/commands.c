@@ -1,16 +1,7 @@
-/* commands.c: from a command's code to its handler. Contract: commands.h. Messages: hil/protocol/messages.py.
- * A handler looks at a request whose size is right already, and either fills the reply or refuses with a
- * sentence that says what is wrong with which value. */
+/* commands.c: from a command's code to its handler. Contract: commands.h. Messages: hil/protocol/messages.py. */
 #include "commands.h"
 
 #include "handlers.h"
-#include "jobs.h"
-#include "runtime.h"
-#include "text.h"
-
-enum {
-    SENTENCE_BYTES = 240,
-};
 
 struct command_row {
     uint8_t code;
@@ -19,57 +10,6 @@ struct command_row {
     uint16_t size_bytes;
     handler *run;
 };
-
-void refuse(struct reply *reply, enum status_code status, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    reply->status = status;
-    reply->size = text_print_list((char *)reply->payload, SENTENCE_BYTES, format, arguments);
-    va_end(arguments);
-}
-
-void give(struct reply *reply, const void *message, uint32_t size)
-{
-    memcpy(reply->payload + reply->size, message, size);
-    reply->size += size;
-}
-
-void accept_job(struct board *board, enum command_code command, struct reply *reply)
-{
-    struct job *job = &board->job;
-    job->number++;
-    job->command = (uint8_t)command;
-    job->result = JOB_RUNNING;
-    job->pending = 1;
-    job->abort = 0;
-    job->progress = 0;
-    job->detail = 0;
-    struct msg_job_started started = {.job = job->number};
-    give(reply, &started, sizeof started);
-}
-
-int check_model(const struct board *board, struct reply *reply)
-{
-    if (board->shard_count)
-        return 1;
-    refuse(reply, STATUS_NO_MODEL, "%s", board->model_text);
-    return 0;
-}
-
-static void handle_job_status(struct board *board, const struct request *request, struct reply *reply)
-{
-    (void)request;
-    struct msg_job_state state = job_state(board);
-    give(reply, &state, sizeof state);
-}
-
-static void handle_job_abort(struct board *board, const struct request *request, struct reply *reply)
-{
-    if (board->job.result == JOB_RUNNING)
-        board->job.abort = 1;
-    handle_job_status(board, request, reply);
-}
 
 static const struct command_row rows[] = {
     {COMMAND_IDENTIFY, 1, 0, sizeof(struct msg_identify), handle_identify},
@@ -80,8 +20,6 @@ static const struct command_row rows[] = {
     {COMMAND_CRASH, 0, 0, sizeof(struct msg_crash), handle_crash},
     {COMMAND_JOB_STATUS, 1, 0, 0, handle_job_status},
     {COMMAND_JOB_ABORT, 1, 0, 0, handle_job_abort},
-    {COMMAND_LINK_SEND, 0, 0, sizeof(struct msg_link_test), handle_link_send},
-    {COMMAND_LINK_RECEIVE, 0, 0, sizeof(struct msg_link_test), handle_link_receive},
     {COMMAND_LINK_COUNTERS, 0, 0, sizeof(struct msg_link_bank), handle_link_counters},
     {COMMAND_LINK_RESET, 0, 0, sizeof(struct msg_link_bank), handle_link_reset},
     {COMMAND_LINK_RUN, 0, 0, sizeof(struct msg_link_run), handle_link_run},

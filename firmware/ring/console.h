@@ -1,6 +1,6 @@
 /* console.h: the board's end of the serial line: commands in, responses, events and logs out.
  * Format and the exactly-once rule: docs/protocol.md, section 2. Python twin: hil/protocol/frames.py and
- * hil/board/board.py. Owns the UART after boot and all buffers of the line. Nothing here waits, except
+ * hil/board/channel.py. Owns the UART after boot and all buffers of the line. Nothing here waits, except
  * console_flush and a response that finds no room. */
 #ifndef CONSOLE_H
 #define CONSOLE_H

@@ -8,18 +8,11 @@
 #include "messages.h"
 
 enum {
-    FRAME_HEAD_BYTES = 4,
+    FRAME_HEAD_BYTES = sizeof(struct frame_head),
     FRAME_CRC_BYTES = 4,
     FRAME_BODY_BYTES_MAX = FRAME_HEAD_BYTES + PAYLOAD_BYTES_MAX + FRAME_CRC_BYTES,
     FRAME_WIRE_BYTES_MAX = FRAME_BODY_BYTES_MAX + FRAME_BODY_BYTES_MAX / 254 + 1 + 2,
 };
-
-struct frame_head {
-    uint8_t kind;
-    uint8_t code;
-    uint16_t sequence;
-};
-_Static_assert(sizeof(struct frame_head) == FRAME_HEAD_BYTES, "frame head");
 
 /* Bytes on the wire for a body, with a delimiter on both ends: at most FRAME_WIRE_BYTES_MAX, at `to`.
  * The body's head and payload are in place; its last FRAME_CRC_BYTES are filled here. Returns the count. */

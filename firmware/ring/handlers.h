@@ -1,41 +1,15 @@
-/* handlers.h: what the handlers of commands share. Private to firmware/ring; the table is in commands.c. */
+/* handlers.h: the handlers of all commands, by file. Private to firmware/ring; the table is in commands.c.
+ * A handler looks at a request whose size is right already, and either fills the reply or refuses. */
 #ifndef HANDLERS_H
 #define HANDLERS_H
 
-#include "board.h"
-
-enum {
-    REPLY_BYTES_MAX = PAYLOAD_BYTES_MAX - 1,
-};
-
-struct reply {
-    uint8_t *payload;
-    uint32_t size;
-    enum status_code status;
-};
-
-struct request {
-    const uint8_t *payload;
-    uint32_t size;
-};
+#include "reply.h"
 
 typedef void handler(struct board *board, const struct request *request, struct reply *reply);
 
-/* Makes the reply a refusal with a sentence; format: text.h. */
-void refuse(struct reply *reply, enum status_code status, const char *format, ...);
-
-/* Adds bytes to the reply. */
-void give(struct reply *reply, const void *message, uint32_t size);
-
-/* Accepts a job whose request has been checked and copied. */
-void accept_job(struct board *board, enum command_code command, struct reply *reply);
-
-/* 1 if the board has a model; refuses otherwise. */
-int check_model(const struct board *board, struct reply *reply);
-
 /* board_commands.c */
 handler handle_identify, handle_ping, handle_health, handle_reboot, handle_memory_read, handle_crash,
-    handle_bench;
+    handle_bench, handle_job_status, handle_job_abort;
 
 /* line.c */
 handler handle_set_baud, handle_keep_baud, handle_set_watchdog;
@@ -44,8 +18,8 @@ handler handle_set_baud, handle_keep_baud, handle_set_watchdog;
 handler handle_memory_map, handle_memory_crc;
 
 /* link_commands.c */
-handler handle_link_run, handle_link_send, handle_link_receive, handle_link_result, handle_link_counters,
-    handle_link_reset, handle_pin_mode, handle_pin_drive, handle_pin_read;
+handler handle_link_run, handle_link_result, handle_link_counters, handle_link_reset, handle_pin_mode,
+    handle_pin_drive, handle_pin_read;
 
 /* model_commands.c */
 handler handle_serve, handle_generate, handle_model_info, handle_taps_read, handle_taps_clear,

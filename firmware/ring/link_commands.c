@@ -23,8 +23,7 @@ static int check_link_run(const struct msg_link_run *run, struct reply *reply)
     if (run->frames == 0)
         refuse(reply, STATUS_BAD_ARGUMENT, "0 frames; ask for at least 1");
     else if (run->length_bytes > WORK_BYTES)
-        refuse(reply, STATUS_BAD_ARGUMENT, "frames of %u bytes; at most %u", run->length_bytes,
-               (uint32_t)WORK_BYTES);
+        refuse(reply, STATUS_BAD_ARGUMENT, "frames of %u bytes; at most %u", run->length_bytes, WORK_BYTES);
     else if ((run->send_banks | run->receive_banks) & ~banks || !(run->send_banks | run->receive_banks) ||
              run->send_banks & run->receive_banks)
         refuse(
@@ -50,39 +49,6 @@ void handle_link_run(struct board *board, const struct request *request, struct 
         accept_job(board, COMMAND_LINK_RUN, reply);
 }
 
-/* LINK_SEND and LINK_RECEIVE: the plain run of one bank. */
-static void start_link_test(struct board *board, enum command_code command, const struct request *request,
-                            struct reply *reply)
-{
-    struct msg_link_test test;
-    struct msg_link_run *run = &board->job.request.link_run;
-    memcpy(&test, request->payload, sizeof test);
-    if (!check_bank(test.bank, reply))
-        return;
-    uint8_t bank_bit = (uint8_t)(1u << test.bank);
-    *run = (struct msg_link_run){
-        .send_banks = command == COMMAND_LINK_SEND ? bank_bit : 0,
-        .receive_banks = command == COMMAND_LINK_RECEIVE ? bank_bit : 0,
-        .frames = test.frames,
-        .length_bytes = test.length_bytes,
-        .seed = test.seed,
-        .timeout_ms = test.timeout_ms,
-        .flip_bit = PATTERN_WIRES,
-    };
-    if (check_link_run(run, reply))
-        accept_job(board, command, reply);
-}
-
-void handle_link_send(struct board *board, const struct request *request, struct reply *reply)
-{
-    start_link_test(board, COMMAND_LINK_SEND, request, reply);
-}
-
-void handle_link_receive(struct board *board, const struct request *request, struct reply *reply)
-{
-    start_link_test(board, COMMAND_LINK_RECEIVE, request, reply);
-}
-
 void handle_link_result(struct board *board, const struct request *request, struct reply *reply)
 {
     if (!check_bank(request->payload[0], reply))
@@ -102,20 +68,8 @@ void handle_link_counters(struct board *board, const struct request *request, st
 {
     if (!check_bank(request->payload[0], reply))
         return;
-    const struct link_counts *counts = &board->links[request->payload[0]].counts;
-    struct msg_link_counters counters = {
-        .frames_sent = counts->frames_sent,
-        .frames_received = counts->frames_received,
-        .bytes_sent = counts->bytes_sent,
-        .bytes_received = counts->bytes_received,
-        .resends = counts->resends,
-        .bad_headers = counts->bad_headers,
-        .bad_payloads = counts->bad_payloads,
-        .duplicates = counts->duplicates,
-        .timeouts = counts->timeouts,
-        .turnarounds = counts->turnarounds,
-    };
-    give(reply, &counters, sizeof counters);
+    const struct link_counters *counts = &board->links[request->payload[0]].counts;
+    give(reply, counts, sizeof *counts);
 }
 
 void handle_link_reset(struct board *board, const struct request *request, struct reply *reply)
@@ -133,9 +87,9 @@ void handle_pin_mode(struct board *board, const struct request *request, struct 
     (void)board;
     struct msg_pin_mode mode;
     memcpy(&mode, request->payload, sizeof mode);
-    if (mode.pin_mask & ~(uint32_t)RING_PINS)
+    if (mode.pin_mask & ~RING_PINS)
         refuse(reply, STATUS_BAD_ARGUMENT, "pins 0x%x are not the ring's; allowed are 0x%x",
-               mode.pin_mask & ~(uint32_t)RING_PINS, (uint32_t)RING_PINS);
+               mode.pin_mask & ~RING_PINS, RING_PINS);
     else if (mode.pull > GPIO_PULL_UP)
         refuse(reply, STATUS_BAD_ARGUMENT, "pull %u does not exist; 0 none, 1 down, 2 up",
                (uint32_t)mode.pull);
@@ -151,7 +105,7 @@ void handle_pin_drive(struct board *board, const struct request *request, struct
     (void)board;
     struct msg_pin_drive drive;
     memcpy(&drive, request->payload, sizeof drive);
-    if (drive.pin > 31 || !((uint32_t)RING_PINS >> drive.pin & 1)) {
+    if (drive.pin > 31 || !(RING_PINS >> drive.pin & 1)) {
         refuse(reply, STATUS_BAD_ARGUMENT, "GPIO %u is not one of the ring's pins (4..13, 16..25)",
                (uint32_t)drive.pin);
         return;

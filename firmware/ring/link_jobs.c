@@ -37,7 +37,7 @@ static int sends_now(const struct link_end *end, const struct msg_link_run *run)
 static void flip(const struct msg_link_run *run, const struct link_end *end, uint8_t *payload)
 {
     uint32_t at = run->flip_at - end->frames * run->length_bytes;
-    if (run->flip_bit < PATTERN_WIRES && at < run->length_bytes)
+    if (run->flip_bit < DATA_WIRES && at < run->length_bytes)
         payload[at] ^= (uint8_t)(1u << run->flip_bit);
 }
 
@@ -212,8 +212,8 @@ void link_job_result(const struct board *board, uint32_t bank, struct msg_link_r
         .payload_us = end->payload_us,
         .cycles = end->cycles,
     };
-    for (uint32_t wire = 0; wire < PATTERN_WIRES; wire++)
+    for (uint32_t wire = 0; wire < DATA_WIRES; wire++)
         result->wire_errors[wire] = end->check.wire_errors[wire];
-    for (uint32_t i = 0; i < 2 * LINK_PROBE_BUCKETS; i++)
-        result->timing[i] = end->probe.waits[i / LINK_PROBE_BUCKETS][i % LINK_PROBE_BUCKETS];
+    for (uint32_t i = 0; i < 2 * TIMING_BUCKETS; i++)
+        result->timing[i] = end->probe.waits[i / TIMING_BUCKETS][i % TIMING_BUCKETS];
 }

@@ -2,10 +2,9 @@
 #ifndef LINK_JOBS_H
 #define LINK_JOBS_H
 
-#include "board.h"
-#include "jobs.h"
+#include "job.h"
 
-/* Runs the LINK_RUN in board->job to its end; LINK_SEND and LINK_RECEIVE are runs too. */
+/* Runs the LINK_RUN in board->job to its end. */
 enum job_step link_job_run(struct board *board);
 
 /* What the last run found on a bank. */

@@ -1,9 +1,10 @@
-/* main.c: ring.img, one image for all ranks: start-up, identity, the main loop, the crash report.
- * Who a board is comes from the shard that the GPU's firmware put at 0x2000000; without one it is nobody
- * (rank 0xFF) and serves everything but the model. */
+/* main.c: ring.img, one image for all ranks: start-up, identity, the main loop.
+ * Who a board is comes from the shard that the GPU's firmware put at SHARD_ADDRESS; without one it is nobody
+ * (rank NO_RANK) and serves everything but the model. */
 #include "board.h"
 #include "commands.h"
 #include "console.h"
+#include "crash.h"
 #include "crc32.h"
 #include "exceptions.h"
 #include "gpio.h"
@@ -23,14 +24,21 @@ enum {
     MIB = 1 << 20,
 };
 
+/* D0..D7, CLK and ACK follow one another. */
+#define BANK(first_pin)                                                                                      \
+    {.data = 0xFFu << (first_pin),                                                                           \
+     .clk = 1u << ((first_pin) + 8),                                                                         \
+     .ack = 1u << ((first_pin) + 9),                                                                         \
+     .shift = (first_pin)}
+
 static const struct link_bank banks[BANK_COUNT] = {
-    [BANK_DOWNSTREAM] = {.data = 0xFFu << 16, .clk = 1u << 24, .ack = 1u << 25, .shift = 16},
-    [BANK_UPSTREAM] = {.data = 0xFFu << 4, .clk = 1u << 12, .ack = 1u << 13, .shift = 4},
+    [BANK_DOWNSTREAM] = BANK(BANK_DOWNSTREAM_FIRST_PIN),
+    [BANK_UPSTREAM] = BANK(BANK_UPSTREAM_FIRST_PIN),
 };
 
 static struct board board;
 
-void board_serve(struct board *self)
+static void serve(struct board *self)
 {
     struct console_command command;
     console_poll();
@@ -42,13 +50,7 @@ void board_serve(struct board *self)
         command_execute(self, &command);
 }
 
-static int serve_link(void *context)
-{
-    board_serve(context);
-    return ((struct board *)context)->job.abort;
-}
-
-static void serve_model(void *context) { board_serve(context); }
+static void serve_model(void *context) { serve(context); }
 
 static void find_board(struct board *self)
 {
@@ -72,14 +74,17 @@ static void find_uart(struct board *self)
 static int set_up_shard(struct board *self, struct model *model, uint32_t shard, uint32_t bytes,
                         uint32_t *arena)
 {
-    const int32_t *words = (const void *)(uintptr_t)shard;
-    uint32_t seq_len = (uint32_t)words[6];
-    uint32_t layers = (uint32_t)(words[11] - words[10]);
+    const struct shard_header *header = (const void *)(uintptr_t)shard;
+    uint32_t seq_len = (uint32_t)header->seq_len;
+    uint32_t layers = (uint32_t)(header->layer_end - header->layer_start);
     uint32_t arena_bytes = self->arm_memory_bytes > *arena ? self->arm_memory_bytes - *arena : 0;
-    int error = model_init(model, words, bytes, (void *)(uintptr_t)*arena, arena_bytes,
+    int error = model_init(model, header, bytes, (void *)(uintptr_t)*arena, arena_bytes,
                            forward_taps(seq_len, layers));
-    if (error)
-        model_error_sentence(model, error, self->model_text);
+    if (error == MODEL_ERROR_ARENA_SMALL)
+        text_print(self->model_text, sizeof self->model_text, "%s (needs %u bytes, has %u)",
+                   model_error_text(error), model->arena_needed_bytes, model->arena_bytes);
+    else if (error)
+        text_print(self->model_text, sizeof self->model_text, "%s", model_error_text(error));
     *arena += (model->arena_needed_bytes + 7) & ~7u;
     model->service = serve_model;
     model->service_context = self;
@@ -92,10 +97,10 @@ static uint32_t count_shards(uint32_t limit, uint32_t bytes[MODEL_WORLD_MAX])
 {
     uint32_t at = SHARD_ADDRESS, count = 0, world_size = 1;
     while (count < world_size && (bytes[count] = model_shard_bytes((const void *)(uintptr_t)at, limit)) > 0) {
-        const int32_t *words = (const void *)(uintptr_t)at;
+        const struct shard_header *header = (const void *)(uintptr_t)at;
         if (count == 0)
-            world_size = (uint32_t)words[9];
-        if (words[9] != (int32_t)world_size || words[8] != (int32_t)count)
+            world_size = (uint32_t)header->world_size;
+        if (header->world_size != (int32_t)world_size || header->rank != (int32_t)count)
             break;
         at += bytes[count];
         limit -= bytes[count++];
@@ -109,10 +114,11 @@ static void find_model(struct board *self)
     uint32_t limit = self->arm_memory_bytes > SHARD_ADDRESS ? self->arm_memory_bytes - SHARD_ADDRESS : 0;
     uint32_t bytes[MODEL_WORLD_MAX] = {0};
     uint32_t count = count_shards(limit, bytes);
-    self->rank = RANK_NONE;
+    self->rank = NO_RANK;
     if (!count) {
         text_print(self->model_text, sizeof self->model_text,
-                   "no shard at 0x%x; put one on the card with `initramfs FILE 0x2000000`", SHARD_ADDRESS);
+                   "no shard at 0x%x; put one on the card with `initramfs FILE 0x%x`", SHARD_ADDRESS,
+                   SHARD_ADDRESS);
         return;
     }
     for (uint32_t i = 0; i < count; i++)
@@ -135,11 +141,8 @@ static void find_links(struct board *self)
 {
     gpio_function(RING_PINS, GPIO_INPUT);
     gpio_pull(RING_PINS, GPIO_PULL_DOWN);
-    for (uint32_t i = 0; i < BANK_COUNT; i++) {
+    for (uint32_t i = 0; i < BANK_COUNT; i++)
         link_init(&self->links[i], &banks[i], self->rank);
-        self->links[i].service = serve_link;
-        self->links[i].service_context = self;
-    }
 }
 
 static void announce(const struct board *self)
@@ -161,35 +164,6 @@ static void announce(const struct board *self)
         console_log(LEVEL_WARNING, "no model: %s", self->model_text);
 }
 
-static void copy_stack(struct msg_crashed *crashed, uint32_t sp)
-{
-    for (uint32_t i = 0; i < sizeof crashed->stack / sizeof crashed->stack[0]; i++) {
-        uint32_t address = sp + i * 4;
-        int readable = sp % 4 == 0 && address >= 0x8000u && address < board.arm_memory_bytes;
-        crashed->stack[i] = readable ? *(const uint32_t *)(uintptr_t)address : 0;
-    }
-}
-
-void exception_report(const struct exception_frame *frame, uint32_t fault_status, uint32_t fault_address)
-{
-    static const uint8_t build_id[16] = {BUILD_ID_BYTES};
-    struct msg_crashed crashed = {
-        .kind = (uint8_t)frame->kind,
-        .pc = frame->pc,
-        .lr = frame->lr,
-        .sp = frame->sp,
-        .cpsr = frame->cpsr,
-        .fault_status = fault_status,
-        .fault_address = fault_address,
-    };
-    gpio_function(RING_PINS, GPIO_INPUT); /* first: no line stays driven */
-    memcpy(crashed.registers, frame->registers, sizeof crashed.registers);
-    memcpy(crashed.build_id, build_id, sizeof crashed.build_id);
-    copy_stack(&crashed, frame->sp);
-    console_event(EVENT_CRASHED, &crashed, sizeof crashed);
-    console_flush();
-}
-
 static _Noreturn void get_stuck(void)
 {
     for (;;)
@@ -198,8 +172,11 @@ static _Noreturn void get_stuck(void)
 
 static void do_what_was_asked(struct board *self)
 {
-    static const enum exception_kind kinds[] = {EXCEPTION_UNDEFINED, EXCEPTION_DATA_ABORT,
-                                                EXCEPTION_PREFETCH_ABORT};
+    static const enum exception_code kinds[] = {
+        [CRASH_UNDEFINED] = EXCEPTION_UNDEFINED,
+        [CRASH_DATA_ABORT] = EXCEPTION_DATA_ABORT,
+        [CRASH_PREFETCH_ABORT] = EXCEPTION_PREFETCH_ABORT,
+    };
     if (self->line.busy)
         line_change(self);
     if (self->job.pending)
@@ -220,14 +197,16 @@ static void do_what_was_asked(struct board *self)
 int main(void)
 {
     crc32_init();
+    board.serve = serve;
     find_board(&board);
+    crash_init(board.arm_memory_bytes);
     mmu_init(board.arm_memory_bytes);
     find_uart(&board);
     find_model(&board);
     find_links(&board);
     announce(&board);
     for (;;) {
-        board_serve(&board);
+        serve(&board);
         do_what_was_asked(&board);
     }
 }

@@ -55,12 +55,8 @@ void handle_memory_crc(struct board *board, const struct request *request, struc
 {
     struct msg_memory_range asked;
     memcpy(&asked, request->payload, sizeof asked);
-    if (asked.address >= board->arm_memory_bytes ||
-        board->arm_memory_bytes - asked.address < asked.size_bytes) {
-        refuse(reply, STATUS_BAD_ARGUMENT, "0x%x + %u bytes is not in RAM, which ends at 0x%x", asked.address,
-               asked.size_bytes, board->arm_memory_bytes);
+    if (!check_ram(board, asked.address, asked.size_bytes, reply))
         return;
-    }
     struct msg_memory_crc crc = {
         .crc32 = crc32_update(CRC32_START, (const void *)(uintptr_t)asked.address, asked.size_bytes)};
     give(reply, &crc, sizeof crc);

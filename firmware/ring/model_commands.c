@@ -1,7 +1,6 @@
-/* model_commands.c: commands of the model: generations, taps, tokens. The generation itself: jobs.h. Contract: handlers.h. */
+/* model_commands.c: commands of the model: generations, taps, tokens. The generation itself: generate_jobs.h. Contract: handlers.h. */
 #include "crc32.h"
 #include "handlers.h"
-#include "jobs.h"
 #include "runtime.h"
 
 void handle_serve(struct board *board, const struct request *request, struct reply *reply)
@@ -102,7 +101,7 @@ void handle_taps_read(struct board *board, const struct request *request, struct
         return;
     }
     const struct tap_log *taps = &board->models[asked.shard].taps;
-    uint32_t bytes_each = asked.full ? sizeof(struct tap_entry) : sizeof(uint32_t);
+    uint32_t bytes_each = asked.full ? sizeof(struct tap_record) : sizeof(uint32_t);
     uint32_t count = asked.first < taps->count ? taps->count - asked.first : 0;
     uint32_t count_max = (REPLY_BYTES_MAX - (uint32_t)sizeof(struct msg_taps_part)) / bytes_each;
     count = count < asked.count ? count : asked.count;
@@ -110,7 +109,7 @@ void handle_taps_read(struct board *board, const struct request *request, struct
     struct msg_taps_part part = {.total = taps->count, .first = asked.first, .dropped = taps->dropped};
     reply->size = sizeof part;
     for (uint32_t i = asked.first; i < asked.first + count; i++) {
-        const struct tap_entry *entry = &taps->entries[i];
+        const struct tap_record *entry = &taps->entries[i];
         part.keys_crc32 = crc32_update(part.keys_crc32, &entry->key, sizeof entry->key);
         if (asked.full)
             give(reply, entry, sizeof *entry);

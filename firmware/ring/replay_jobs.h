@@ -3,7 +3,7 @@
 #ifndef REPLAY_JOBS_H
 #define REPLAY_JOBS_H
 
-#include "jobs.h"
+#include "job.h"
 
 /* Runs the REPLAY in board->job to its end. */
 enum job_step replay_job_run(struct board *board);

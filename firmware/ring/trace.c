@@ -1,12 +1,7 @@
 /* trace.c: the board's record of events. Contract: trace.h. Owns struct trace. */
 #include "trace.h"
 
-#include "jobs.h"
 #include "runtime.h"
-
-enum {
-    BURST_FAILED = 0x80
-};
 
 static struct trace_event *next(struct trace *trace)
 {

@@ -13,16 +13,6 @@ enum {
     TRACE_EVENTS_MAX = 4096, /* 128 KiB */
 };
 
-/* struct msg_trace_event in natural alignment. */
-struct trace_event {
-    uint32_t begin_us, open_us, header_us, end_us;
-    uint32_t bytes, sequence;
-    uint16_t position, microbatch;
-    uint8_t kind, bank, detail, attempt;
-};
-_Static_assert(sizeof(struct trace_event) == sizeof(struct msg_trace_event),
-               "a trace event is the wire's record");
-
 struct trace {
     uint8_t on;
     uint8_t computing;          /* `open` has begun and not ended */

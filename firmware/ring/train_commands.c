@@ -72,7 +72,7 @@ static void lay_out_taps(struct board *board, const struct msg_train_setup *aske
     for (uint32_t i = 0; i < board->shard_count; i++) {
         struct tap_log *taps = &board->models[i].taps;
         uint64_t capacity = tap_capacity(&board->trains[i], asked);
-        struct tap_entry *entries = take_bytes(at, capacity * sizeof(struct tap_entry));
+        struct tap_record *entries = take_bytes(at, capacity * sizeof(struct tap_record));
         if (*at <= board->arm_memory_bytes) { /* so it fits 32 bits */
             taps->entries = entries;
             taps->capacity = (uint32_t)capacity;
@@ -129,13 +129,10 @@ void handle_train_setup(struct board *board, const struct request *request, stru
         .there_bytes = board->arm_memory_bytes - board->free_address,
     };
     if (error != MODEL_OK || at > board->arm_memory_bytes) {
-        char text[MODEL_ERROR_TEXT_BYTES];
-        refuse(
-            reply, STATUS_OUT_OF_MEMORY, "%s",
-            model_bytes_sentence(text,
-                                 "too little memory to train: use fewer positions, fewer microbatches at a "
-                                 "time, or SGD",
-                                 memory.needed_bytes, memory.there_bytes));
+        refuse(reply, STATUS_OUT_OF_MEMORY,
+               "too little memory to train: use fewer positions, fewer microbatches at a time, or SGD "
+               "(needs %u bytes, has %u)",
+               memory.needed_bytes, memory.there_bytes);
         return;
     }
     training->state = TRAINING_READY;

@@ -10,11 +10,6 @@
 
 static uint32_t dim_of(const struct board *board) { return board->models[0].config.dim; }
 
-static struct hop *hop_of(struct board *board, uint32_t bank)
-{
-    return (struct hop *)(void *)board->work[bank];
-}
-
 /* Positions of one microbatch that fit a frame. */
 static uint32_t rows_per_frame(const struct board *board)
 {
@@ -57,7 +52,7 @@ static uint32_t rows_from(const struct board *board, uint32_t position)
 /* Fills the frame that leaves at a bank; returns its bytes. */
 static uint32_t fill_frame(struct board *board, uint32_t bank, const struct block *block, uint32_t position)
 {
-    struct hop *hop = hop_of(board, bank);
+    struct hop *hop = job_hop(board, bank);
     uint32_t floats = rows_from(board, position) * dim_of(board);
     hop->position = position | block->microbatch << 16;
     hop->count = floats;
@@ -70,7 +65,7 @@ static enum job_step take_frame(struct board *board, uint32_t bank, const struct
                                 uint32_t position)
 {
     const struct link *link = &board->links[bank];
-    const struct hop *hop = hop_of(board, bank);
+    const struct hop *hop = job_hop(board, bank);
     uint32_t floats = rows_from(board, position) * dim_of(board);
     uint32_t bytes = (uint32_t)(sizeof *hop + floats * sizeof(float));
     if (link->received_type != block->type || link->received_length != bytes || hop->count != floats ||
@@ -100,20 +95,9 @@ static enum job_step send_block(struct board *board, const struct block *block)
     record_block(board, 0, block->type == LINK_GRADIENT ? OP_D_HOP_SEND : OP_HOP_SEND, block->x);
     for (uint32_t p = 0; p < board->training.positions && step == STEP_OK; p += rows_per_frame(board)) {
         uint32_t bytes = fill_frame(board, bank, block, p);
-        step = job_report(
-            board, bank,
-            link_send_frame(&board->links[bank], block->type, hop_of(board, bank), bytes, limit_us(board)));
+        step = job_send(board, bank, block->type, bytes, limit_us(board));
     }
     return step;
-}
-
-static enum job_step receive_frame(struct board *board, uint32_t bank)
-{
-    uint8_t type;
-    uint32_t length;
-    return job_report(board, bank,
-                      link_receive_frame(&board->links[bank], hop_of(board, bank), WORK_BYTES, &type, &length,
-                                         limit_us(board)));
 }
 
 static enum job_step receive_block(struct board *board, const struct block *block)
@@ -121,7 +105,7 @@ static enum job_step receive_block(struct board *board, const struct block *bloc
     uint32_t bank = bank_out(block->type) == BANK_UPSTREAM ? BANK_DOWNSTREAM : BANK_UPSTREAM;
     enum job_step step = STEP_OK;
     for (uint32_t p = 0; p < board->training.positions && step == STEP_OK; p += rows_per_frame(board)) {
-        step = receive_frame(board, bank);
+        step = job_receive(board, bank, board->work[bank], limit_us(board));
         if (step == STEP_OK)
             step = take_frame(board, bank, block, p);
     }
@@ -288,15 +272,13 @@ static enum job_step run_group(struct board *board, uint32_t first, uint32_t cou
 static enum job_step send_squares(struct board *board, float total)
 {
     memcpy(board->work[BANK_DOWNSTREAM], &total, sizeof total);
-    return job_report(board, BANK_DOWNSTREAM,
-                      link_send_frame(&board->links[BANK_DOWNSTREAM], LINK_SQUARES,
-                                      board->work[BANK_DOWNSTREAM], sizeof total, limit_us(board)));
+    return job_send(board, BANK_DOWNSTREAM, LINK_SQUARES, sizeof total, limit_us(board));
 }
 
 static enum job_step receive_squares(struct board *board, float *total)
 {
     const struct link *link = &board->links[BANK_UPSTREAM];
-    enum job_step step = receive_frame(board, BANK_UPSTREAM);
+    enum job_step step = job_receive(board, BANK_UPSTREAM, board->work[BANK_UPSTREAM], limit_us(board));
     if (step == STEP_OK && (link->received_type != LINK_SQUARES || link->received_length != sizeof *total)) {
         console_log(LEVEL_ERROR, "frame of type %u with %u bytes came where a sum of squares belongs",
                     (uint32_t)link->received_type, link->received_length);

@@ -3,7 +3,7 @@
 #ifndef TRAIN_JOBS_H
 #define TRAIN_JOBS_H
 
-#include "jobs.h"
+#include "job.h"
 
 /* Runs the TRAIN_STEP in board->job to its end; with FLAG_HOLD up to where parameters would change. */
 enum job_step train_job_run(struct board *board);

@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hil.checks.wiring import scan_wiring
-from hil.desk.faulty import single_faults
-from hil.rig.faults import Fault
+from hil.rig.faults import Fault, single_faults
 from hil.rig.specs import RigConfig
 from hil.ring.ring import Ring
 

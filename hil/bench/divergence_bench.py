@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import tempfile
@@ -15,29 +16,33 @@ from hil.bench.divergence.faults import FaultKind, all_faults, some_faults
 from hil.bench.divergence.judge import Court, Judged, truth_in_words
 from hil.bench.divergence.mutations import MutationError, mutated_image
 from hil.bench.sim import host_cpu
+from hil.commands.options import add_shared, at_least_one, on_rig
 from hil.session import Session
 
 NAMED_MIN = 0.98
 SHOWN = 20
 
 
-def bench_divergence(session: Session, *, each: int | None, as_json: bool) -> int:
-    """Run it; 1 if a fault went undetected or too few were named.
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil bench divergence`."""
+    parser.add_argument("--each", type=at_least_one, metavar="N", help="faults of each kind (default: all)")
+    add_shared(parser, "json")
+    on_rig(parser, bench_divergence)
 
-    Args:
-        each: so many faults of each kind; None: all.
-    """
+
+def bench_divergence(session: Session, options: argparse.Namespace) -> int:
+    """Run it; 1 if a fault went undetected or too few were named."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         settings = replace(session.settings, logs=Path(folder) / "logs", work=Path(folder) / "work")
         session = Session(settings)
-        judged = judge_all(session, Path(folder), each, show=True)
+        judged = judge_all(session, Path(folder), options.each, show=True)
     figures: dict[str, Any] = figures_of(judged)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     figures |= {"seed": settings.seed, "wall_s": round(time.perf_counter() - started, 1)}
     figures |= {"cpu_s": round(usage.ru_utime + usage.ru_stime, 1), "cpu": host_cpu()}
     _show(judged, figures)
-    if as_json:
+    if options.json:
         print(json.dumps(figures))
     return 0 if figures["detected"] == 1 and figures["named"] >= NAMED_MIN else 1
 

@@ -5,6 +5,7 @@ Faults are set on running boards, so every process boots once. What the words me
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import random
@@ -17,8 +18,8 @@ from pathlib import Path
 
 from hil.bench.coverage import Judged, double_faults, judge
 from hil.bench.sim import host_cpu
-from hil.desk.faulty import single_faults
-from hil.rig.faults import parse_fault
+from hil.commands.options import add_shared, at_least_one, count, on_rig
+from hil.rig.faults import parse_fault, single_faults
 from hil.rig.specs import RigConfig, SimSpec
 from hil.session import Session
 from hil.settings import Settings
@@ -32,16 +33,6 @@ SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
-class FaultBench:
-    """How much to run. singles None: all of them."""
-
-    singles: int | None = None
-    doubles: int = 1000
-    clean: int = 200
-    jobs: int = 2
-
-
-@dataclass(frozen=True, slots=True)
 class _Share:
     """The part of one process: fault texts to set one after the other, and seeds of clean rings."""
 
@@ -51,41 +42,52 @@ class _Share:
     clean: tuple[tuple[int, int], ...]
 
 
-def bench_faults(session: Session, bench: FaultBench, *, as_json: bool) -> int:
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil bench faults`."""
+    for name, number, what in (("singles", None, "single faults"), ("doubles", 1000, "double faults"),
+                               ("clean", 200, "scans of a ring without faults")):  # fmt: skip
+        text = f"{what} (default: {'all' if number is None else number})"
+        parser.add_argument(f"--{name}", type=count, default=number, metavar="N", help=text)
+    parser.add_argument("--jobs", type=at_least_one, default=2, metavar="N", help="processes (default: %(default)s)")
+    add_shared(parser, "json")
+    on_rig(parser, bench_faults)
+
+
+def bench_faults(session: Session, options: argparse.Namespace) -> int:
     """Run it; 1 if a fault went undetected, a clean ring was called faulty, or outputs met."""
     started = time.perf_counter()
     session.image("kernel"), session.image("ring")
-    shares = _shares(session, bench)
-    if bench.jobs == 1:
+    shares = _shares(session, options)
+    if options.jobs == 1:
         results = [_work(share) for share in shares]
     else:
-        with multiprocessing.get_context("spawn").Pool(bench.jobs) as pool:
+        with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
             results = pool.map(_work, shares)
     judged = [one for faults, _ in results for one in faults]
     clean = [one for _, scans in results for one in scans]
     figures = _figures(judged, clean)
-    figures |= {"seed": session.settings.seed, "wall_s": round(time.perf_counter() - started, 1), "jobs": bench.jobs}
+    figures |= {"seed": session.settings.seed, "wall_s": round(time.perf_counter() - started, 1), "jobs": options.jobs}
     figures |= {"cpu_s": round(_cpu_s(), 1), "cpu": host_cpu()}
     _show(judged, clean, figures)
-    if as_json:
+    if options.json:
         print(json.dumps(figures))
     good = all(one.detected for one in judged) and not figures["false_alarms"] and not figures["contentions"]
     return 0 if good else 1
 
 
-def _shares(session: Session, bench: FaultBench) -> list[_Share]:
+def _shares(session: Session, options: argparse.Namespace) -> list[_Share]:
     """Faults dealt out in turn, so that every process gets some of each kind."""
     config, seed = session.config, session.settings.seed
     singles = single_faults(config)
-    if bench.singles is not None and bench.singles < len(singles):
-        singles = random.Random(seed).sample(singles, bench.singles)
+    if options.singles is not None and options.singles < len(singles):
+        singles = random.Random(seed).sample(singles, options.singles)
     sets: list[tuple[str, ...]] = [(str(fault),) for fault in singles]
-    sets += [(str(one), str(other)) for one, other in double_faults(config, bench.doubles, seed)]
-    starts = range(0, bench.clean, CLEAN_SCANS_PER_BOOT)
-    boots = [(seed + at, min(CLEAN_SCANS_PER_BOOT, bench.clean - at)) for at in starts]
-    jobs = range(bench.jobs)
+    sets += [(str(one), str(other)) for one, other in double_faults(config, options.doubles, seed)]
+    starts = range(0, options.clean, CLEAN_SCANS_PER_BOOT)
+    boots = [(seed + at, min(CLEAN_SCANS_PER_BOOT, options.clean - at)) for at in starts]
+    jobs = range(options.jobs)
     return [
-        _Share(session.settings, f"faults{job}", tuple(sets[job :: bench.jobs]), tuple(boots[job :: bench.jobs]))
+        _Share(session.settings, f"faults{job}", tuple(sets[job :: options.jobs]), tuple(boots[job :: options.jobs]))
         for job in jobs
     ]
 
@@ -120,8 +122,8 @@ def _judge_all(settings: Settings, config: RigConfig, sets: Sequence[tuple[str, 
 
 def _figures(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, object]:
     figures: dict[str, object] = {}
-    for name, count in (("singles", 1), ("doubles", 2)):
-        some = [one for one in judged if len(one.faults) == count]
+    for name, size in (("singles", 1), ("doubles", 2)):
+        some = [one for one in judged if len(one.faults) == size]
         figures[name] = len(some)
         figures[f"{name}_detected"] = sum(one.detected for one in some)
         figures[f"{name}_named"] = sum(one.named for one in some)

@@ -7,6 +7,7 @@ of this process, because other programs may run beside it; the simulator and Num
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import tempfile
@@ -15,11 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from golden.generate import GenerationRequest
 from golden.optimizer import AdamW, Sgd
 from golden.weights import Config
 from hil.bench.sim import host_cpu
 from hil.checks.model.taps import compare_taps, golden_run
-from hil.checks.model.training import compare_step, expected_step, golden_training, windows
+from hil.checks.model.training import expected_step, golden_training, windows
+from hil.commands.options import add_shared, on_rig
 from hil.errors import BoardError
 from hil.model.synth import SHAPES, synthesize, synthesize_tokenizer
 from hil.ring.ring import Ring
@@ -47,7 +50,13 @@ class Duel:
         return self.golden_s / self.board_s
 
 
-def bench_golden(session: Session, *, as_json: bool) -> int:
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil bench golden`."""
+    add_shared(parser, "json")
+    on_rig(parser, bench_golden)
+
+
+def bench_golden(session: Session, options: argparse.Namespace) -> int:
     """Measure and print; returns 1 if the golden is slower somewhere."""
     duels = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +83,7 @@ def bench_golden(session: Session, *, as_json: bool) -> int:
                "ratio": round(d.ratio, 3)}
         for name, d in duels.items()
     }  # fmt: skip
-    if as_json:
+    if options.json:
         print(json.dumps({**figures, "runs": RUNS, "cpu": host_cpu()}))
     return 0 if all(duel.ratio <= 1 for duel in duels.values()) else 1
 
@@ -94,11 +103,13 @@ def _forward(session: Session, ring: Ring, positions: int) -> Duel:
     tokens = [1] + [3 + position % 256 for position in range(positions - 1)]
     weights = session.model.weights
 
-    def on_boards() -> float:
-        return ring.generate(tokens, positions).rig_s
+    request = GenerationRequest(tokens, positions)
 
-    golden_s = _median(lambda: golden_run(weights, tokens, positions, 0.0, 0.9, 1, ring.world_size))
-    expected = golden_run(weights, tokens, positions, 0.0, 0.9, 1, ring.world_size)
+    def on_boards() -> float:
+        return ring.run_generation(request).rig_s
+
+    golden_s = _median(lambda: golden_run(weights, request, ring.world_size))
+    expected = golden_run(weights, request, ring.world_size).by_rank
     virtual_s: list[float] = []
     board_s = _median(lambda: virtual_s.append(on_boards()))
     if not compare_taps(ring, expected).good:
@@ -117,7 +128,7 @@ def _step(session: Session, ring: Ring, plan: Plan) -> Duel:
         started_s = time.process_time()
         virtual_s.append(training.step(batch).rig_s)
         board_s.append(time.process_time() - started_s)
-        if not compare_step(ring, expected_step(step, ring, config.n_layers, plan)).good:
+        if not compare_taps(ring, expected_step(step, ring, config.n_layers, plan)).good:
             raise BoardError("the boards' taps are not the golden's; this bench compares nothing then")
     return Duel(golden_s, statistics.median(board_s), statistics.median(virtual_s))
 

@@ -7,6 +7,7 @@ A long run less a short one, so that starting and asking are not. Instructions i
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from hil.bench.sim import host_cpu
 from hil.checks.link.runs import RunPlan, run_links
+from hil.commands.options import add_shared, on_rig
 from hil.protocol.link_messages import Pattern
 from hil.rig.specs import LinkSpec
 from hil.ring.ring import Ring
@@ -75,7 +77,13 @@ def _counts(ring: Ring, rank: int) -> dict[str, int]:
     return {name: getattr(counters, attribute) for name, attribute in COUNTED.items()}
 
 
-def bench_link(session: Session, *, as_json: bool) -> int:
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil bench link`."""
+    add_shared(parser, "json")
+    on_rig(parser, bench_link)
+
+
+def bench_link(session: Session, options: argparse.Namespace) -> int:
     """Measure the first link of the rig; print a table, or JSON on the last line."""
     ring = session.open_ring()
     try:
@@ -105,6 +113,6 @@ def bench_link(session: Session, *, as_json: bool) -> int:
         "runs": RUNS,
         "cpu": host_cpu(),
     }
-    if as_json:
+    if options.json:
         print(json.dumps(figures))
     return 0

@@ -6,6 +6,7 @@ of a simulated board, in virtual time.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import json
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from hil.bench import serial_peer
 from hil.bench.sim import host_cpu
+from hil.commands.options import add_shared, on_rig
 from hil.desk.desk import Desk
 from hil.errors import BoardError
 from hil.protocol.messages import Blob, Command
@@ -120,7 +122,13 @@ def boot_share(session: Session, baud: int, folder: Path) -> float:
         ring.desk.close()
 
 
-def bench_serial(session: Session, *, as_json: bool) -> int:
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil bench serial`."""
+    add_shared(parser, "json")
+    on_rig(parser, bench_serial)
+
+
+def bench_serial(session: Session, options: argparse.Namespace) -> int:
     """Measure and print; 1 if a byte was lost."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -144,6 +152,6 @@ def bench_serial(session: Session, *, as_json: bool) -> int:
     }
     for name, value in figures.items():
         print(f"{name:18} {value!s:>10}  {notes.get(name, '')}".rstrip())
-    if as_json:
+    if options.json:
         print(json.dumps(figures))
     return 1 if lost else 0

@@ -1,7 +1,11 @@
-"""`hil bench`: measure. Figures are medians of several runs in one process; the machine is named beside them."""
+"""`hil bench sim`: how fast the simulated ring is.
+
+Figures are medians of several runs in one process; the machine is named beside them.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -10,7 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hil.protocol.link_messages import Bank, LinkTest
+from hil.commands.options import add_shared, on_rig
+from hil.protocol.link_messages import Bank, LinkRun, Pattern
 from hil.protocol.messages import Bench, BenchResult, Command, JobStarted
 from hil.ring.ring import Ring
 from hil.session import Session
@@ -36,7 +41,13 @@ def host_cpu() -> str:
     return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
-def bench_sim(session: Session, *, as_json: bool) -> int:
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil bench sim`."""
+    add_shared(parser, "json")
+    on_rig(parser, bench_sim)
+
+
+def bench_sim(session: Session, options: argparse.Namespace) -> int:
     """Speed of the simulated ring, in wall time of this machine."""
     boot_times = []
     for _ in range(RUNS):
@@ -69,7 +80,7 @@ def bench_sim(session: Session, *, as_json: bool) -> int:
     }
     for name, value in figures.items():
         print(f"{name:14} {value!s:>10}  {notes.get(name, '')}".rstrip())
-    if as_json:
+    if options.json:
         print(json.dumps(figures))
     return 0
 
@@ -93,11 +104,13 @@ def _ring_kb_s(ring: Ring, *, together: bool) -> float:
     for group in groups:
         jobs = []
         for link in group:
-            ends = ((ring.boards[link.target], Bank.UPSTREAM, Command.LINK_RECEIVE),
-                    (ring.boards[link.source], Bank.DOWNSTREAM, Command.LINK_SEND))  # fmt: skip
-            for board, bank, command in ends:
-                request = LinkTest(bank, LINK_FRAMES, LINK_FRAME_BYTES, 1, 60_000)
-                jobs.append((board, board.command(command, request, JobStarted).job))
+            ends = ((ring.boards[link.target], 0, 1 << Bank.UPSTREAM),
+                    (ring.boards[link.source], 1 << Bank.DOWNSTREAM, 0))  # fmt: skip
+            for board, send_banks, receive_banks in ends:
+                request = LinkRun(
+                    send_banks, receive_banks, Pattern.XORSHIFT, 0, LINK_FRAMES, LINK_FRAME_BYTES, 1, 60_000
+                )
+                jobs.append((board, board.command(Command.LINK_RUN, request, JobStarted).job))
         ring.wait_jobs(jobs, timeout_s=120)
     payload_bytes = len(links) * LINK_FRAMES * LINK_FRAME_BYTES
     return payload_bytes / (time.perf_counter() - started) / 1000

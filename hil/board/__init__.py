@@ -1,1 +1,1 @@
-"""One board: its channel, boot, text, baud and words."""
+"""One board: its channel, how it boots, its text, its baud, its words."""

@@ -8,14 +8,11 @@ Protocol: docs/protocol.md, section 2. C twin: firmware/ring/line.c.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
+from hil.board.channel import Channel
 from hil.errors import BoardError, PortError
 from hil.protocol.line_messages import BaudSet, SetBaud
 from hil.protocol.messages import Blob, Command, Empty
-
-if TYPE_CHECKING:
-    from hil.board.board import Board
 
 TRIAL_MS = 1500
 GUARD_S = 0.005
@@ -37,7 +34,7 @@ def echo_pattern(number: int) -> bytes:
     return bytes(range(256)) + bytes(64) + b"\xff" * 64 + b"\x55\xaa" * 64 + noise
 
 
-def raise_baud(board: Board, baud: int) -> str | None:
+def raise_baud(board: Channel, baud: int) -> str | None:
     """Bring a booted board's line to `baud`; None, or one sentence on why the line stays as it was.
 
     Raises: BoardError when the board does not come back to the old baud either.
@@ -61,7 +58,7 @@ def raise_baud(board: Board, baud: int) -> str | None:
     return f"{board}: stays at {before} baud: at {baud} {why}"
 
 
-def _try(board: Board, baud: int) -> str | None:
+def _try(board: Channel, baud: int) -> str | None:
     """Follow the board to the new baud and prove it; why not, if not."""
     board.wait_until(lambda: False, GUARD_S)
     try:

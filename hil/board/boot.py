@@ -1,14 +1,17 @@
-"""One upload to one board: the boot protocol's session with its port, its log lines and its times.
+"""How a board starts: what its bootloader says unasked, the upload of an image, and whether the right one runs.
 
-Used by hil/board/board.py, which owns the port. The protocol itself: hil/protocol/boot.py.
+The protocol itself: hil/protocol/boot.py. Who owns the port and feeds these: hil/board/board.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from hil.line.log import BoardLog, printable
+from hil.errors import BoardError
+from hil.line.log import BoardLog
 from hil.protocol.boot import (
+    LOAD_ADDRESS,
     BootAction,
     BootError,
     BootSession,
@@ -20,16 +23,23 @@ from hil.protocol.boot import (
     find_greeting,
 )
 from hil.protocol.messages import PROTOCOL_VERSION, Identity
+from hil.text import printable
 
 GET_PROG_INFO_BYTES = BootWord.GET_PROG_INFO.to_bytes(4, "little")
 RECENT_BYTES = 128
 """Kept to find words and the greeting across reads."""
 RESET_BY_WATCHDOG = 0x70
 """Bits of PM_RSTS: HADWRQ, HADWRF, HADWRH."""
+BITS_PER_BYTE = 10
 
 
 class Announcements:
-    """When a bootloader asked for an image last, how long it was quiet before, and who it said it is."""
+    """A bootloader asks for an image every 300 ms: when it did last, and who it said it is.
+
+    Attributes:
+        latest_s: on the rig's clock; None as long as no bootloader has asked.
+        gap_s: how long it had been quiet before that.
+    """
 
     def __init__(self) -> None:
         self.latest_s: float | None = None
@@ -47,6 +57,10 @@ class Announcements:
         self.gap_s = now_s - (self.latest_s if self.latest_s is not None else now_s)
         self.latest_s = now_s
 
+    def since(self, time_s: float) -> bool:
+        """Whether a bootloader has asked after a time."""
+        return self.latest_s is not None and self.latest_s > time_s
+
     def forget_greeting(self) -> None:
         """Another start of the board begins."""
         self.greeting = None
@@ -60,11 +74,20 @@ class Announcements:
         return "reset itself: watchdog (its program made no progress)"
 
 
-BITS_PER_BYTE = 10
+def open_image(path: Path, address: int = LOAD_ADDRESS, *, board_serial: int | None, hold: bool = False) -> BootSession:
+    """The session that gives an image to a board. Raises BoardError if the file cannot be read or cannot fit."""
+    try:
+        return BootSession(path.read_bytes(), address, board_serial=board_serial, hold=hold)
+    except OSError as error:
+        raise BoardError(f"{path}: cannot read the image: {error.strerror}; check the path") from None
+    except BootError as error:
+        raise BoardError(f"{path}: {error}") from None
 
 
 class Upload:
-    """Feed it what the board sends until `state` is DONE.
+    """One upload: a session of the boot protocol with its log lines and its times.
+
+    Feed it what the board sends until `state` is DONE.
 
     Args:
         session: the image, and what the bootloader may say.

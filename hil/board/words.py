@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hil.protocol.fields import Message
 from hil.protocol.link_messages import Bank, Phase, Role
-from hil.protocol.messages import Command, Crashed, JobResult
+from hil.protocol.messages import Command, Crashed, CrashKind, JobResult
 from hil.toolchain import symbolize
 
 NAMED_FIELDS: dict[str, type[IntEnum]] = {
@@ -30,7 +30,14 @@ HEX_FIELDS = {
     "board_revision",
     "session",
 }
-CRASH_KINDS = ("undefined instruction", "SWI", "prefetch abort", "data abort", "unexpected interrupt", "assertion")
+CRASH_KINDS: dict[int, str] = {
+    CrashKind.UNDEFINED: "undefined instruction",
+    CrashKind.SOFTWARE_INTERRUPT: "SWI",
+    CrashKind.PREFETCH_ABORT: "prefetch abort",
+    CrashKind.DATA_ABORT: "data abort",
+    CrashKind.INTERRUPT: "unexpected interrupt",
+    CrashKind.ASSERTION: "assertion",
+}
 LONG_BYTES = 16
 """Longer bytes are cut in the log."""
 
@@ -52,7 +59,7 @@ def describe_message(message: Message) -> str:
 
 def describe_crash(crash: Crashed, elf: Path | None) -> str:
     """A crash in one line: kind, function and line, address; needs the image's ELF for names."""
-    kind = CRASH_KINDS[crash.kind] if crash.kind < len(CRASH_KINDS) else f"kind {crash.kind}"
+    kind = CRASH_KINDS.get(crash.kind, f"kind {crash.kind}")
     text = f"crashed: {kind} at {crash.pc:#010x} {_symbol(elf, crash.pc)}, "
     text += f"called from {crash.lr:#010x} {_symbol(elf, crash.lr)}"
     if crash.fault_status or crash.fault_address:

@@ -10,13 +10,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from hil.commands.options import add_run_options, settings_of
 from hil.desk.desk import hold_ports
 from hil.errors import PortError, RigError
-from hil.line.log import BoardLog, printable
+from hil.line.log import BoardLog
 from hil.line.loop import RECONNECT_S, Loop, WallWaiter
 from hil.line.port import Port
 from hil.rig.config import load_rig
 from hil.rig.specs import RigConfig
+from hil.text import printable
 
 END_KEY = b"\x1d"
 """Ctrl-]. Every other key goes to the board, Ctrl-C too."""
@@ -24,17 +26,18 @@ _PLAIN = frozenset(range(0x20, 0x7F)) | frozenset(b"\r\t\b")
 _DAY_S = 86400.0
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hil console`."""
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil console`."""
     parser.add_argument("rank", type=int, metavar="N", help="rank of the board")
-    parser.add_argument("--rig", required=True, help="rig file, devices.conf or labgrid environment")
-    parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for pi{n}.log (default: logs)")
     parser.add_argument("--raw", action="store_true", help="let the board's control characters through")
+    add_run_options(parser, "rig", "logs")
+    parser.set_defaults(run=console)
 
 
 def console(options: argparse.Namespace) -> int:
     """Talk until Ctrl-]."""
-    run_console(load_rig(options.rig), options.rank, options.logs, terminal=_own_terminal(), raw=options.raw)
+    settings = settings_of(options)
+    run_console(load_rig(settings.rig), options.rank, settings.logs, terminal=_own_terminal(), raw=options.raw)
     return 0
 
 

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import dataclass
 
-from hil.checks.model.taps import GoldenRun, TapComparison, compare_taps, golden_run
+from golden.generate import GenerationRequest
+from hil.checks.model.taps import GoldenRun, golden_run
+from hil.checks.model.verify import Verification, compare_generation, first_other
 from hil.commands.booting import boot, logs_of, opened, serial_rows
+from hil.commands.options import GENERATION, add_shared, on_rig
 from hil.commands.screen import BoardLines
 from hil.model.bundle import Model
 from hil.model.tokenizer import TextStream
 from hil.protocol.link_messages import Bank
 from hil.protocol.messages import Token
+from hil.rig.needs import Need
 from hil.ring.boot import BootTimes
 from hil.ring.ring import Ring, RingGeneration
 from hil.session import Session
 
 
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil generate`."""
+    add_shared(parser, *GENERATION, "no-verify", "verbose", positions=64)
+    on_rig(parser, _run)
+
+
+def _run(session: Session, options: argparse.Namespace) -> int:
+    request = Request(
+        options.prompt, options.positions, options.temperature, options.topp, options.rng_seed,
+        verify=not options.no_verify, verbose=options.verbose,
+    )  # fmt: skip
+    return generate(session, request)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One generation: prompt text, forward steps, sampling, and whether to compare with the golden."""
+    """What the user asked for: prompt text, the rest of a generation, and whether to compare with the golden."""
 
     prompt: str = ""
     positions: int = 64
@@ -53,37 +72,26 @@ class _Story:
 
 def generate(session: Session, request: Request) -> int:
     """Run it; returns the exit code: 1 if a tap or a token differs from the golden's."""
+    Need.RANKS.require(session.config)
     prompt = session.model.encode_prompt(request.prompt, request.positions)
     session.check_memory()
+    wanted = GenerationRequest(prompt, request.positions, request.temperature, request.topp, request.rng_seed)
+    weights = session.model.weights
     with opened(session) as ring:
         lines = BoardLines(ring, verbose=request.verbose)
         times = boot(session, ring)
         print()
         with lines.held():
-            result = _tell(session, ring, prompt, request)
-        golden = comparison = None
+            story = _Story(session.model, prompt)
+            result = ring.run_generation(wanted, taps=request.verify, on_token=story.token)
+            story.end()
+        golden = verification = None
         if request.verify:
-            golden = golden_run(session.model.weights, prompt, request.positions, request.temperature, request.topp,
-                                request.rng_seed, ring.world_size)  # fmt: skip
-            comparison = compare_taps(ring, golden)
-        _table(session, ring, times, result, golden, comparison)
-        good = comparison is None or (comparison.good and golden is not None and golden.tokens == result.tokens)
+            golden = golden_run(weights, wanted, ring.world_size)
+            verification = compare_generation(ring, weights, wanted, result, golden)
+        _table(session, ring, times, result, golden, verification)
+        good = verification is None or verification.good
         return 0 if good and not ring.desk.contentions() else 1
-
-
-def _tell(session: Session, ring: Ring, prompt: list[int], request: Request) -> RingGeneration:
-    story = _Story(session.model, prompt)
-    result = ring.generate(
-        prompt,
-        request.positions,
-        temperature=request.temperature,
-        topp=request.topp,
-        rng_seed=request.rng_seed,
-        taps=request.verify,
-        on_token=story.token,
-    )
-    story.end()
-    return result
 
 
 def _table(
@@ -92,7 +100,7 @@ def _table(
     times: BootTimes,
     result: RingGeneration,
     golden: GoldenRun | None,
-    comparison: TapComparison | None,
+    verification: Verification | None,
 ) -> None:
     image = session.image("ring")
     rows = [
@@ -100,7 +108,7 @@ def _table(
         *serial_rows(times),
         ("firmware", f"{image.sha256[:12]}, git {image.git_revision}, {image.compiler}"),
         ("tokens", f"{len(result.tokens)}{_tokens_verdict(result, golden)}"),
-        ("taps", _taps_verdict(comparison)),
+        ("taps", _taps_verdict(verification)),
     ]
     for link in ring.desk.config.links:
         sent = ring.link_counters(link.source, Bank.DOWNSTREAM)
@@ -115,8 +123,8 @@ def _table(
     rows.append(("logs", logs_of(ring)))
     for name, value in rows:
         print(f"  {name:11} {value}")
-    if comparison is not None and comparison.first is not None:
-        print(f"\n{comparison.first.describe()}")
+    if verification is not None and verification.finding is not None:
+        print(f"\n{verification.finding.describe()}")
 
 
 def _tokens_verdict(result: RingGeneration, golden: GoldenRun | None) -> str:
@@ -124,13 +132,11 @@ def _tokens_verdict(result: RingGeneration, golden: GoldenRun | None) -> str:
         return ""
     if golden.tokens == result.tokens:
         return ", all equal to the golden's"
-    pairs = enumerate(zip(result.tokens, golden.tokens, strict=False))
-    at = next((i for i, (ours, theirs) in pairs if ours != theirs), min(len(result.tokens), len(golden.tokens)))
-    return f", DIFFERENT from the golden's from position {at}"
+    return f", DIFFERENT from the golden's from position {first_other(result.tokens, golden.tokens)}"
 
 
-def _taps_verdict(comparison: TapComparison | None) -> str:
-    if comparison is None:
+def _taps_verdict(verification: Verification | None) -> str:
+    if verification is None:
         return "not recorded"
-    text = f"{comparison.compared:,} compared, {comparison.equal:,} equal"
-    return text if comparison.good else text + "  DIFFERENT"
+    text = f"{verification.taps:,} compared, {verification.equal:,} equal"
+    return text if verification.finding is None else text + "  DIFFERENT"

@@ -6,63 +6,52 @@ import argparse
 import re
 import secrets
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from hil.commands.options import add_run_options, at_least_one
 from hil.errors import HilError
 from hil.session import Session
-from hil.settings import Settings
+from hil.settings import Settings, read_values
 
 if TYPE_CHECKING:
-    from hil.nightly.checks import Profile
-
-    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+    from hil.nightly.rounds import Profile
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def add_verb(
-    verbs: Verbs,
-    add_rig_options: Callable[[argparse.ArgumentParser], None],
-    settings: Callable[[argparse.Namespace], Settings],
-) -> None:
-    """Declare `hil nightly`. Without --seed every night draws one of its own."""
-    text = "run all checks for a night, keep a history, write a report"
-    parser = verbs.add_parser("nightly", help=text, description=text[0].upper() + text[1:] + ".")
-    add_rig_options(parser)
-    add_options(parser)
-
-    def run(options: argparse.Namespace) -> int:
-        if options.seed is None:
-            if options.check is not None:
-                raise HilError("--check: give --seed too, as the failure's `again` line does")
-            options.seed = secrets.randbits(32)
-        return nightly(Session(settings(options)), options)
-
-    parser.set_defaults(run=run, seed=None)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options beside --rig and its companions."""
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil nightly`."""
+    add_run_options(parser, seed="every night draws one of its own")
     parser.add_argument("--out", type=Path, default=Path("nightly"), metavar="DIR",
                         help="folder of the history and of every night's report (default: nightly)")  # fmt: skip
     parser.add_argument("--profile", choices=("quick", "full"), default="quick", help="how much a round does")
-    parser.add_argument("--for", dest="limit_s", type=_duration, metavar="TIME",
+    parser.add_argument("--for", dest="limit_s", type=_time_s, metavar="TIME",
                         help="rounds until so much time has passed on the rig's clock, such as 8h (virtual time on a "
                         "simulated rig)")  # fmt: skip
-    parser.add_argument("--rounds", type=_rounds, metavar="N", help="rounds (default: quick 1; full: as time allows)")
+    parser.add_argument(
+        "--rounds", type=at_least_one, metavar="N", help="rounds (default: quick 1; full: as time allows)"
+    )
     parser.add_argument(
         "--ber", type=_rate, metavar="RATE", help="soak links to this bit error rate (default: profile)"
     )
     parser.add_argument("--check", metavar="NAME",
                         help="run this one check with --seed as its own seed; nothing enters the history")  # fmt: skip
+    parser.set_defaults(run=_run)
 
 
-def _duration(text: str) -> float:
+def _run(options: argparse.Namespace) -> int:
+    """Unless the user gives a seed, every night draws one of its own."""
+    values = read_values(vars(options))
+    if options.check is not None and "seed" not in values:
+        raise HilError("--check: give --seed too, as the failure's `again` line does")
+    return nightly(Session(Settings(**{"seed": secrets.randbits(32)} | values)), options)
+
+
+def _time_s(text: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
     if match is None or float(match[1]) <= 0:
         raise argparse.ArgumentTypeError(f"{text}: give a time such as 8h, 90m or 30s")
@@ -76,16 +65,9 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _rounds(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
-    return number
-
-
 def nightly(session: Session, options: argparse.Namespace) -> int:
     """Run the night, or the one check; the exit code is 0 only if all is well."""
-    from hil.nightly.checks import PROFILES
+    from hil.nightly.rounds import PROFILES
     from hil.nightly.runner import Runner, Terminated, Wish
     from hil.nightly.verdict import exit_code
 
@@ -107,7 +89,7 @@ def nightly(session: Session, options: argparse.Namespace) -> int:
 
 def one_check(session: Session, name: str, profile: Profile) -> int:
     """Boot, run one check with the session's seed, print what it found; 0 if it passed."""
-    from hil.nightly.checks import Bench
+    from hil.checks.check import Setup
     from hil.nightly.rounds import plan_round
     from hil.nightly.triage import RIG, try_check
 
@@ -120,7 +102,7 @@ def one_check(session: Session, name: str, profile: Profile) -> int:
         if name != "boot":
             with suppress(HilError):  # a board that is missing: the check says so where it matters
                 ring.boot(image)
-        trial = try_check(planned[name], Bench(ring, session.model, image, profile), session.settings.seed, RIG)
+        trial = try_check(planned[name], Setup(ring, session.model, image, profile), session.settings.seed, RIG)
     finally:
         ring.desk.close()
     print(f"{name}, seed {session.settings.seed:#x}: {'passed' if trial.passed else 'FAILED'}")

@@ -6,17 +6,16 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 from golden.weights import Config
-from hil.errors import ModelError, RigError
+from hil.commands.options import add_run_options, add_shared, settings_of, slots_of
+from hil.errors import ModelError
 from hil.model.bundle import checkpoint_path
 from hil.model.checkpoint import CheckpointError, read_config
 from hil.model.plan import BoardPlan, ImageSize, TrainingSize, advice, arm_bytes, over_sentence, plan_boards
-from hil.model.shard import WORLD_SIZE_MAX
 from hil.model.synth import SHAPES
-from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB, parse_gpu_mem
-from hil.settings import Compiler
+from hil.rig.config import parse_gpu_mem
+from hil.rig.specs import GPU_MEM_DEFAULT, MEMORY_MB
 from hil.toolchain import Image, build_image, symbols
 
 _ROWS = {
@@ -35,33 +34,29 @@ _ROWS = {
 }
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hil plan`."""
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil plan`."""
     parser.add_argument("--model", default="tiny", metavar="X", help=f"`tiny`, a checkpoint, or {', '.join(SHAPES)}")
-    parser.add_argument("--world", type=int, default=4, metavar="N", help="boards in the ring (default: 4)")
     parser.add_argument("--seq", type=int, metavar="T", help="positions (default: the context; training: 16)")
     parser.add_argument("--train", action="store_true", help="a training, else a generation")
-    parser.add_argument("--optimizer", choices=("sgd", "adamw"), default="adamw", help="default: adamw")
+    add_shared(parser, "optimizer", "microbatches", "slots", "json")
     parser.add_argument("--momentum", action="store_true", help="of sgd")
-    parser.add_argument("--microbatches", type=int, default=1, metavar="M", help="of a step (default: 1)")
-    parser.add_argument("--slots", type=int, metavar="S", help="microbatches under way at a time (default: all)")
     parser.add_argument("--one-board", action="store_true", help="one board plays all N ranks through jumpers")
     parser.add_argument("--board-mb", type=int, choices=MEMORY_MB, default=MEMORY_MB[0], help="default: 512")
     parser.add_argument("--gpu-mem", type=int, default=GPU_MEM_DEFAULT, metavar="MB", help="as on the cards (64)")
-    parser.add_argument("--compiler", choices=get_args(Compiler), default="zig", help="compiler of the firmware")
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON on the last line")
+    add_run_options(parser, "world", "compiler")
+    parser.set_defaults(run=plan)
 
 
 def plan(options: argparse.Namespace) -> int:
     """Print the plan; returns 1 if a board's memory is too small."""
     gpu_mem = parse_gpu_mem(options.gpu_mem, (options.board_mb,), "--gpu-mem")
-    if not 1 <= options.world <= WORLD_SIZE_MAX:
-        raise RigError(f"--world {options.world}: a ring has 1 to {WORLD_SIZE_MAX} boards")
+    settings = settings_of(options)
     config = config_of(options.model)
     training = _training(options, config)
-    arm = [arm_bytes(options.board_mb, gpu_mem)] * options.world
-    image = board_image_size(build_image("ring", compiler=options.compiler))
-    plans = plan_boards(config, options.world, arm, training=training, one_board=options.one_board, image=image)
+    arm = [arm_bytes(options.board_mb, gpu_mem)] * settings.world_size
+    image = board_image_size(build_image("ring", compiler=settings.compiler))
+    plans = plan_boards(config, settings.world_size, arm, training=training, one_board=options.one_board, image=image)
     kind = "a generation" if training is None else _describe(training)
     print(
         f"model {options.model}: dim {config.dim}, {config.n_layers} layers, vocabulary {config.vocab_size}, context "
@@ -75,7 +70,7 @@ def plan(options: argparse.Namespace) -> int:
     else:
         print(f"\nfits: board {worst.board} has least left, {worst.left:,} bytes")
     if options.json:
-        print(json.dumps(_as_json(options, plans)))
+        print(json.dumps(_as_json(options.model, settings.world_size, plans)))
     return 0 if worst.left >= 0 else 1
 
 
@@ -102,7 +97,7 @@ def _training(options: argparse.Namespace, config: Config) -> TrainingSize | Non
         raise ModelError(f"--seq {positions}: the model's context has 1 to {config.seq_len} positions")
     if not options.train:
         return None
-    slots = options.slots if options.slots is not None else min(options.microbatches, 64)
+    slots = slots_of(options, options.microbatches)
     if not 1 <= options.microbatches <= 512 or not 1 <= slots <= min(options.microbatches, 64):
         raise ModelError(
             f"{options.microbatches} microbatches with {slots} under way: give 1 to 512, of which 1 to 64 under way"
@@ -148,7 +143,7 @@ class _Column:
         return f"board {first}" if first == self.last else f"boards {first}-{self.last}"
 
 
-def _as_json(options: argparse.Namespace, plans: Sequence[BoardPlan]) -> dict[str, object]:
+def _as_json(model: str, world_size: int, plans: Sequence[BoardPlan]) -> dict[str, object]:
     boards = [
         {
             "board": one.board,
@@ -162,4 +157,4 @@ def _as_json(options: argparse.Namespace, plans: Sequence[BoardPlan]) -> dict[st
         for one in plans
     ]
     fits = all(one.left >= 0 for one in plans)
-    return {"model": options.model, "world": options.world, "fits": fits, "boards": boards}
+    return {"model": model, "world": world_size, "fits": fits, "boards": boards}

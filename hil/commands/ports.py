@@ -6,13 +6,14 @@ import argparse
 import json
 from dataclasses import asdict
 
-from hil.rig.ports import plugged_in
+from hil.line.names import plugged_in
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hil ports`."""
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil ports`."""
     parser.add_argument("--all", action="store_true", help="also ports that are not on USB")
     parser.add_argument("--json", action="store_true", help="one JSON list")
+    parser.set_defaults(run=ports)
 
 
 def ports(options: argparse.Namespace) -> int:

@@ -9,17 +9,19 @@ from hil.checks.link.stalls import places
 from hil.checks.probe.rules import CASES, check_case
 from hil.checks.probe.runs import check_pattern, check_stall
 from hil.checks.probe.wires import scan_wires
-from hil.probe.probe import Probe, open_probe
+from hil.commands.options import on_rig
 from hil.protocol.link_messages import Edge, Pattern
+from hil.ring.probe import Probe, open_probe
 from hil.session import Session
 
 Line = tuple[str, bool]
 """What was found, and whether it is as it must be."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hil probe` beside the rig's."""
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil probe`."""
     parser.add_argument("-v", "--verbose", action="store_true", help="a line for every single check")
+    on_rig(parser, probe)
 
 
 def probe(session: Session, options: argparse.Namespace) -> int:

@@ -8,19 +8,21 @@ from pathlib import Path
 
 from hil.desk.identify import Answer, ask_ports
 from hil.errors import RigError
+from hil.line.names import plugged_in, resolve_port
+from hil.protocol.messages import NO_RANK
 from hil.rig.config import load_rig
 from hil.rig.labgrid import is_labgrid
-from hil.rig.ports import plugged_in, resolve_port
 from hil.rig.specs import BAUD_DEFAULT, BAUD_MAX, BAUD_MIN, WORLD_SIZE_MAX
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hil rig`."""
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil rig`."""
     parser.add_argument("action", choices=("init",), help="init: ask every port who it is; boots nothing")
     parser.add_argument("out", metavar="OUT.toml", type=Path, help="rig file to write; must not exist")
     parser.add_argument("--ports", nargs="+", metavar="PORT", help="ports to ask (default: every USB adapter)")
     parser.add_argument("--from", dest="source", metavar="RIG", help="ask the ports of a devices.conf or rig file")
     parser.add_argument("--baud", type=int, help=f"of the boards (default: {BAUD_DEFAULT}, or the rig file's)")
+    parser.set_defaults(run=init)
 
 
 def init(options: argparse.Namespace) -> int:
@@ -71,7 +73,7 @@ def place(answers: Sequence[Answer]) -> list[Answer]:
         )
     places: dict[int, Answer] = {}
     for answer in boards:
-        if answer.identity is None or answer.identity.rank == 0xFF:
+        if answer.identity is None or answer.identity.rank == NO_RANK:
             continue
         rank = answer.identity.rank
         if rank in places:

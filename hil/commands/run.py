@@ -9,29 +9,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.board.board import BOOT_TIMEOUT_S, Board
+from hil.commands.options import on_rig
 from hil.desk.desk import Desk
 from hil.desk.power import RESET_TIMEOUT_S, check_reset
 from hil.errors import BoardError, RigError
-from hil.line.log import printable
 from hil.protocol.boot import BootState
 from hil.session import Session
+from hil.text import printable
 
 MARKER = r"DONE!!!"
 """What images for this bootloader print at their end."""
 LIMIT_S = 600.0
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hil run` beside the rig's."""
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil run`."""
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="one for all boards, or one per board")
     _add_board_option(parser)
     parser.add_argument("--until", metavar="PATTERN", help=f"end when every board's text matches (default: {MARKER})")
     parser.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help="end after this time")
+    on_rig(parser, run)
 
 
-def add_reset_options(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hil reset` beside the rig's."""
+def add_reset(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil reset`."""
     _add_board_option(parser)
+    on_rig(parser, reset)
 
 
 def _add_board_option(parser: argparse.ArgumentParser) -> None:

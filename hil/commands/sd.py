@@ -1,13 +1,13 @@
-"""`hil sd write`: one board's card, on a mounted FAT card or as the image of one."""
+"""`hil sd write`: one board's card, on a mounted FAT card or as the image of one. `hil firmware`: the images alone."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from hil.commands.options import add_run_options, settings_of
 from hil.errors import ModelError
 from hil.model import mount
 from hil.model.bundle import checkpoint_path, kept_shards
@@ -17,17 +17,38 @@ from hil.rig.specs import BAUD_DEFAULT
 from hil.settings import Compiler
 from hil.toolchain import build_image
 
-NAMES: tuple[Literal["kernel", "ring"], ...] = ("kernel", "ring")
+IMAGE_SUFFIX = ".img"
 
 
-def build_all(compilers: Sequence[Literal["zig", "gcc"]]) -> int:
+def add_sd(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil sd`."""
+    parser.add_argument("action", choices=("write",), help="write: kernel.img, shard, config.txt; then read back")
+    parser.add_argument("dest", metavar="DEST", type=Path, help="a mounted FAT card, or a new image file NAME.img")
+    parser.add_argument("--rank", type=int, required=True, metavar="N", help="the board's place in the ring")
+    parser.add_argument("--model", required=True, metavar="M", help="`tiny`, a llama2.c checkpoint, or `none`")
+    parser.add_argument("--boot-files", type=Path, metavar="DIR", help=f"folder with {', '.join(BOOT_FILES)}")
+    parser.add_argument("--label", metavar="NAME", help="volume label of an image (default: PIE<rank>)")
+    parser.add_argument("--baud", type=int, default=BAUD_DEFAULT, help=f"of the bootloader (default: {BAUD_DEFAULT})")
+    add_run_options(parser, "world", "compiler")
+    parser.set_defaults(run=write)
+
+
+def add_firmware(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil firmware`."""
+    parser.add_argument("--compiler", choices=(*get_args(Compiler), "all"), default="all", help="default: all")
+    parser.set_defaults(run=firmware)
+
+
+def firmware(options: argparse.Namespace) -> int:
     """Build and list kernel.img and ring.img; a compiler that is not installed is named and left out."""
+    compilers: tuple[Compiler, ...] = get_args(Compiler) if options.compiler == "all" else (options.compiler,)
+    names: tuple[Literal["kernel", "ring"], ...] = ("kernel", "ring")
     built = 0
     for compiler in compilers:
         if compiler == "gcc" and shutil.which("arm-none-eabi-gcc") is None:
             print("gcc     not installed (arm-none-eabi-gcc); images are built with zig, which pip installed")
             continue
-        for name in NAMES:
+        for name in names:
             image = build_image(name, compiler=compiler)
             size = image.path.stat().st_size
             print(f"{compiler:7} {name:7} {size:7} bytes  sha256 {image.sha256[:16]}  {image.path}")
@@ -35,31 +56,17 @@ def build_all(compilers: Sequence[Literal["zig", "gcc"]]) -> int:
     return 0 if built else 1
 
 
-IMAGE_SUFFIX = ".img"
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hil sd`."""
-    parser.add_argument("action", choices=("write",), help="write: kernel.img, shard, config.txt; then read back")
-    parser.add_argument("dest", metavar="DEST", type=Path, help="a mounted FAT card, or a new image file NAME.img")
-    parser.add_argument("--rank", type=int, required=True, metavar="N", help="the board's place in the ring")
-    parser.add_argument("--world", type=int, default=4, metavar="W", help="boards in the ring (default: 4)")
-    parser.add_argument("--model", required=True, metavar="M", help="`tiny`, a llama2.c checkpoint, or `none`")
-    parser.add_argument("--boot-files", type=Path, metavar="DIR", help=f"folder with {', '.join(BOOT_FILES)}")
-    parser.add_argument("--label", metavar="NAME", help="volume label of an image (default: PIE<rank>)")
-    parser.add_argument("--baud", type=int, default=BAUD_DEFAULT, help=f"of the bootloader (default: {BAUD_DEFAULT})")
-    parser.add_argument("--compiler", choices=get_args(Compiler), default="zig", help="compiler of the firmware")
-
-
 def write(options: argparse.Namespace) -> int:
     """Check, write, read back, print the checksums."""
+    settings = settings_of(options)
+    world_size = settings.world_size
     dest: Path = options.dest
     is_image = check_dest(dest)
-    if not 0 <= options.rank < options.world:
-        raise ModelError(f"rank {options.rank}: a ring of {options.world} boards has ranks 0 to {options.world - 1}")
+    if not 0 <= options.rank < world_size:
+        raise ModelError(f"rank {options.rank}: a ring of {world_size} boards has ranks 0 to {world_size - 1}")
     try:
-        shard = _shard(options.model, options.world, options.rank)
-        kernel = build_image("kernel", compiler=options.compiler, baud=options.baud).path
+        shard = _shard(options.model, world_size, options.rank)
+        kernel = build_image("kernel", compiler=settings.compiler, baud=options.baud).path
         plan = plan_card(
             dest, kernel=kernel, shard=shard, rank=options.rank, boot_files=options.boot_files,
             present={} if is_image else files_in(dest),
@@ -73,7 +80,8 @@ def write(options: argparse.Namespace) -> int:
         raise ModelError(str(error)) from None
     except OSError as error:
         raise ModelError(f"{dest}: writing failed: {error.strerror or error}; is the card still in?") from None
-    _show(card, options)
+    print(f"{card.directory}: rank {options.rank} of {world_size}, written and read back")
+    _show(card)
     return 0
 
 
@@ -120,8 +128,7 @@ def _check_room(dest: Path, plan: CardPlan) -> None:
         )
 
 
-def _show(card: Card, options: argparse.Namespace) -> None:
-    print(f"{card.directory}: rank {options.rank} of {options.world}, written and read back")
+def _show(card: Card) -> None:
     for name, crc in card.checksums.items():
         print(f"  {name:13} crc32 {crc:08x}")
     if BOOT_FILES[0] not in card.checksums and card.directory.is_file():

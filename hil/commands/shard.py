@@ -6,22 +6,23 @@ import argparse
 import zlib
 from pathlib import Path
 
+from hil.commands.options import add_run_options, settings_of
 from hil.errors import ModelError
 from hil.model.bundle import checkpoint_path
 from hil.model.checkpoint import read_checkpoint
 from hil.model.shard import join_shards, read_shard_header, write_shards
 from hil.model.synth import SHAPES, synthesize, synthesize_tokenizer
-from hil.settings import SEED_DEFAULT
 
 
-def add_shard_options(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hil shard`."""
+def add_shard(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil shard`."""
     parser.add_argument("model", metavar="MODEL", help="`tiny` or a llama2.c checkpoint")
     parser.add_argument("world", metavar="WORLD", type=int, help="boards in the ring, 1 to 16")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for rank0.bin, rank1.bin, ...")
     parser.add_argument(
         "--joined", action="store_true", help="also joined.bin: every rank's shard, for one board with loopback jumpers"
     )
+    parser.set_defaults(run=shard)
 
 
 def shard(options: argparse.Namespace) -> int:
@@ -49,14 +50,13 @@ def shard(options: argparse.Namespace) -> int:
     return 0
 
 
-def add_synth_options(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hil synth`."""
+def add_synth(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil synth`."""
     parser.add_argument("shape", metavar="SHAPE", help=f"one of {', '.join(SHAPES)}")
     parser.add_argument("out", metavar="OUT", type=Path, help="checkpoint to write")
     parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="write one that fits, so that it can be run")
-    parser.add_argument(
-        "--seed", type=lambda text: int(text, 0), default=SEED_DEFAULT, help=f"default: {SEED_DEFAULT:#x}"
-    )
+    add_run_options(parser, "seed")
+    parser.set_defaults(run=synth)
 
 
 def synth(options: argparse.Namespace) -> int:
@@ -67,12 +67,13 @@ def synth(options: argparse.Namespace) -> int:
     _need_parent(out)
     if out.is_dir():
         raise ModelError(f"{out}: is a folder; name a file for the checkpoint")
-    config = synthesize(options.shape, out, options.seed)
+    seed = settings_of(options).seed
+    config = synthesize(options.shape, out, seed)
     if options.tokenizer is not None:
         _need_parent(options.tokenizer)
         synthesize_tokenizer(config, options.tokenizer)
     print(
-        f"{out}  {out.stat().st_size:,} bytes  crc32 {_crc32(out):08x}  seed {options.seed:#x}  "
+        f"{out}  {out.stat().st_size:,} bytes  crc32 {_crc32(out):08x}  seed {seed:#x}  "
         f"{options.shape}: dim {config.dim}, {config.n_layers} layers"
     )
     return 0

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from hil.commands.options import on_rig
 from hil.desk.faulty import apply_faults
 from hil.desk.sim_desk import REQUESTS, SimDesk, control
 from hil.desk.simulated import simulate
@@ -25,7 +26,14 @@ from hil.sim.pty import serve
 RIG_FILE = "rig.toml"
 
 
-def serve_ptys(session: Session, *, folder: Path, real_time: bool) -> int:
+def add_sim(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil sim`."""
+    parser.add_argument("--pty", type=Path, required=True, metavar="DIR", help="folder for the links pi0, pi1, ...")
+    parser.add_argument("--fast", action="store_true", help="as fast as possible instead of real time")
+    on_rig(parser, serve_ptys)
+
+
+def serve_ptys(session: Session, options: argparse.Namespace) -> int:
     """Serve until interrupted. Writes a rig file for the ports into the folder.
 
     Returns: 1 if two outputs met on a wire meanwhile, else 0.
@@ -45,12 +53,12 @@ def serve_ptys(session: Session, *, folder: Path, real_time: bool) -> int:
     )
     try:
         apply_faults(simulation, config, faults)
-        return _serve(session, simulation, folder, real_time)
+        return _serve(session, simulation, options.pty, real_time=not options.fast)
     finally:
         simulation.close()
 
 
-def _serve(session: Session, simulation: Simulation, folder: Path, real_time: bool) -> int:
+def _serve(session: Session, simulation: Simulation, folder: Path, *, real_time: bool) -> int:
     config, seed = session.config, session.settings.seed
     folder.mkdir(parents=True, exist_ok=True)
     links = [folder / f"pi{spec.rank}" for spec in config.boards]
@@ -86,13 +94,14 @@ def _rig_file(config: RigConfig, links: Sequence[Path], control_address: str) ->
     return "\n".join(lines) + "\n"
 
 
-def add_control_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `hil sim-control`."""
+def add_control(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil sim-control`."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of `hil sim --pty DIR`")
     parser.add_argument("request", choices=REQUESTS, help="reset N, on N, off N, faults [FAULT...], status")
     parser.add_argument(
         "words", nargs="*", metavar="N|FAULT", help="a board's rank, or faults as docs/rigs.md has them"
     )
+    parser.set_defaults(run=sim_control)
 
 
 def sim_control(options: argparse.Namespace) -> int:

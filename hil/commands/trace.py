@@ -9,35 +9,35 @@ from pathlib import Path
 from typing import Any
 
 from golden.optimizer import AdamW
-from hil.checks.model.training import windows
+from hil.checks.model.checks import first_line, traced_step
 from hil.commands.booting import boot, opened
-from hil.data import data_path
-from hil.errors import HilError, ModelError
+from hil.commands.options import add_shared, on_rig, slots_of
+from hil.errors import HilError
+from hil.files import write_atomically
 from hil.nightly.record import to_json
 from hil.pictures.timeline import bound_text, timeline_svg
+from hil.rig.needs import Need
 from hil.ring.ring import Ring
-from hil.ring.training import Plan, RingTraining
+from hil.ring.training import Plan
 from hil.session import Session
 from hil.timeline.capture import start_tracing, stop_tracing
 from hil.timeline.perfetto import perfetto
 from hil.timeline.spans import Story, tell, to_record
 
-POSITIONS_TRAIN, POSITIONS_GENERATE = 8, 8
 RATE = 3e-4
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `hil trace`, but for those of a rig."""
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil trace`."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--train", action="store_true", help="one step of training for each M (default)")
     what.add_argument("--generate", action="store_true", help="a generation")
     parser.add_argument(
         "--microbatches", type=_counts, default=(4,), metavar="M", help="of a step; several as 1,2,4,8 (default: 4)"
     )
-    parser.add_argument("--slots", type=int, metavar="S", help="microbatches under way at a time (default: all)")
-    parser.add_argument("--positions", type=int, metavar="T", help="of a microbatch or of the generation (default: 8)")
-    parser.add_argument("--prompt", default="", help="text to generate from (default: none)")
+    add_shared(parser, "slots", "positions", "prompt", positions=8)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+    on_rig(parser, trace)
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -52,13 +52,13 @@ def _counts(text: str) -> tuple[int, ...]:
 
 def trace(session: Session, options: argparse.Namespace) -> int:
     """Run it; the exit code is 1 if the clocks' alignment contradicts itself."""
+    Need.RANKS.require(session.config)
     out: Path = options.out
     if options.generate:
         session.check_memory()
     else:
-        positions = options.positions or POSITIONS_TRAIN
         for microbatches in options.microbatches:
-            session.check_memory(step_plan(microbatches, positions, options.slots).size)
+            session.check_memory(step_plan(options, microbatches).size)
     _make_folder(out)
     with opened(session) as ring:
         boot(session, ring)
@@ -87,37 +87,23 @@ def _title(session: Session, options: argparse.Namespace) -> str:
 
 def _stories(session: Session, ring: Ring, options: argparse.Namespace) -> list[Story]:
     if options.generate:
-        positions = options.positions or POSITIONS_GENERATE
-        prompt = session.model.encode_prompt(options.prompt, positions)
+        prompt = session.model.encode_prompt(options.prompt, options.positions)
         start_tracing(ring)
-        ring.generate(prompt, positions, taps=False)
-        return [tell(stop_tracing(ring), f"generation, {positions} positions")]
-    positions = options.positions or POSITIONS_TRAIN
-    return [traced_step(session, ring, m, positions, options.slots) for m in options.microbatches]
+        ring.generate(prompt, options.positions, taps=False)
+        return [tell(stop_tracing(ring), f"generation, {options.positions} positions")]
+    return [_step(session, ring, step_plan(options, microbatches)) for microbatches in options.microbatches]
 
 
-def step_plan(microbatches: int, positions: int, slots: int | None = None) -> Plan:
-    """The step that is traced: AdamW, all microbatches under way unless slots say otherwise."""
-    return Plan(AdamW(RATE), positions, microbatches, slots or min(microbatches, 64))
+def step_plan(options: argparse.Namespace, microbatches: int) -> Plan:
+    """The step of AdamW that is traced."""
+    return Plan(AdamW(RATE), options.positions, microbatches, slots_of(options, microbatches))
 
 
-def traced_step(session: Session, ring: Ring, microbatches: int, positions: int, slots: int | None = None) -> Story:
-    """One step of AdamW, traced; the boards hold other weights afterwards.
-
-    Raises: ModelError, BoardError, LinkError.
-    """
-    plan = step_plan(microbatches, positions, slots)
-    line = data_path("fixtures/corpus.txt").read_text(encoding="utf-8").splitlines()[0]
-    tokens = session.model.tokenizer.encode(line)
-    if len(tokens) <= positions:
-        raise ModelError(f"{positions} positions: the text has {len(tokens)} tokens; give fewer --positions")
-    training = RingTraining(ring, session.model.weights.config, plan)
-    batch = windows(tokens, plan, 1)[0]
-    start_tracing(ring)
-    training.step(batch, taps=False)
+def _step(session: Session, ring: Ring, plan: Plan) -> Story:
+    positions, microbatches = plan.positions, plan.microbatches
     title = f"one step, {microbatches} microbatch{'es' * (microbatches > 1)} of {positions} positions"
     title += "" if plan.slots == microbatches else f", {plan.slots} under way"
-    return tell(stop_tracing(ring), title)
+    return traced_step(ring, session.model, plan, first_line(session.model), title)
 
 
 def summary(story: Story) -> list[str]:
@@ -154,7 +140,7 @@ def write_files(out: Path, stories: list[Story], title: str) -> list[Path]:
     for name, text in files.items():
         path = out / name
         try:
-            path.write_text(text, encoding="utf-8")
+            write_atomically(path, text)
         except OSError as error:
             raise HilError(f"cannot write {path}: {error.strerror}; give another --out") from None
         written.append(path)

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from golden.optimizer import AdamW, Sgd
-from golden.train import Step, Training
-from hil.checks.model.taps import TapComparison
-from hil.checks.model.training import (
-    compare_step,
-    expected_step,
-    golden_training,
-    same_losses,
-    same_parameters,
-    windows,
-)
+from golden.train import Training
+from hil.checks.model.training import same_parameters, windows
+from hil.checks.model.verify import Verification, VerifiedTraining
 from hil.commands.booting import boot, logs_of, opened, serial_rows
+from hil.commands.options import TRAINING, add_shared, on_rig, plan_of
 from hil.commands.screen import BoardLines
 from hil.data import data_path
 from hil.errors import ModelError
 from hil.protocol.link_messages import Bank
+from hil.rig.needs import Need
 from hil.ring.boot import BootTimes
 from hil.ring.ring import Ring
 from hil.ring.saving import check_target, line_seconds, read_weights, save_model
 from hil.ring.training import Plan, RingStep, RingTraining
 from hil.session import Session
+
+
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil train`."""
+    add_shared(parser, *TRAINING, "no-verify", "verbose", steps=3, positions=16)
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained weights as a llama2.c checkpoint")
+    on_rig(parser, _train)
+
+
+def _train(session: Session, options: argparse.Namespace) -> int:
+    request = Request(
+        plan_of(options), options.steps, options.text, not options.no_verify, options.save, options.verbose
+    )
+    return train(session, request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,53 +53,45 @@ class Request:
 class _Tally:
     """What was seen over all steps."""
 
-    compared: int = 0
+    steps: int = 0
+    taps: int = 0
     equal: int = 0
-    line_bytes: int = 0
+    digest_bytes: int = 0
     good_losses: int = 0
     rig_s: float = 0.0
     wall_s: float = 0.0
-    first: str | None = None
+    finding: str = ""
 
-    def add(self, result: RingStep) -> None:
+    def add(self, result: RingStep, verification: Verification | None) -> None:
+        self.steps += 1
         self.rig_s += result.rig_s
         self.wall_s += result.wall_s
-
-    def judge(self, result: RingStep, step: Step, comparison: TapComparison) -> None:
-        self.compared += comparison.compared
-        self.equal += comparison.equal
-        self.line_bytes += comparison.line_bytes
-        self.good_losses += same_losses(result, step)
-        if comparison.first is not None and self.first is None:
-            self.first = f"step {result.number}: {comparison.first.describe()}"
-
-
-def optimizer(name: str, rate: float, momentum: float, decay: float) -> Sgd | AdamW:
-    """The optimiser by its name: sgd or adamw."""
-    return AdamW(rate, weight_decay=decay) if name == "adamw" else Sgd(rate, momentum, decay)
+        if verification is not None:
+            self.taps += verification.taps
+            self.equal += verification.equal
+            self.digest_bytes += sum(part.line_bytes for part in verification.parts)
+            self.good_losses += not verification.surprise
+            if verification.finding is not None:
+                self.finding = f"step {result.number}: {verification.finding.describe()}"
 
 
 def train(session: Session, request: Request) -> int:
     """Run it; returns the exit code: 1 if a loss, a tap or a saved parameter differs from the golden's."""
+    Need.RANKS.require(session.config)
     if request.save is not None:
         check_target(request.save)
     batches = windows(text_tokens(session, request.text), request.plan, request.steps)
     session.check_memory(request.plan.size)
+    weights = session.model.weights
     with opened(session) as ring:
         BoardLines(ring, verbose=request.verbose)
         times = boot(session, ring)
-        training = RingTraining(ring, session.model.weights.config, request.plan)
-        tally = _Tally()
-        golden = golden_training(session.model.weights, batches, request.plan) if request.verify else None
-        _run(session, training, batches, golden, tally)
-        saved = _save(session, request, ring, golden)
+        verified = VerifiedTraining(ring, weights, batches, request.plan) if request.verify else None
+        training = verified.training if verified is not None else RingTraining(ring, weights.config, request.plan)
+        tally = _run(training, verified, batches)
+        saved = _save(session, request, ring, verified.golden if verified is not None else None)
         _table(ring, times, request, training, tally, saved)
-        good = golden is None or (
-            tally.compared == tally.equal > 0
-            and tally.first is None
-            and tally.good_losses == request.steps
-            and saved.good
-        )
+        good = verified is None or (tally.taps == tally.equal > 0 and tally.good_losses == request.steps and saved.good)
         return 0 if good and not ring.desk.contentions() else 1
 
 
@@ -103,28 +104,24 @@ def text_tokens(session: Session, text: Path | None) -> list[int]:
     return session.model.tokenizer.encode(written if text is not None else written.splitlines()[0])
 
 
-def _run(
-    session: Session,
-    training: RingTraining,
-    batches: list[list[list[int]]],
-    golden: Training | None,
-    tally: _Tally,
-) -> None:
-    n_layers = session.model.weights.config.n_layers
+def _run(training: RingTraining, verified: VerifiedTraining | None, batches: list[list[list[int]]]) -> _Tally:
+    """All steps; ends with the first that differs from the golden's, because what follows differs as well."""
+    tally = _Tally()
     print("\n  step        loss       norm    factor")
     for number, batch in enumerate(batches):
-        result = training.step(batch, taps=golden is not None)
-        tally.add(result)
-        verdict = ""
-        if golden is not None:
-            step = golden.steps[number]
-            expected = expected_step(step, training.ring, n_layers, training.plan)
-            comparison = compare_step(training.ring, expected)
-            tally.judge(result, step, comparison)
-            verdict = "  equal" if same_losses(result, step) else f"  DIFFERENT: the golden's is {step.loss:.7f}"
-            verdict += "" if comparison.good else f", {comparison.compared - comparison.equal} taps DIFFERENT"
+        if verified is None:
+            result, verification, verdict = training.step(batch, taps=False), None, ""
+        else:
+            result, verification = verified.step(number)
+            golden, wrong = verified.golden.steps[number], verification.taps - verification.equal
+            verdict = f"  DIFFERENT: the golden's is {golden.loss:.7f}" if verification.surprise else "  equal"
+            verdict += f", {wrong} taps DIFFERENT" if wrong else ""
+        tally.add(result, verification)
         print(f"  {result.number:4}  {result.loss:10.7f} {result.norm:10.5g} {result.factor:9.4g}{verdict}", flush=True)
+        if verification is not None and not verification.good:
+            break
     print()
+    return tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +155,11 @@ def _table(
     plan = request.plan
     needed = max(memory.needed_bytes for memory in training.memory)
     losses = f", {tally.good_losses} losses equal to the golden's" if request.verify else ""
-    taps = f"{tally.compared:,} compared, {tally.equal:,} equal, {tally.line_bytes:,} bytes over the serial lines"
+    taps = f"{tally.taps:,} compared, {tally.equal:,} equal, {tally.digest_bytes:,} bytes over the serial lines"
     rows = [
         ("boards", f"{len(ring.boards)} booted, {max(times.seconds):.3f} s, skew {times.skew_s * 1000:.1f} ms"),
         *serial_rows(times),
-        ("steps", f"{request.steps} of {plan.microbatches} x {plan.positions} positions{losses}"),
+        ("steps", f"{tally.steps} of {plan.microbatches} x {plan.positions} positions{losses}"),
         ("taps", taps if request.verify else "not recorded"),
         ("memory", f"{needed:,} bytes for training on the fullest board"),
     ]
@@ -180,5 +177,5 @@ def _table(
     rows.append(("logs", logs_of(ring)))
     for name, value in rows:
         print(f"  {name:11} {value}")
-    if tally.first is not None:
-        print(f"\n{tally.first}")
+    if tally.finding:
+        print(f"\n{tally.finding}")

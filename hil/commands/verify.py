@@ -6,45 +6,31 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from golden.generate import GenerationRequest
 from hil.checks.model.training import windows
-from hil.checks.model.verify import GenerationRequest, Verification, VerifiedTraining, verify_generation
+from hil.checks.model.verify import Verification, VerifiedTraining, verify_generation
 from hil.commands.booting import boot, logs_of, opened
-from hil.commands.train import optimizer, text_tokens
+from hil.commands.options import GENERATION, TRAINING, add_shared, on_rig, plan_of
+from hil.commands.train import text_tokens
 from hil.pictures.mismatch import mismatch_svg
+from hil.rig.needs import Need
 from hil.ring.ring import Ring
-from hil.ring.training import Plan
 from hil.session import Session
-from hil.settings import Settings
-
-if TYPE_CHECKING:
-    from hil.commands.desk import Declare, Verbs
 
 
-def add_verify(verbs: Verbs, add_rig_options: Declare, settings: Callable[[argparse.Namespace], Settings]) -> None:
-    """Declare the verb. add_rig_options declares `--rig` and its companions, settings reads them."""
-    text = "compare every tensor and parameter with the golden; name the first wrong number and its cause"
-    parser = verbs.add_parser("verify", help=text, description=text[0].upper() + text[1:] + ".")
-    add_rig_options(parser)
+def add_verb(parser: argparse.ArgumentParser) -> None:
+    """Declare `hil verify`."""
     parser.add_argument("--train", action="store_true", help="a training instead of a generation")
-    parser.add_argument("--positions", type=int, default=16, help="of a generation or a microbatch (default: 16)")
-    parser.add_argument("--prompt", default="", help="of a generation (default: none)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="of a generation; 0 is greedy (default)")
-    parser.add_argument("--topp", type=float, default=0.9, help="top-p when temperature > 0 (default: 0.9)")
-    parser.add_argument("--rng-seed", type=lambda text: int(text, 0), default=1, help="of the sampler (default: 1)")
-    parser.add_argument("--steps", type=int, default=2, metavar="N", help="of a training (default: 2)")
-    parser.add_argument("--microbatches", type=int, default=1, metavar="M", help="of a step (default: 1)")
-    parser.add_argument("--optimizer", choices=("adamw", "sgd"), default="adamw", help="default: adamw")
-    parser.add_argument("--rate", type=float, default=3e-4, help="learning rate (default: 0.0003)")
-    parser.add_argument("--text", type=Path, metavar="FILE", help="to train on (default: a line of the shipped corpus)")
+    add_shared(parser, *GENERATION, *TRAINING, "json", positions=16, steps=2)
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write the mismatch map as a picture")
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON on the last line")
-    parser.set_defaults(run=lambda options: verify(Session(settings(options)), options))
+    on_rig(parser, verify)
 
 
 def verify(session: Session, options: argparse.Namespace) -> int:
     """Run it; 1 if anything differs from the golden's or outputs met on a wire."""
+    Need.RANKS.require(session.config)
     runs = _training(session, options) if options.train else _generation(session, options)
     with opened(session) as ring:
         boot(session, ring)
@@ -72,7 +58,7 @@ def to_json(verification: Verification) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "what": verification.what,
         "good": verification.good,
-        "taps": sum(part.compared for part in verification.parts),
+        "taps": verification.taps,
         "equal": verification.equal,
         "parameters": verification.parameters,
         "line_bytes": verification.line_bytes,
@@ -95,7 +81,7 @@ _Runs = Callable[[Ring], Iterator[Verification]]
 def _generation(session: Session, options: argparse.Namespace) -> _Runs:
     session.check_memory()
     prompt = session.model.encode_prompt(options.prompt, options.positions)
-    request = GenerationRequest(tuple(prompt), options.positions, options.temperature, options.topp, options.rng_seed)
+    request = GenerationRequest(prompt, options.positions, options.temperature, options.topp, options.rng_seed)
 
     def runs(ring: Ring) -> Iterator[Verification]:
         yield verify_generation(ring, session.model.weights, request, parameters=True)[1]
@@ -104,8 +90,7 @@ def _generation(session: Session, options: argparse.Namespace) -> _Runs:
 
 
 def _training(session: Session, options: argparse.Namespace) -> _Runs:
-    rule = optimizer(options.optimizer, options.rate, 0.0, 0.0)
-    plan = Plan(rule, options.positions, options.microbatches, min(options.microbatches, 64))
+    plan = plan_of(options)
     session.check_memory(plan.size)
     batches = windows(text_tokens(session, options.text), plan, options.steps)
 

@@ -1,1 +1,1 @@
-"""A rig that is open: ports, power, locks, the simulator behind `sim`."""
+"""A rig that is open: its boards, power, locks; the simulation behind a simulated one."""

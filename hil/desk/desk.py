@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Self
 from hil.board.board import Board
 from hil.desk.faulty import apply_faults
 from hil.desk.lock import RigLock
-from hil.desk.power import Power, SimPower, make_power
+from hil.desk.power import Power, make_power, sim_power
 from hil.errors import PortError, RigError
 from hil.line.log import BoardLog
 from hil.line.loop import RECONNECT_S, Loop, SimWaiter, WallWaiter
+from hil.line.names import resolve_port
 from hil.rig.faults import Fault, WireRef, parse_fault
 from hil.rig.labgrid import is_labgrid
-from hil.rig.ports import resolve_port
 from hil.rig.specs import BoardSpec, RigConfig
 from hil.toolchain import Image
 
 if TYPE_CHECKING:
-    from hil.desk.trace import WireTrace
+    from hil.desk.wires import WireRecording
     from hil.sim import Contention, Simulation
     from hil.sim.ft232h import Ft232h
 
@@ -61,29 +61,30 @@ class Desk:
         self.logs = logs
         self.seed = seed
         self.simulation = simulation
-        self._held = held or ExitStack()
         self.virtual_probe = virtual_probe
+        self._held = held or ExitStack()
         waiter = SimWaiter(simulation) if simulation is not None else WallWaiter()
         self.loop = Loop(waiter, reconnect_s=RECONNECT_S)
-        own_power = SimPower(simulation) if simulation is not None else make_power(config.power)
-        self.power: Power = power or own_power
+        self.power = power or (make_power(config.power) if simulation is None else sim_power(simulation))
         self.boards: list[Board] = []
-        self._trace: WireTrace | None = None
+        self._recording: WireRecording | None = None
         session = random.Random(seed).getrandbits(32)
         try:
             for spec in config.boards:
-                log = BoardLog(logs, spec.rank)
-                self.boards.append(self._open_board(spec, log, session))
-                self.boards[-1].power = self.power
+                self.boards.append(self._open_board(spec, session))
         except BaseException:
             self.close()
             raise
 
-    def _open_board(self, spec: BoardSpec, log: BoardLog, session: int) -> Board:
+    def _open_board(self, spec: BoardSpec, session: int) -> Board:
+        log = BoardLog(self.logs, spec.rank)
         try:
-            return Board(spec, self.loop, log, self.config.baud_at_boot, session=session)
+            board = Board(spec, self.loop, log, self.config.baud_at_boot, session=session)
         except PortError as error:
             raise PortError(f"board {spec.rank}: {error}") from None
+        board.reset = lambda: self.power.reset(board)
+        board.describe_reset = lambda: self.power.describe()
+        return board
 
     def contentions(self) -> Sequence[Contention]:
         """Outputs that met on a wire so far; empty on a real rig, which cannot see them."""
@@ -111,38 +112,38 @@ class Desk:
         """Record wires of a simulated rig into a VCD file (GTKWave), until `end_trace` or `close`.
 
         Args:
-            wires: default all. Names of signals: hil/desk/trace.py.
+            wires: default all. Names of signals: hil/desk/wires.py.
         Raises: RigError on a real rig.
         """
         if self.simulation is None:
             raise RigError(f"rig {self.config.name} has real boards; only a simulated rig can record its wires")
-        from hil.desk.trace import WireTrace
+        from hil.desk.wires import WireRecording
 
         self.end_trace()
-        self._trace = WireTrace(self.simulation, self.config, path, wires)
+        self._recording = WireRecording(self.simulation, self.config, path, wires)
 
     def flush_trace(self, latest: int | None = None) -> Path | None:
-        """Make the running trace's file readable as it is now; its path, or None when nothing is traced.
+        """Make the file of the running recording readable as it is now; its path, or None when none runs.
 
         Args:
             latest: write at most this many changes, the latest ones.
         """
-        if self._trace is None:
+        if self._recording is None:
             return None
-        self._trace.flush(latest)
-        return self._trace.path
+        self._recording.flush(latest)
+        return self._recording.path
 
     def discard_trace(self) -> None:
-        """Stop recording and remove the trace's file; harmless when there is none."""
-        if self._trace is not None:
-            self._trace.discard()
-            self._trace = None
+        """Stop recording and remove the file; harmless when nothing is recorded."""
+        if self._recording is not None:
+            self._recording.discard()
+            self._recording = None
 
     def end_trace(self) -> None:
-        """Complete the trace's file; harmless when there is none."""
-        if self._trace is not None:
-            self._trace.close()
-            self._trace = None
+        """Stop recording and complete the file; harmless when nothing is recorded."""
+        if self._recording is not None:
+            self._recording.close()
+            self._recording = None
 
     def close(self) -> None:
         """Close ports, logs and the simulation."""
@@ -196,35 +197,40 @@ def open_desk(
             raise RigError(
                 f"fault {fault}: rig {config.name} has real boards; faults can be set on simulated rigs only"
             )
-        return _open_real(config, logs, seed)
+        with ExitStack() as held:
+            config, power = hold_ports(config, held)
+            return Desk(config, logs, seed=seed, held=held.pop_all(), power=power)
     if kernel is None:
         raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
-    from hil.desk.simulated import plug_probe, sim_ports, simulate
-    from hil.sim import registry
+    from hil.desk.simulated import simulate
+    from hil.sim import BuildError, SimulationError
 
-    simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
-    registry.register(config.name, simulation)
-    own_faults = config.sim.faults
     try:
-        config, probe = plug_probe(config, simulation)
-        desk = Desk(sim_ports(config), logs, seed=seed, simulation=simulation, virtual_probe=probe)
-    except BaseException:
-        registry.unregister(config.name)
-        simulation.close()
-        raise
+        simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
+    except (BuildError, SimulationError) as error:
+        raise RigError(f"rig {config.name}: the simulation cannot start: {error}") from None
+    desk = _open_simulated(config, logs, seed, simulation)
     try:
-        desk.set_faults((*own_faults, *faults))
+        desk.set_faults((*config.sim.faults, *faults))
     except BaseException:
         desk.close()
         raise
     return desk
 
 
-def _open_real(config: RigConfig, logs: Path, seed: int) -> Desk:
-    """Find the ports, hold them, open them."""
-    with ExitStack() as held:
-        config, power = hold_ports(config, held)
-        return Desk(config, logs, seed=seed, held=held.pop_all(), power=power)
+def _open_simulated(config: RigConfig, logs: Path, seed: int, simulation: Simulation) -> Desk:
+    """The desk of a simulation, which is closed if that does not work."""
+    from hil.desk.simulated import plug_probe, sim_ports
+    from hil.sim import registry
+
+    registry.register(config.name, simulation)
+    try:
+        config, probe = plug_probe(config, simulation)
+        return Desk(sim_ports(config), logs, seed=seed, simulation=simulation, virtual_probe=probe)
+    except BaseException:
+        registry.unregister(config.name)
+        simulation.close()
+        raise
 
 
 def hold_ports(config: RigConfig, held: ExitStack) -> tuple[RigConfig, Power | None]:

@@ -1,42 +1,19 @@
-"""What faults do to a simulated rig: its wires, boards and serial lines; and every single wiring fault there is.
+"""Faults drawn into a simulated rig: its wires, and what is wrong with them, its boards and its serial lines.
 
 The kinds: hil/rig/faults.py. The models behind them: hil/sim/faults.py.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from hil import sim
 from hil.probe.pins import WIRE_PINS
 from hil.protocol.link_messages import Bank
-from hil.rig.faults import (
-    Bridge,
-    Crossed,
-    Delay,
-    Drift,
-    Fault,
-    Glitch,
-    Missing,
-    NoGround,
-    Open,
-    Reversed,
-    Strike,
-    Stuck,
-    Swap,
-    UartHangUp,
-    UartLimit,
-    UartNoise,
-    WireRef,
-    WiringFault,
-)
-from hil.rig.pins import CLK, WIRE_NAMES, gpio
-from hil.rig.specs import ProbeSpec, RigConfig
-
-WIRES_PER_LINK = len(WIRE_NAMES)
-CLOCK_PINS = tuple(gpio(bank, CLK) for bank in Bank)
+from hil.rig.faults import WIRES_PER_LINK, Fault, WireRef, wires_of
+from hil.rig.pins import gpio
+from hil.rig.specs import LinkSpec, ProbeSpec, RigConfig
 
 
 def rig_wires(config: RigConfig) -> dict[WireRef, sim.Wire]:
@@ -61,32 +38,69 @@ def _probe_wires(probe: ProbeSpec, member: int) -> dict[WireRef, sim.Wire]:
     return wires
 
 
-def faulty_wires(config: RigConfig, faults: Iterable[Fault]) -> dict[WireRef, sim.Wire]:
-    """The wires after swaps, reversals, crossings and missing links, in the order given.
+class _SimDrawing:
+    """The wires of a rig with faults drawn in, in the order given.
 
-    A wire is still called by its place at the source: its other end is what has moved.
+    A wire is still called by its place at the source: its other end is what moves.
     """
-    wires = rig_wires(config)
 
-    def exchange(a: WireRef, b: WireRef) -> None:
-        wire_a, wire_b = wires[a], wires[b]
-        wires[a] = sim.Wire(wire_a.board_a, wire_a.pin_a, wire_b.board_b, wire_b.pin_b)
-        wires[b] = sim.Wire(wire_b.board_a, wire_b.pin_a, wire_a.board_b, wire_a.pin_b)
+    def __init__(self, config: RigConfig, faults: Iterable[Fault]) -> None:
+        self._wires = rig_wires(config)
+        self._unplugged: set[LinkSpec] = set()
+        self._made: list[tuple[Callable[[Mapping[WireRef, sim.Wire]], sim.Fault], tuple[WireRef, ...]]] = []
+        for fault in faults:
+            fault.draw(self)
 
-    missing = set()
-    for fault in faults:
-        match fault:
-            case Swap(at, other):
-                exchange(at, WireRef(at.link, other))
-            case Reversed(link):
-                for k in range(WIRES_PER_LINK // 2):
-                    exchange(WireRef(link, k), WireRef(link, WIRES_PER_LINK - 1 - k))
-            case Crossed(a, b):
-                for k in range(WIRES_PER_LINK):
-                    exchange(WireRef(a, k), WireRef(b, k))
-            case Missing(link):
-                missing.add(link)
-    return {ref: wire for ref, wire in wires.items() if ref.link not in missing}
+    @property
+    def wires(self) -> dict[WireRef, sim.Wire]:
+        """The wires as they are in the end."""
+        return {ref: wire for ref, wire in self._wires.items() if ref.link not in self._unplugged}
+
+    def faults(self) -> list[sim.Fault]:
+        """What is wrong beside that; nothing on wires that are not there."""
+        wires = self.wires
+        return [make(wires) for make, at in self._made if all(ref in wires for ref in at)]
+
+    def exchange(self, a: WireRef, b: WireRef) -> None:
+        one, other = self._wires[a], self._wires[b]
+        self._wires[a] = sim.Wire(one.board_a, one.pin_a, other.board_b, other.pin_b)
+        self._wires[b] = sim.Wire(other.board_a, other.pin_a, one.board_b, one.pin_b)
+
+    def cross(self, a: LinkSpec, b: LinkSpec) -> None:
+        for one, other in zip(wires_of(a), wires_of(b), strict=True):
+            self.exchange(one, other)
+
+    def turn(self, link: LinkSpec) -> None:
+        refs = wires_of(link)
+        for k in range(WIRES_PER_LINK // 2):
+            self.exchange(refs[k], refs[-1 - k])
+
+    def unplug(self, link: LinkSpec) -> None:
+        self._unplugged.add(link)
+
+    def cut(self, at: WireRef) -> None:
+        self.add(lambda wires: sim.Open(wires[at]), at)
+
+    def tie(self, at: WireRef, level: int) -> None:
+        self.add(lambda wires: sim.Stuck(wires[at], level), at)
+
+    def join(self, a: WireRef, b: WireRef, wins: Literal["and", "or"]) -> None:
+        self.add(lambda wires: sim.Bridge(wires[a], wires[b], wins), a, b)
+
+    def unground(self, link: LinkSpec) -> None:
+        for ref in wires_of(link):
+            self._unground(ref)
+
+    def _unground(self, at: WireRef) -> None:
+        self.add(lambda wires: sim.NoGround(wires[at]), at)
+
+    def add(self, make: Callable[[Mapping[WireRef, sim.Wire]], sim.Fault], *at: WireRef) -> None:
+        self._made.append((make, at))
+
+
+def faulty_wires(config: RigConfig, faults: Iterable[Fault]) -> dict[WireRef, sim.Wire]:
+    """The wires after swaps, reversals, crossings and missing links, in the order given."""
+    return _SimDrawing(config, faults).wires
 
 
 def apply_faults(simulation: sim.Simulation, config: RigConfig, faults: Sequence[Fault]) -> None:
@@ -94,72 +108,5 @@ def apply_faults(simulation: sim.Simulation, config: RigConfig, faults: Sequence
 
     Faults on a wire of a link that is missing have no effect. Times count from now.
     """
-    wires = faulty_wires(config, faults)
-    made: list[sim.Fault] = []
-    for fault in faults:
-        made += _wire_faults(fault, wires) + _board_faults(fault)
-    made += _noise(faults)
-    simulation.set_wires(wires.values(), made)
-
-
-def _wire_faults(fault: Fault, wires: dict[WireRef, sim.Wire]) -> list[sim.Fault]:
-    match fault:
-        case Open(at) if at in wires:
-            return [sim.Open(wires[at])]
-        case Stuck(at, level) if at in wires:
-            return [sim.Stuck(wires[at], level)]
-        case Bridge(a, b, kind) if a in wires and b in wires:
-            return [sim.Bridge(wires[a], wires[b], kind)]
-        case Delay(at, delay_ns) if at in wires:
-            return [sim.Delay(wires[at], delay_ns)]
-        case Glitch(at, rate, width_ns) if at in wires:
-            return [sim.Glitch(wires[at], wires[WireRef(at.link, CLK)], rate, width_ns)]
-        case NoGround(link):
-            return [sim.NoGround(wire) for ref, wire in wires.items() if ref.link == link]
-        case _:
-            return []
-
-
-def _board_faults(fault: Fault) -> list[sim.Fault]:
-    match fault:
-        case Strike(kind, board, None, int(byte)):
-            return [sim.StrikeAfter(board, kind, byte, CLOCK_PINS)]
-        case Strike(kind, board, int(after_ns)):
-            return [sim.StrikeAt(board, kind, after_ns)]
-        case Drift(board, drift_ppm):
-            return [sim.Drift(board, drift_ppm)]
-        case UartLimit(board, baud):
-            return [sim.UartLimit(board, baud)]
-        case UartHangUp(board, after_ns):
-            return [sim.UartHangUp(board, after_ns)]
-        case _:
-            return []
-
-
-def _noise(faults: Sequence[Fault]) -> list[sim.Fault]:
-    """One entry per board with a noisy line; of two rates of one kind the later counts."""
-    rates: dict[int, dict[str, float]] = {}
-    for fault in faults:
-        if isinstance(fault, UartNoise):
-            rates.setdefault(fault.board, {})[f"{fault.kind}_rate"] = fault.rate
-    return [sim.UartNoise(board, **of_board) for board, of_board in rates.items()]
-
-
-def single_faults(config: RigConfig) -> list[WiringFault]:
-    """Every single wiring fault of a rig, in a fixed order: for benches.
-
-    On a ring of four: 40 wires open, stuck at 0 and at 1; 780 pairs of wires bridged, with each kind of bridge;
-    180 swaps within a link; 4 links reversed, 4 missing; 6 pairs of links crossed.
-    """
-    refs = list(rig_wires(config))
-    faults: list[WiringFault] = [Open(ref) for ref in refs]
-    faults += [Stuck(ref, level) for ref in refs for level in (0, 1)]
-    kinds: tuple[Literal["and", "or"], ...] = ("and", "or")
-    faults += [Bridge(a, b, kind) for a, b in itertools.combinations(refs, 2) for kind in kinds]
-    for link in config.links:
-        pairs = itertools.combinations(range(WIRES_PER_LINK), 2)
-        faults += [Swap(WireRef(link, a), b) for a, b in pairs]
-    faults += [Reversed(link) for link in config.links]
-    faults += [Missing(link) for link in config.links]
-    faults += [Crossed(a, b) for a, b in itertools.combinations(config.links, 2)]
-    return faults
+    drawing = _SimDrawing(config, faults)
+    simulation.set_wires(drawing.wires.values(), drawing.faults())

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from hil.board.boot import GET_PROG_INFO_BYTES
+from hil.board.boot import Announcements
 from hil.errors import PortError
 from hil.line.loop import Loop, WallWaiter
-from hil.protocol.boot import find_greeting
 from hil.protocol.fields import MessageError
 from hil.protocol.frames import Frame, FrameDecoder, encode_frame
-from hil.protocol.messages import Command, Identify, Identity, Kind, Status
+from hil.protocol.messages import NO_RANK, Command, Identify, Identity, Kind, Status
 
 ASK_TIMEOUT_S = 2.0
 ASK_EVERY_S = 0.5
@@ -47,24 +46,26 @@ class _Listener:
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self._decoder = FrameDecoder()
-        self._window = b""
+        self._announcements = Announcements()
         self._count = 0
 
     def on_data(self, data: bytes) -> None:
         if self.answer.is_board:
             return
         self._count += len(data)
-        self._window = (self._window + data)[-4096:]
+        self._announcements.hear(data, 0.0)
         for item in self._decoder.feed(data):
             if isinstance(item, Frame):
                 self._frame(item)
-        if not self.answer.is_board and GET_PROG_INFO_BYTES in self._window:
-            greeting = find_greeting(self._window)
+        if self.answer.is_board:
+            return
+        if self._announcements.latest_s is not None:
+            greeting = self._announcements.greeting
             self.answer.who, self.answer.note = "bootloader", "waits for an image"
             if greeting is not None:
                 self.answer.board_serial = greeting.board_serial
                 self.answer.note += f", serial {greeting.board_serial:016x}"
-        elif not self.answer.is_board:
+        else:
             self.answer.who, self.answer.note = "other", f"{self._count} bytes that are neither; another baud?"
 
     def _frame(self, frame: Frame) -> None:
@@ -74,7 +75,7 @@ class _Listener:
             identity = Identity.unpack(frame.payload[1:])
         except MessageError:
             return
-        place = f"rank {identity.rank} of {identity.world_size}" if identity.rank != 0xFF else "no shard"
+        place = f"rank {identity.rank} of {identity.world_size}" if identity.rank != NO_RANK else "no shard"
         self.answer.who, self.answer.identity = "ring image", identity
         self.answer.board_serial = identity.board_serial
         self.answer.note = f"{place}, serial {identity.board_serial:016x}"

@@ -1,6 +1,8 @@
-"""labgrid's places in use: acquired, their ports and resets, given back.
+"""labgrid's places while a rig is open: acquired, asked for their ports and for what resets boards, given back.
 
-What a labgrid environment file describes: hil/rig/labgrid.py.
+What an environment file says: hil/rig/labgrid.py. Source: labgrid 25 and 26, `Environment`, `ClientSession`,
+`RemotePlaceManager`. labgrid is imported where it is used: a rig without it does not need it.
+Owns: the connection to the coordinator, and the places that were acquired over it.
 """
 
 from __future__ import annotations
@@ -11,25 +13,22 @@ import os
 import threading
 from argparse import Namespace
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hil.board.board import Board
+from hil.desk.power import Power
 from hil.errors import RigError
-from hil.rig.labgrid import PORT_CLASSES, SCHEME, labgrid_errors
+from hil.rig.labgrid import PORT_CLASSES, labgrid_errors, port_names
 from hil.rig.specs import BoardSpec, RigConfig
-
-if TYPE_CHECKING:
-    from hil.board.board import Board
-
 
 RESET_PROTOCOLS = (("ResetProtocol", "reset"), ("PowerProtocol", "cycle"))
 """What can start a board anew, best first, and the call that does it."""
-
-
 AVAILABLE_S = 10.0
+"""How long a port may take to be found at its exporter."""
 
 
 class LabgridRig:
-    """The environment's targets, opened: places are acquired, and given back by `release`.
+    """The environment of a rig, opened: its places are acquired, and given back by `release`.
 
     A place that this user on this computer holds already is used, and kept.
     Raises: RigError saying who holds a place, or what labgrid says; then nothing is held.
@@ -38,7 +37,7 @@ class LabgridRig:
     def __init__(self, config: RigConfig) -> None:
         assert config.source is not None
         self._path = config.source
-        self._targets = {self._names(spec)[0] for spec in config.boards}
+        self._targets = {port_names(spec)[0] for spec in config.boards}
         self._acquired: list[str] = []
         self._environment: Any = None
         self._session: Any = None
@@ -63,6 +62,7 @@ class LabgridRig:
             manager.session, manager.loop = self._session, self._session.loop
 
     def _places(self) -> list[str]:
+        """The places that the rig's targets name, each once."""
         from labgrid.factory import target_factory
 
         names = []
@@ -77,7 +77,8 @@ class LabgridRig:
         """A connection to the coordinator."""
         from labgrid.remote.client import ServerError, start_session
 
-        address = self._address()
+        default = os.environ.get("LG_COORDINATOR", "127.0.0.1:20408")
+        address = str(self._environment.config.get_option("coordinator_address", default))
         arguments = Namespace(place=None, allow_unmatched=False, kick=False)
         try:
             return start_session(address, extra={"args": arguments})
@@ -87,11 +88,8 @@ class LabgridRig:
                 "start labgrid-coordinator there, or set coordinator_address or LG_COORDINATOR"
             ) from None
 
-    def _address(self) -> str:
-        default = os.environ.get("LG_COORDINATOR", "127.0.0.1:20408")
-        return str(self._environment.config.get_option("coordinator_address", default))
-
     def _acquire(self, name: str) -> None:
+        """Acquire a place, unless this user on this computer holds it already. Raises RigError saying who does."""
         from labgrid.remote.client import Error
 
         session = self._session
@@ -119,17 +117,17 @@ class LabgridRig:
 
     def port(self, spec: BoardSpec) -> str:
         """The path or URL of a board's serial port. Raises RigError."""
-        target, resource_name = self._names(spec)
+        target, name = port_names(spec)
         with labgrid_errors(self._path):
             from labgrid.util.proxy import proxymanager
 
             found = [
                 resource
                 for resource in self._environment.get_target(target).resources
-                if type(resource).__name__ in PORT_CLASSES and resource_name in ("", resource.name)
+                if type(resource).__name__ in PORT_CLASSES and name in ("", resource.name)
             ]
             if len(found) != 1:
-                named = f" named {resource_name}" if resource_name else ""
+                named = f" named {name}" if name else ""
                 raise RigError(
                     f"rig {self._path}: board {spec.rank}: target {target} has {len(found)} serial ports{named}; "
                     "`labgrid-client -p PLACE show` lists what a place holds"
@@ -142,14 +140,9 @@ class LabgridRig:
             scheme = {"rfc2217": "rfc2217", "raw": "socket"}[resource.protocol]
             return f"{scheme}://{host}:{number}"
 
-    @staticmethod
-    def _names(spec: BoardSpec) -> tuple[str, str]:
-        target, _, resource = spec.port.removeprefix(SCHEME).rpartition("/")
-        return target, resource
-
     def power(self, config: RigConfig) -> LabgridPower | None:
-        """What resets the boards, if every board's target has a driver for that."""
-        targets = {spec.rank: self._names(spec)[0] for spec in config.boards}
+        """What resets the boards, if each has a target of its own with a driver for that; else None."""
+        targets = {spec.rank: port_names(spec)[0] for spec in config.boards}
         if len(self._targets) < len(targets):
             return None
         with labgrid_errors(self._path):
@@ -159,13 +152,13 @@ class LabgridRig:
 
     def release(self) -> None:
         """Give back the places that were acquired, and end the connection. Raises RigError if one stays held."""
-        from labgrid.resource.remote import RemotePlaceManager
-
         if self._environment is not None:
             self._environment.cleanup()
         session, self._session = self._session, None
         if session is None:
             return
+        from labgrid.resource.remote import RemotePlaceManager
+
         RemotePlaceManager.get().session = None
         try:
             with labgrid_errors(self._path), contextlib.redirect_stdout(io.StringIO()):
@@ -178,6 +171,7 @@ class LabgridRig:
 
 
 def _reset_of(target: Any) -> Callable[[], None] | None:
+    """The call of a target's driver that starts its board anew; None if it has no such driver."""
     from labgrid.exceptions import NoDriverFoundError
 
     for protocol, call in RESET_PROTOCOLS:
@@ -187,7 +181,7 @@ def _reset_of(target: Any) -> Callable[[], None] | None:
     return None
 
 
-class LabgridPower:
+class LabgridPower(Power):
     """labgrid's drivers for reset or power, one per board."""
 
     def __init__(self, resets: dict[int, Callable[[], None]]) -> None:
@@ -212,6 +206,3 @@ class LabgridPower:
     def describe(self) -> str:
         """labgrid, and what went wrong."""
         return "; ".join(["labgrid's driver does it", *self._problems.values()])
-
-    def close(self) -> None:
-        """Nothing is held."""

@@ -10,16 +10,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol
 
+from hil.board.board import BY_HAND, Board
 from hil.desk.power_ftdi import CbusReset, GpioReset
 from hil.errors import BoardError
-from hil.line.log import printable
 from hil.rig.power_spec import PowerSpec
+from hil.text import printable
 
 if TYPE_CHECKING:
-    from hil.board.board import Board
     from hil.sim import Simulation
 
 LISTEN_S = 0.7
@@ -38,53 +37,61 @@ class Power(Protocol):
         """For messages: what a person must do if a board does not start."""
 
     def close(self) -> None:
-        """Let go of every line; harmless when repeated."""
+        """Let go of every line; harmless when repeated. Most hold none."""
+        return None
 
 
-class SimPower:
-    """The simulator's RUN pin and power switch."""
+class CallReset(Power):
+    """A call starts a board anew, or asks somebody to do it.
 
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
+    Args:
+        reset: returns at once.
+        words: for `describe`.
+    """
 
-    def reset(self, board: Board) -> None:
-        """Power the board on, or pull RUN if it is on."""
-        if self._simulation.is_powered(board.rank):
-            self._simulation.reset(board.rank)
-        else:
-            self._simulation.power_on(board.rank)
-
-    def describe(self) -> str:
-        """Nobody has to do anything."""
-        return "the simulator resets its boards itself"
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class FirmwareReset:
-    """No reset line: firmware that runs is asked to reboot, otherwise a person presses RUN."""
+    def __init__(self, reset: Callable[[Board], None], words: str) -> None:
+        self._reset = reset
+        self._words = words
 
     def reset(self, board: Board) -> None:
-        """Ask firmware that may be running; a board in its bootloader ignores the bytes."""
-        board.expect_bootloader()
+        """Call."""
+        self._reset(board)
 
     def describe(self) -> str:
-        """What to do by hand."""
-        return "short RUN to ground, or unplug the board and plug it in again"
-
-    def close(self) -> None:
-        """Nothing is held."""
+        """The words."""
+        return self._words
 
 
-@dataclass
-class _Run:
-    rank: int
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
+def sim_power(simulation: Simulation) -> Power:
+    """The simulator's RUN pin, and its power switch for a board that is off."""
+
+    def reset(board: Board) -> None:
+        start = simulation.reset if simulation.is_powered(board.rank) else simulation.power_on
+        start(board.rank)
+
+    return CallReset(reset, "the simulator resets its boards itself")
 
 
-class CommandReset:
+def person(say: Callable[[str], None]) -> Power:
+    """Somebody at the desk, who is asked to press RUN."""
+    return CallReset(
+        lambda board: say(f"press RUN on board {board.rank} ({board.spec.port})"),
+        "somebody must press RUN (short it to ground) on the boards that were named",
+    )
+
+
+def _sim_desk(address: str) -> Power:
+    """The simulated rig of another process. Its reset raises RigError if nobody is there."""
+
+    def reset(board: Board) -> None:
+        from hil.desk.sim_desk import control
+
+        control(address, f"reset {board.rank}")
+
+    return CallReset(reset, f"`hil sim --pty`, which listens at {address}, does it")
+
+
+class CommandReset(Power):
     """A program of the user's (or uhubctl) that takes a board's power away for a moment.
 
     Args:
@@ -95,94 +102,48 @@ class CommandReset:
     def __init__(self, line: Callable[[Board], str], name: str) -> None:
         self._line = line
         self._name = name
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
 
     def reset(self, board: Board) -> None:
         """Start the command; the loop goes on meanwhile, so nothing that the board says is lost."""
-        last = self._runs.get(board.rank)
-        if last is not None and last.process.poll() is None:
+        if board.rank in self._runs and self._runs[board.rank][0].poll() is None:
             return
         output = tempfile.TemporaryFile()  # noqa: SIM115 - read by _problem, closed with the object
         process = subprocess.Popen(
             self._line(board), shell=True, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
-        self._runs[board.rank] = _Run(board.rank, process, output)
+        self._runs[board.rank] = process, output
 
     def describe(self) -> str:
         """The command, and how it went where it went wrong."""
-        problems = [text for run in self._runs.values() if (text := self._problem(run))]
+        problems = [text for rank in self._runs if (text := self._problem(rank))]
         return "; ".join([f"{self._name} does it", *problems])
 
-    @staticmethod
-    def _problem(run: _Run) -> str:
-        code = run.process.poll()
+    def _problem(self, rank: int) -> str:
+        process, output = self._runs[rank]
+        code = process.poll()
         if code == 0:
             return ""
         if code is None:
-            return f"for board {run.rank} it has not ended yet"
-        run.output.seek(0)
-        lines = run.output.read().strip().splitlines()
+            return f"for board {rank} it has not ended yet"
+        output.seek(0)
+        lines = output.read().strip().splitlines()
         said = f": {printable(lines[-1])}" if lines else ""
-        return f"for board {run.rank} it ended with {code}{said}"
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class Person:
-    """Somebody at the desk, who is asked."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-
-    def reset(self, board: Board) -> None:
-        """Ask."""
-        self._say(f"press RUN on board {board.rank} ({board.spec.port})")
-
-    def describe(self) -> str:
-        """What to do by hand."""
-        return "somebody must press RUN (short it to ground) on the boards that were named"
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class SimDeskReset:
-    """The simulated rig of another process, which pulls RUN or switches on when it is asked.
-
-    Args:
-        address: HOST:PORT.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def reset(self, board: Board) -> None:
-        """Done when this returns. Raises RigError if nobody is there."""
-        from hil.desk.sim_desk import control
-
-        control(self._address, f"reset {board.rank}")
-
-    def describe(self) -> str:
-        """Who does it."""
-        return f"`hil sim --pty`, which listens at {self._address}, does it"
-
-    def close(self) -> None:
-        """Nothing is held."""
+        return f"for board {rank} it ended with {code}{said}"
 
 
 def make_power(spec: PowerSpec | None) -> Power:
     """The back end of a real rig. Without a spec: firmware that runs is asked to reboot."""
     if spec is None:
-        return FirmwareReset()
+        return CallReset(Board.expect_bootloader, BY_HAND)
     if spec.kind == "person":
-        return Person(lambda text: print(text, file=sys.stderr, flush=True))
+        return person(lambda text: print(text, file=sys.stderr, flush=True))
     if spec.kind == "cbus":
         return CbusReset(spec.urls, spec.pin)
     if spec.kind == "gpio":
         return GpioReset(spec.urls[0], spec.pins)
     if spec.kind == "sim":
-        return SimDeskReset(spec.address)
+        return _sim_desk(spec.address)
     if spec.kind == "uhubctl":
         hub, ports = shlex.quote(spec.hub), spec.ports
         return CommandReset(lambda board: f"uhubctl -l {hub} -p {ports[board.rank]} -a cycle -d 2", "uhubctl")
@@ -202,19 +163,16 @@ def check_reset(board: Board, power: Power, *, timeout_s: float = RESET_TIMEOUT_
     """
     board.stand_by()
     started_s = board.now_s()
-    board.wait_until(
-        lambda: board.announcements.latest_s is not None and board.announcements.latest_s > started_s, LISTEN_S
-    )
-    waited_already = board.announcements.latest_s is not None and board.announcements.latest_s >= started_s
-    started_s, heard_before = board.now_s(), board.log.size_bytes
+    asks = board.announcements
+    waited_already = board.wait_until(lambda: asks.since(started_s), LISTEN_S)
+    reset_s, heard_before = board.now_s(), board.log.size_bytes
     power.reset(board)
 
     def came_back() -> bool:
-        asked = board.announcements.latest_s is not None and board.announcements.latest_s > started_s
-        return asked and (not waited_already or board.announcements.gap_s >= LISTEN_S)
+        return asks.since(reset_s) and (not waited_already or asks.gap_s >= LISTEN_S)
 
-    if board.wait_until(came_back, timeout_s) and board.announcements.latest_s is not None:
-        return board.announcements.latest_s - started_s
+    if board.wait_until(came_back, timeout_s) and asks.latest_s is not None:
+        return asks.latest_s - reset_s
     heard = board.log.size_bytes - heard_before
     if board.dead:
         what = f"its port failed: {board.dead}"

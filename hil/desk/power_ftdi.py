@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hil.board.board import Board
 from hil.errors import ProbeError, RigError
 from hil.probe.adapter import SET_HIGH, Ft232hAdapter
-
-if TYPE_CHECKING:
-    from hil.board.board import Board
 
 RUN_LOW_S = 0.05
 TRANSFER_S = 1.0

@@ -1,1 +1,1 @@
-"""The serial line: ports, the loop that waits for them, remote ports, logs."""
+"""Serial lines: ports here and on other computers, their names, the loop that waits for them, logs."""

@@ -284,7 +284,7 @@ def may_come_back(url: str) -> bool:
 def open_device(url: str, baud: int) -> Any:
     """A pyserial object for a path or URL, exclusive, never blocking. Raises PortError."""
     if url.startswith("sim://"):
-        from hil.sim.serial_handler import install
+        from hil.sim.handlers import install
 
         install()
     try:

@@ -22,7 +22,7 @@ SCHEMES = ("rfc2217", "socket")
 """URLs whose port is on another computer."""
 WRITE_BYTES = 512
 """pyserial gives each write 5 s: at 1200 baud this many bytes take 4.3 s."""
-LISTEN_S = 1.0
+GREETING_S = 1.0
 READ_BYTES = 65536
 SUBNEGOTIATION_BYTES_MAX = 1024
 """One that goes on for longer is none: the server does not speak telnet."""
@@ -189,7 +189,7 @@ def _greeting(host: str, number: int) -> str:
     """What the server says by itself in words, without telnet's commands; empty if nothing."""
     data = b""
     try:
-        with socket.create_connection((host, number), timeout=LISTEN_S) as connection:
+        with socket.create_connection((host, number), timeout=GREETING_S) as connection:
             while len(data) < 1024 and (part := connection.recv(1024)):
                 data += part
     except OSError:

@@ -7,27 +7,28 @@ Owns: CardError, config.txt, the addresses on it, the names of the GPU's boot fi
 
 from __future__ import annotations
 
-import os
 import shutil
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hil.errors import ModelError
+from hil.files import atomically, write_atomically
 from hil.model.fat import write_image
 from hil.model.shard import read_joined_headers, read_shard_header
+from hil.protocol.boot import BOOTLOADER_ADDRESS, LOAD_ADDRESS
+from hil.protocol.link_messages import RING_PINS
+from hil.protocol.shard_header import SHARD_ADDRESS
 from hil.sim.card import LINE_BYTES_MAX, read_pins
 from hil.sim.fat import FatVolume
 
-KERNEL_ADDRESS = 0x8000
-BOOTLOADER_ADDRESS = 0x200000
-"""Where the bootloader moves itself; firmware/boot."""
-SHARD_ADDRESS = 0x2000000
+KERNEL_ADDRESS = LOAD_ADDRESS
+"""The GPU's default; the bootloader moves itself away from there."""
 ARM_MEMORY_BYTES = 512 << 20
 GPU_MEMORY_MB = 64
 UART_CLOCK_HZ = 48_000_000
 CORE_CLOCK_MHZ = 250
-RING_PINS = frozenset((*range(4, 14), *range(16, 26)))
 
 KERNEL_NAME = "kernel.img"
 SHARD_NAME = "shard.bin"
@@ -41,7 +42,7 @@ _SECTIONS = frozenset(("all", "pi1", "pi0", "pi0w"))
 _COPY_BYTES = 1 << 20
 
 
-class CardError(ValueError):
+class CardError(ModelError):
     """A card cannot be written as asked; the message says where, what, the limit, and what to do."""
 
 
@@ -161,7 +162,8 @@ def write_card(
     )  # fmt: skip
     directory.mkdir(parents=True, exist_ok=True)
     checksums = {name: _copy(path, directory / name) for name, path in plan.sources.items()}
-    checksums[CONFIG_NAME] = _write(directory / CONFIG_NAME, plan.config.encode())
+    write_atomically(directory / CONFIG_NAME, plan.config)
+    checksums[CONFIG_NAME] = zlib.crc32(plan.config.encode())
     _compare(directory, checksums, {name: _crc32(directory / name) for name in checksums})
     return Card(directory, checksums)
 
@@ -246,14 +248,12 @@ def _check_clocks(keys: Mapping[str, str]) -> list[str]:
 
 def _check_pins(gpio: list[str]) -> list[str]:
     """All 20 pins must come up as inputs with pull-down; later gpio= lines override earlier ones."""
-    good: set[int] = set()
+    good = 0
     for value in gpio:
         numbers, _, settings = value.partition("=")
-        mask, _ = read_pins(numbers)
-        pins = {pin for pin in RING_PINS if mask >> pin & 1}
-        flags = set(settings.split(","))
-        good = good | pins if {"ip", "pd"} <= flags else good - pins
-    missing = sorted(RING_PINS - good)
+        pins, _ = read_pins(numbers)
+        good = good | pins if {"ip", "pd"} <= set(settings.split(",")) else good & ~pins
+    missing = [pin for pin in range(RING_PINS.bit_length()) if (RING_PINS & ~good) >> pin & 1]
     if not missing:
         return []
     names = ", ".join(str(pin) for pin in missing)
@@ -313,27 +313,10 @@ def _size_bytes(path: Path) -> int:
 
 
 def _copy(source: Path, target: Path) -> int:
-    """Copy through a temporary name; return the CRC-32 of what was read."""
-    part = target.with_name(target.name + ".part")
-    try:
+    """Copy; return the CRC-32 of what was read."""
+    with atomically(target) as part:
         shutil.copyfile(source, part)
-        _flush(part)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     return _crc32(source)
-
-
-def _write(target: Path, data: bytes) -> int:
-    target.write_bytes(data)
-    _flush(target)
-    return zlib.crc32(data)
-
-
-def _flush(path: Path) -> None:
-    """To the card itself, not only to the host's cache."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _crc32(path: Path) -> int:

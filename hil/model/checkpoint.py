@@ -2,36 +2,24 @@
 
 Format: docs/formats.md. A header is believed only after its numbers were checked and the file's size
 equals what they ask for, so nothing is allocated by a damaged file. Shards: hil/model/shard.py.
-Owns: CheckpointError, the header's 28 bytes, the order of tensors.
+Owns: CheckpointError, the order of tensors. The header's 28 bytes: hil/protocol/shard_header.py.
 """
 
 from __future__ import annotations
 
 import errno
 import math
-import os
 import stat
-import struct
 from pathlib import Path
 
 import numpy as np
 
 from golden.weights import Config, F32Array, Weights
+from hil.files import atomically
+from hil.protocol.shard_header import LIMITS, CheckpointWords
 
-HEADER = struct.Struct("<7i")
-"""dim hidden_dim n_layers n_heads n_kv_heads vocab_size seq_len; vocab_size < 0: own classifier."""
+HEADER_BYTES = CheckpointWords.fixed_size_bytes()
 FLOAT_BYTES = 4
-
-LIMITS = {
-    "dim": 8192,
-    "hidden_dim": 32768,
-    "n_layers": 128,
-    "n_heads": 8192,
-    "n_kv_heads": 8192,
-    "vocab_size": 65536,  # tokens travel as uint16
-    "seq_len": 32768,
-}
-"""Largest value of each header field that the project handles; the same as MODEL_*_MAX in firmware/model/model.h."""
 
 _VERSION_1_MAGIC = 0x616B3432
 
@@ -66,33 +54,33 @@ def tensor_shapes(config: Config) -> dict[str, tuple[int, ...]]:
 
 def checkpoint_size_bytes(config: Config) -> int:
     """Exact size of the checkpoint file of a model."""
-    return HEADER.size + FLOAT_BYTES * sum(math.prod(shape) for shape in tensor_shapes(config).values())
+    return HEADER_BYTES + FLOAT_BYTES * sum(math.prod(shape) for shape in tensor_shapes(config).values())
 
 
-def pack_header(config: Config) -> bytes:
-    """The 28 bytes that open a checkpoint and every shard of it."""
+def header_words(config: Config) -> CheckpointWords:
+    """What opens a checkpoint and every shard of it."""
     vocab_size = config.vocab_size if config.shared_classifier else -config.vocab_size
     fields = (config.dim, config.hidden_dim, config.n_layers, config.n_heads, config.n_kv_heads)
-    return HEADER.pack(*fields, vocab_size, config.seq_len)
+    return CheckpointWords(*fields, vocab_size, config.seq_len)
 
 
 def unpack_header(data: bytes, where: str) -> Config:
-    """Inverse of pack_header, checked.
+    """The config of a packed header, checked.
 
     Raises: CheckpointError beginning with `where` if the bytes are too few or the numbers cannot be a model.
     """
-    if len(data) < HEADER.size:
+    if len(data) < HEADER_BYTES:
         raise CheckpointError(
-            f"{where}: {len(data)} bytes, shorter than the {HEADER.size}-byte header; copy the file again"
+            f"{where}: {len(data)} bytes, shorter than the {HEADER_BYTES}-byte header; copy the file again"
         )
-    numbers = HEADER.unpack_from(data)
-    if numbers[0] == _VERSION_1_MAGIC:
+    words = CheckpointWords.unpack(data[:HEADER_BYTES])
+    if words.dim == _VERSION_1_MAGIC:
         raise CheckpointError(
-            f"{where}: a llama2.c file of version {numbers[1]}, only version 0 is read; export it with --version 0"
+            f"{where}: a llama2.c file of version {words.hidden_dim}, only version 0 is read; "
+            "export it with --version 0"
         )
-    dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len = numbers
-    shared = vocab_size > 0
-    config = Config(dim, hidden_dim, n_layers, n_heads, n_kv_heads, abs(vocab_size), seq_len, shared)
+    shape = (words.dim, words.hidden_dim, words.n_layers, words.n_heads, words.n_kv_heads)
+    config = Config(*shape, abs(words.vocab_size), words.seq_len, words.vocab_size > 0)
     check_dimensions(config, where)
     return config
 
@@ -136,7 +124,7 @@ def read_config(path: Path | str) -> Config:
     try:
         size_bytes = plain_size_bytes(path)
         with path.open("rb") as file:
-            config = unpack_header(file.read(HEADER.size), str(path))
+            config = unpack_header(file.read(HEADER_BYTES), str(path))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot read the checkpoint: {error.strerror}; check the path") from error
     check_size(path, size_bytes, checkpoint_size_bytes(config))
@@ -160,7 +148,7 @@ def read_checkpoint(path: Path | str) -> Weights:
     Raises: CheckpointError if the file is missing, damaged or not of exactly the right size.
     """
     config = read_config(path)
-    flat = np.asarray(np.memmap(path, dtype="<f4", mode="r", offset=HEADER.size))
+    flat = np.asarray(np.memmap(path, dtype="<f4", mode="r", offset=HEADER_BYTES))
     tensors = split_tensors(flat, tensor_shapes(config))
     tensors.setdefault("wcls", tensors["tok_emb"])
     return Weights(config=config, **tensors)
@@ -189,14 +177,7 @@ def write_checkpoint(weights: Weights, path: Path | str) -> None:
         found = getattr(weights, name).shape
         if found != shape:
             raise CheckpointError(f"{path}: {name} has shape {found}, the config asks for {shape}; nothing was written")
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(pack_header(weights.config))
-            for name in shapes:
-                np.ascontiguousarray(getattr(weights, name), dtype="<f4").tofile(file)
-            file.flush()
-            os.fsync(file.fileno())  # the name must not be there before the bytes are
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomically(path) as part, part.open("wb") as file:
+        file.write(header_words(weights.config).pack())
+        for name in shapes:
+            np.ascontiguousarray(getattr(weights, name), dtype="<f4").tofile(file)

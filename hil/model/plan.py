@@ -16,9 +16,9 @@ from golden.weights import Config
 from hil.errors import ModelError
 from hil.model.checkpoint import FLOAT_BYTES
 from hil.model.shard import shard_shapes, shard_size_bytes
+from hil.protocol.shard_header import SHARD_ADDRESS
 
 MIB = 1 << 20
-SHARD_ADDRESS = 0x0200_0000
 """Everything below belongs to the image and the bootloader."""
 TAP_ENTRY_BYTES = 28
 CRC_TABLE_BYTES = 4096

@@ -1,15 +1,15 @@
 """Shard: the part of a checkpoint that one board holds, as it lies in the board's RAM.
 
-Format: docs/formats.md. C twin: firmware/model/shard.c. Which rank holds what: golden/plan.py.
-Owns: ShardError, the 28 bytes after the checkpoint's header, the order of tensors in a shard.
+Format: docs/formats.md; the head: hil/protocol/shard_header.py. C twin: firmware/model/shard.c.
+Which rank holds what: golden/plan.py.
+Owns: ShardError, the order of tensors in a shard.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import struct
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,23 +17,20 @@ import numpy as np
 
 from golden.plan import RankPlan, shard_plan
 from golden.weights import Config, F32Array, Weights
+from hil.files import atomically
 from hil.model.checkpoint import (
     FLOAT_BYTES,
-    HEADER,
     CheckpointError,
     check_size,
-    pack_header,
+    header_words,
     plain_size_bytes,
     split_tensors,
     tensor_shapes,
     unpack_header,
 )
+from hil.protocol.shard_header import SHARD_MAGIC, WORLD_SIZE_MAX, ShardWords
 
-SHARD_MAGIC = 0x53485244
-SHARD_HEADER = struct.Struct("<7i")
-"""magic rank world_size layer_start layer_end has_embed has_head."""
-HEADERS_BYTES = HEADER.size + SHARD_HEADER.size
-WORLD_SIZE_MAX = 16
+HEADERS_BYTES = ShardWords.fixed_size_bytes()
 
 _PER_LAYER = ("rms_att", "wq", "wk", "wv", "wo", "rms_ffn", "w1", "w2", "w3")
 
@@ -58,8 +55,16 @@ class ShardHeader:
     def pack(self) -> bytes:
         """The 56 bytes that open the file."""
         plan = self.plan
-        numbers = (plan.rank, self.world_size, plan.layer_start, plan.layer_end, plan.has_embed, plan.has_head)
-        return pack_header(self.config) + SHARD_HEADER.pack(SHARD_MAGIC, *numbers)
+        return ShardWords(
+            **vars(header_words(self.config)),
+            magic=SHARD_MAGIC,
+            rank=plan.rank,
+            world_size=self.world_size,
+            layer_start=plan.layer_start,
+            layer_end=plan.layer_end,
+            has_embed=plan.has_embed,
+            has_head=plan.has_head,
+        ).pack()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +109,10 @@ def write_shards(weights: Weights, world_size: int, out_dir: Path | str) -> list
     out_dir.mkdir(parents=True, exist_ok=True)
     plans = shard_plan(weights.config.n_layers, world_size)
     paths = [out_dir / shard_name(plan.rank) for plan in plans]
-    parts = [path.with_name(path.name + ".part") for path in paths]
-    try:
-        for plan, part in zip(plans, parts, strict=True):
+    with ExitStack() as together:
+        for plan, path in zip(plans, paths, strict=True):
+            part = together.enter_context(atomically(path))
             _write_shard(weights, ShardHeader(weights.config, world_size, plan), part)
-        for part, path in zip(parts, paths, strict=True):
-            os.replace(part, path)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
     return paths
 
 
@@ -151,11 +151,9 @@ def join_shards(shards: Sequence[Path], out: Path) -> Path:
     Args:
         shards: of ranks 0, 1, ... in order.
     """
-    part = out.with_name(out.name + ".part")
-    with part.open("wb") as file:
+    with atomically(out) as part, part.open("wb") as file:
         for path in shards:
             file.write(path.read_bytes())
-    os.replace(part, out)
     return out
 
 
@@ -250,7 +248,9 @@ def _unpack(path: Path | str, data: bytes) -> ShardHeader:
             "write the shard again"
         )
     config = unpack_header(data, str(path))
-    magic, rank, world_size, start, end, has_embed, has_head = SHARD_HEADER.unpack_from(data, HEADER.size)
+    words = ShardWords.unpack(data[:HEADERS_BYTES])
+    magic, rank, world_size, start, end = words.magic, words.rank, words.world_size, words.layer_start, words.layer_end
+    has_embed, has_head = words.has_embed, words.has_head
     if magic != SHARD_MAGIC:
         raise ShardError(
             f"{path}: has 0x{magic & 0xFFFFFFFF:08x} where a shard has 0x{SHARD_MAGIC:08x}; "

@@ -22,32 +22,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TextIO
 
+from hil.checks import boards
+from hil.checks.check import Result, Setup, Sign
 from hil.errors import BoardError, HilError
-from hil.nightly import checks, evidence, triage
-from hil.nightly.checks import Bench, Found, Profile, Sign
-from hil.nightly.history import History, HistoryError
+from hil.nightly import evidence, triage
+from hil.nightly.history import HISTORY_NAME, History, HistoryError
 from hil.nightly.outputs.files import WAVES
 from hil.nightly.progress import Progress
 from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome
-from hil.nightly.rounds import Planned, check_seed, plan_round
+from hil.nightly.reports import closing_lines, write_reports
+from hil.nightly.rounds import Planned, Profile, check_seed, night_timeline, plan_round
+from hil.nightly.series import figures_of, sum_links, sum_wires
+from hil.nightly.trends import LOOKBACK_NIGHTS, marks_of
 from hil.nightly.triage import Trial, Twin, dead_boards, try_check
-from hil.nightly.verdict import closing_lines, write_reports
 from hil.session import Session
 from hil.timeline.spans import Timeline
 from hil.toolchain import Image, git_revision
 
-
-def harness_revision() -> str:
-    """`0.1.0 3099970abcde`, with `+` behind it when files were changed; the version alone outside a clone."""
-    try:
-        number = version("pi-ring-hil")
-    except PackageNotFoundError:
-        number = "0"
-    revision = git_revision(Path(__file__).resolve().parent.parent)
-    return number if revision == "unknown" else f"{number} {revision}"
-
-
-HISTORY_NAME = "history.sqlite"
 RESERVE_BYTES = 1 << 20
 """Kept on the disk and given up when it is full, so that the end of the night still fits."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -206,7 +197,7 @@ class Runner:
         """The night's timeline, once; without one the night goes on."""
         self._progress.say("timeline of a step")
         try:
-            self._timeline = checks.traced_step(self._bench())
+            self._timeline = night_timeline(self._setup())
         except HilError as error:
             self._progress.line(f"no timeline: {error}")
 
@@ -226,8 +217,8 @@ class Runner:
 
     # --- one check -----------------------------------------------------------------------------
 
-    def _bench(self) -> Bench:
-        return Bench(
+    def _setup(self) -> Setup:
+        return Setup(
             self._ring, self.session.model, self._image, self.wish.profile, self._progress.update, self._time_up
         )
 
@@ -243,7 +234,7 @@ class Runner:
         missing = self._missing(planned)
         if missing:
             return replace(check, sentence=missing)
-        first = try_check(planned, self._bench(), seed, triage.RIG)
+        first = try_check(planned, self._setup(), seed, triage.RIG)
         self._note_boards()
         if first.left:
             return replace(check, sentence=first.left, seconds=first.attempt.seconds)
@@ -262,14 +253,14 @@ class Runner:
         self._progress.say("again on the rig")
         retry = self._again(planned, check, first)
         self._progress.say("again on the simulator")
-        simulated = self._twin.try_check(planned, self._bench(), check.seed)
+        simulated = self._twin.try_check(planned, self._setup(), check.seed)
         cause = triage.classify(first, retry, simulated)
         failure = Failure(
             first.attempt.sentence,
             cause,
             self.replay(planned, check.seed),
             logs,
-            waveform=evidence.waveform(self._vcd(check), first.attempt.sentence),
+            waveform=evidence.handshake(self._vcd(check), first.attempt.sentence),
             mismatch_map=first.found.mismatch_map if first.found is not None else [],
             detail=_details(first, retry, simulated),
         )
@@ -289,7 +280,7 @@ class Runner:
             if missing:
                 return Trial(Attempt(triage.RIG, False, 0.0, f"not tried again: {missing}"), None, Sign.BOARD)
         with evidence.recorded_wires(self._ring, self._vcd(check)) as keep:
-            trial = try_check(planned, self._bench(), check.seed, triage.RIG)
+            trial = try_check(planned, self._setup(), check.seed, triage.RIG)
             keep(not trial.passed and Sign.LINK in (first.sign, trial.sign))
         self._note_boards()
         return trial
@@ -329,10 +320,10 @@ class Runner:
         """The warmest temperature and every throttling of the night, by board."""
         for rank, known in list(self._boards.items()):
             with suppress(BoardError):
-                health = checks.health(self._ring, rank)
+                health = boards.health(self._ring, rank)
                 warmest = max(known.temperature_c or -273.15, health.temperature_mc / 1000)
                 self._boards[rank] = replace(known, temperature_c=warmest, throttled=known.throttled | health.throttled)
-        self._save(lambda: self._history.boards(self._night.id, self._board_list()))
+        self._save(lambda: self._history.update(replace(self._night, boards=self._board_list())))
 
     def _board_list(self) -> list[BoardFigures]:
         return [self._boards[rank] for rank in sorted(self._boards)]
@@ -371,11 +362,14 @@ class Runner:
         with suppress(HistoryError):
             self._flush()
         problems += [f"check {check.number} ({check.name}) could not be entered" for check in self._lost]
-        night = replace(self._history.night(self._night.id), boards=self._board_list(), stopped=stopped)
-        night = replace(night, ended=_stamp(self._utc()), timeline=self._timeline)
-        night = self._marked(night)
+        night = replace(
+            self._history.night(self._night.id), boards=self._board_list(), stopped=stopped,
+            ended=_stamp(self._utc()), timeline=self._timeline,
+        )  # fmt: skip
+        before = self._history.figures(night.rig, night.started, LOOKBACK_NIGHTS)
+        night = replace(night, marks=marks_of(before, figures_of(night)))
         try:
-            self._history.end(night)
+            self._history.update(night)
         except HistoryError as error:
             problems.append(str(error))
         problems += write_reports(self._history, self.wish.out, self.folder, night)
@@ -383,10 +377,15 @@ class Runner:
             self._progress.line(line)
         return replace(night, stopped="; ".join(filter(None, [stopped, *problems])) or None)
 
-    def _marked(self, night: Night) -> Night:
-        from hil.nightly.trends import marks_of
 
-        return replace(night, marks=marks_of(self._history, night))
+def harness_revision() -> str:
+    """`0.1.0 3099970abcde`, with `+` behind it when files were changed; the version alone outside a clone."""
+    try:
+        number = version("pi-ring-hil")
+    except PackageNotFoundError:
+        number = "0"
+    revision = git_revision(Path(__file__).resolve().parent.parent)
+    return number if revision == "unknown" else f"{number} {revision}"
 
 
 class _DiskFull(Exception):
@@ -404,14 +403,14 @@ def _stamp(moment: datetime) -> str:
 def _with_trials(check: Check, outcome: Outcome, trials: Sequence[Trial]) -> Check:
     """The check with what its trials on the rig found: counts of all of them, figures of the last that has some."""
     found = [trial.found for trial in trials if trial.found is not None]
-    last = found[-1] if found else Found()
+    last = found[-1] if found else Result()
     return replace(
         check,
         outcome=outcome,
         seconds=sum(trial.attempt.seconds for trial in trials),
         figures={name: float(value) for name, value in last.figures.items() if abs(value) < float("inf")},
-        links=evidence.merged_links([link for one in found for link in one.links]),
-        wires=evidence.merged_wires([wire for one in found for wire in one.wires]),
+        links=list(sum_links(link for one in found for link in one.links).values()),
+        wires=list(sum_wires(wire for one in found for wire in one.wires).values()),
         losses=last.losses,
         golden_losses=last.golden_losses,
         attempts=[trial.attempt for trial in trials],

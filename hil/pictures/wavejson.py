@@ -1,7 +1,7 @@
 """The end of a link's handshake out of a VCD file, as WaveJSON: what stood on the wires when it stopped.
 
 One slot for each edge of CLK or ACK, not for equal times; the ticks below tell the microseconds. A slot shows what the
-wires were at its end. VCD comes from hil/desk/trace.py: `link_1_2.D3` is a wire at its source, `link_1_2.D3_far` at its
+wires were at its end. VCD comes from hil/desk/wires.py: `link_1_2.D3` is a wire at its source, `link_1_2.D3_far` at its
 target. Formats: IEEE 1364-2001 clause 18, wavedrom.com/tutorial.html. Owns: no file, it only reads.
 """
 
@@ -80,7 +80,7 @@ def wavejson(path: Path, link: str, edges: int = EDGES) -> dict[str, Any] | None
     """The last edges of a link's handshake, as WaveJSON.
 
     Args:
-        path: a VCD file that hil/desk/trace.py wrote.
+        path: a VCD file that hil/desk/wires.py wrote.
         link: `1->2`.
     Returns: None if the file has no edge of that link.
     Raises: WaveError if the file cannot be read.

@@ -13,7 +13,7 @@ from hil.errors import ProbeError
 
 SET_LOW, GET_LOW, SET_HIGH, GET_HIGH = 0x80, 0x81, 0x82, 0x83
 SEND_NOW, WAIT_HIGH, WAIT_LOW = 0x87, 0x88, 0x89
-"""Of AN_108. WAIT_HIGH and WAIT_LOW look at AD5; while they wait nothing else is executed."""
+# Commands of AN_108. WAIT_HIGH and WAIT_LOW look at AD5; while they wait the chip does nothing else.
 BATCH_BYTES_MAX = 900
 """Commands of one transfer; the chip holds 1024 bytes, and as many answers."""
 

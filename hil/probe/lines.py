@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from hil.errors import LinkError
 from hil.probe.adapter import BATCH_BYTES_MAX, GET_HIGH, GET_LOW, SET_HIGH, SET_LOW, WAIT_HIGH, WAIT_LOW, Ft232hAdapter
 from hil.probe.pins import ACK_BIT, CLK_BIT
+from hil.protocol.link_frames import CLAIM
 from hil.protocol.link_messages import Phase, Role
 
-CLAIM = 0xA5
 GRANT_READS = 3
 CLAIM_READS = 2
 CONTEST_READS = 4
@@ -27,8 +27,10 @@ SAMPLES = 6
 """Reads of all pins behind an edge of ours, in the same transfer: the peer's answer is mostly among them."""
 STEPS_MAX = 64
 """Steps of one transfer; each gives an answer byte."""
-STOP, REFUSE = 0, -1
-"""What `more` of a burst in says beside a number of bytes: that was the last byte; nothing more is wanted."""
+STOP = 0
+"""What `more` of Lines.receive says after the last byte of a burst."""
+REFUSE = -1
+"""What it says when the bytes so far cannot be the beginning of a burst."""
 
 DATA_IN = bytes([SET_HIGH, 0, 0])
 ALL_IN_LOW = bytes([SET_LOW, 0, 0])

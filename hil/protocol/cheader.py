@@ -1,6 +1,8 @@
-"""The C half of the messages: writes `messages.h` from messages.py (with what it imports) and golden/taps.py.
+"""The C half of the wire formats: headers written from the Python modules that define them, and from golden/taps.py.
 
-Called by the firmware build; `python -m hil.protocol.cheader FILE` writes it by hand.
+`messages.h` has the serial messages, `link_frames.h` what crosses a link, `boot_words.h` the boot protocol and
+`shard_header.h` the head of a shard. Called by the firmware build; `python -m hil.protocol.cheader FOLDER` writes
+them by hand.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from enum import IntEnum
 from pathlib import Path
 
 from golden.taps import NO_LAYER, Op
-from hil.protocol import link_messages, messages, tensor_messages
+from hil.protocol import boot, link_frames, link_messages, messages, shard_header, tensor_messages
 from hil.protocol.fields import Message
-from hil.protocol.trace_messages import TraceKind
+from hil.protocol.trace_messages import BURST_FAILED, TraceEvent, TraceKind
+from hil.protocol.training_messages import Optimizer
 
 _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
     (messages.Kind, "KIND"),
@@ -22,6 +25,10 @@ _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
     (messages.Command, "COMMAND"),
     (messages.Event, "EVENT"),
     (messages.JobResult, "JOB"),
+    (messages.JobFlag, "FLAG"),
+    (messages.TapFlag, "TAP"),
+    (messages.CrashKind, "EXCEPTION"),
+    (messages.CrashRequest, "CRASH"),
     (link_messages.Bank, "BANK"),
     (link_messages.Role, "ROLE"),
     (link_messages.Phase, "PHASE"),
@@ -31,51 +38,120 @@ _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
     (tensor_messages.Source, "SOURCE"),
     (tensor_messages.Part, "PART"),
     (TraceKind, "TRACE"),
+    (Optimizer, "TRAIN"),
     (Op, "OP"),
 )
+_CONSTANTS = {
+    "PROTOCOL_VERSION": messages.PROTOCOL_VERSION,
+    "PAYLOAD_BYTES_MAX": messages.PAYLOAD_BYTES_MAX,
+    "NO_LAYER": NO_LAYER,
+    "NO_RANK": messages.NO_RANK,
+    "BANK_COUNT": len(link_messages.Bank),
+    **{f"BANK_{bank.name}_FIRST_PIN": pin for bank, pin in link_messages.FIRST_PIN.items()},
+    "RING_PINS": link_messages.RING_PINS,
+    "DATA_WIRES": link_messages.DATA_WIRES,
+    "TIMING_BUCKETS": link_messages.TIMING_BUCKETS,
+    "WORK_BYTES": link_messages.WORK_BYTES,
+    "BURST_FAILED": BURST_FAILED,
+    "LINK_ATTEMPTS_MAX": link_messages.ATTEMPTS_MAX,
+    "LINK_PHASE_LIMIT_US": link_messages.PHASE_LIMIT_US,
+}
 
 
-def _snake(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+_LINK_CONSTANTS = {
+    "LINK_CLAIM": link_frames.CLAIM,
+    "LINK_MAGIC": link_frames.MAGIC,
+    "LINK_HEADER_BYTES": link_frames.HEADER_BYTES,
+    "LINK_ANSWER_BYTES": link_frames.ANSWER_BYTES,
+    "LINK_CRC_BYTES": link_frames.CRC_BYTES,
+    "ANSWER_GOOD": link_frames.GOOD,
+    "ANSWER_BAD": link_frames.BAD,
+}
+_BOOT_CONSTANTS = {
+    "LOAD_ADDRESS": boot.LOAD_ADDRESS,
+    "BOOTLOADER_ADDRESS": boot.BOOTLOADER_ADDRESS,
+    **{word.name: word.value for word in boot.BootWord},
+}
+_SHARD_CONSTANTS = {
+    "SHARD_ADDRESS": shard_header.SHARD_ADDRESS,
+    "SHARD_MAGIC": shard_header.SHARD_MAGIC,
+    "MODEL_WORLD_MAX": shard_header.WORLD_SIZE_MAX,
+    **{f"MODEL_{name.upper()}_MAX": limit for name, limit in shard_header.LIMITS.items()},
+}
 
 
-def _struct(cls: type[Message]) -> str:
-    lines = [f"struct msg_{_snake(cls.__name__)} {{"]
-    for name, wire in cls.layout():
-        array = "[]" if not wire.code else f"[{wire.count}]" if wire.count else ""
-        lines.append(f"    {wire.ctype} {name}{array};")
-    lines.append("} __attribute__((packed));")
-    lines.append(
-        f'_Static_assert(sizeof(struct msg_{_snake(cls.__name__)}) == {cls.fixed_size_bytes()}u, "{cls.__name__}");'
+def headers() -> dict[str, str]:
+    """The text of every header by file name."""
+    records = {
+        "frame_head": messages.FrameHead,
+        "tap_record": messages.TapRecord,
+        "trace_event": TraceEvent,
+        "link_counters": link_messages.LinkCounters,
+    }
+    link_records = {
+        "link_header": link_frames.LinkHeader,
+        "link_answer": link_frames.LinkAnswer,
+        "hop": link_frames.Hop,
+    }
+    enums = [_enum(enum, prefix) for enum, prefix in _ENUMS]
+    packed = [_packed(cls) for cls in _message_classes()]
+    link = [_enum(link_frames.FrameType, "LINK"), *_records(link_records)]
+    shard = _records({"shard_header": shard_header.ShardWords})
+    texts = (
+        _header("messages", "messages.py and golden/taps.py", _CONSTANTS, [*enums, *packed, *_records(records)]),
+        _header("link_frames", "link_frames.py", _LINK_CONSTANTS, link),
+        _header("boot_words", "boot.py", _BOOT_CONSTANTS, []),
+        _header("shard_header", "shard_header.py", _SHARD_CONSTANTS, shard),
     )
+    return dict(texts)
+
+
+def write_headers(folder: Path) -> None:
+    """Write all headers into a folder."""
+    for name, text in headers().items():
+        (folder / name).write_text(text)
+
+
+def _header(name: str, source: str, constants: dict[str, int], parts: list[str]) -> tuple[str, str]:
+    """File name and text of a header from hil/protocol/`source`."""
+    guard = f"{name.upper()}_H"
+    head = f"/* {name}.h: generated from hil/protocol/{source}. Do not edit. */\n#ifndef {guard}\n#define {guard}\n"
+    defines = "".join(f"#define {name} {value:#x}u\n" for name, value in constants.items())
+    return f"{name}.h", "\n".join([head, "#include <stdint.h>\n", defines, *parts, "#endif\n"])
+
+
+def _enum(enum: type[IntEnum], prefix: str) -> str:
+    rows = "".join(f"    {prefix}_{m.name} = {m.value},\n" for m in enum)
+    return f"enum {prefix.lower()}_code {{\n{rows}}};\n"
+
+
+def _packed(cls: type[Message]) -> str:
+    """A message, which may stand at any address."""
+    name = "msg_" + re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+    return _struct(cls, name, " __attribute__((packed))")
+
+
+def _records(records: dict[str, type[Message]]) -> list[str]:
+    """Records that C keeps in memory; their natural layout is that of the wire."""
+    return [_struct(cls, name, "") for name, cls in records.items()]
+
+
+def _struct(cls: type[Message], name: str, attribute: str) -> str:
+    lines = [f"struct {name} {{"]
+    for field, wire in cls.layout():
+        array = "[]" if not wire.code else f"[{wire.count}]" if wire.count else ""
+        lines.append(f"    {wire.ctype} {field}{array};")
+    lines.append(f"}}{attribute};")
+    lines.append(f'_Static_assert(sizeof(struct {name}) == {cls.fixed_size_bytes()}u, "{cls.__name__}");\n')
     return "\n".join(lines)
 
 
 def _message_classes() -> list[type[Message]]:
-    found = [
-        value
-        for value in vars(messages).values()
-        if isinstance(value, type) and issubclass(value, Message) and value is not Message
-    ]
+    """Requests, responses and events that have fields of fixed size, each once."""
+    pairs = [*messages.COMMANDS.values(), *((event,) for event in messages.EVENTS.values())]
+    found = dict.fromkeys(cls for pair in pairs for cls in pair)
     return [cls for cls in found if cls.layout() and cls.layout()[0][1].code]
 
 
-def c_header() -> str:
-    """The text of messages.h: enums, constants and one packed struct per message."""
-    parts = [
-        "/* messages.h: generated from hil/protocol/messages.py and golden/taps.py. Do not edit. */",
-        "#ifndef MESSAGES_H\n#define MESSAGES_H\n\n#include <stdint.h>\n",
-        f"#define PROTOCOL_VERSION {messages.PROTOCOL_VERSION}u",
-        f"#define PAYLOAD_BYTES_MAX {messages.PAYLOAD_BYTES_MAX}u",
-        f"#define NO_LAYER 0x{NO_LAYER:02X}u\n",
-    ]
-    for enum, prefix in _ENUMS:
-        rows = "".join(f"    {prefix}_{m.name} = {m.value},\n" for m in enum)
-        parts.append(f"enum {prefix.lower()}_code {{\n{rows}}};\n")
-    parts += [_struct(cls) + "\n" for cls in _message_classes()]
-    parts.append("#endif\n")
-    return "\n".join(parts)
-
-
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(c_header())
+    write_headers(Path(sys.argv[1]))

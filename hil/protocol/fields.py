@@ -1,7 +1,7 @@
 """Field types of the messages: how a Python annotation becomes bytes and a C member.
 
 A message is a frozen dataclass whose fields are annotated with the types below. Packing is
-little-endian without padding. `Tail` (bytes of any length) may only be the last field.
+little-endian without padding. `Tail` and `Floats` (of any length) may only be the last field.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ Words13 = Annotated[tuple[int, ...], Wire("13I", "uint32_t", 13)]
 Words32 = Annotated[tuple[int, ...], Wire("32I", "uint32_t", 32)]
 Words48 = Annotated[tuple[int, ...], Wire("48I", "uint32_t", 48)]
 Tail = Annotated[bytes, Wire("", "uint8_t")]
+Floats = Annotated[bytes, Wire("", "float")]
+"""A Tail of float32."""
 
 
 class MessageError(ValueError):
@@ -68,9 +70,14 @@ class Message:
         return bool(rows) and not rows[-1][1].code
 
     @classmethod
+    def codec(cls) -> struct.Struct:
+        """Packs and unpacks the plain values of the fields before the tail."""
+        return struct.Struct("<" + "".join(w.code for _, w in cls.layout()))
+
+    @classmethod
     def fixed_size_bytes(cls) -> int:
         """Bytes before the tail."""
-        return struct.calcsize("<" + "".join(w.code for _, w in cls.layout()))
+        return cls.codec().size
 
     def pack(self) -> bytes:
         """The payload bytes. Raises MessageError on a value out of range."""
@@ -107,3 +114,9 @@ class Message:
             at += struct.calcsize("<" + wire.code)
             values.append(parts if wire.ctype != "uint8_t" and wire.count else parts[0])
         return cls(*values)
+
+    @classmethod
+    def unpack_each(cls, data: bytes) -> list[Self]:
+        """Messages of fixed size that lie one behind the other. Raises MessageError when the last is cut off."""
+        size = cls.fixed_size_bytes()
+        return [cls.unpack(data[at : at + size]) for at in range(0, len(data), size)]

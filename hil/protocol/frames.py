@@ -1,6 +1,6 @@
 """Serial frames: what travels between host and board after boot.
 
-Format: docs/protocol.md, section 2. C twin: firmware/ring/console.c. Pure functions and one
+Format: docs/protocol.md, section 2. C twin: firmware/ring/frame.c. Pure functions and one
 incremental decoder; no I/O, no clock.
 """
 
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from cobs import cobs
 
-from hil.protocol.messages import PAYLOAD_BYTES_MAX, Kind
+from hil.protocol.messages import PAYLOAD_BYTES_MAX, FrameHead, Kind
 
 DELIMITER = b"\x00"
-_HEAD = struct.Struct("<BBH")
+_HEAD = FrameHead.codec()
 _CRC = struct.Struct("<I")
 FRAME_BYTES_MAX = (_HEAD.size + PAYLOAD_BYTES_MAX + _CRC.size) * 255 // 254 + 2
 """Longest piece between two delimiters that can be a frame."""

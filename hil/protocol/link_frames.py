@@ -1,6 +1,6 @@
 """Frames of a link: what a burst holds, and what its answer says. Pure functions; no I/O, no clock.
 
-Format: docs/protocol.md, section 3. C twin: firmware/link/link.c, struct link_header and struct link_answer.
+Format: docs/protocol.md, section 3. C gets `link_frames.h` from it (hil/protocol/cheader.py).
 """
 
 from __future__ import annotations
@@ -10,30 +10,66 @@ import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
+from hil.protocol.fields import U8, U16, U32, Floats, Message
+
+CLAIM = 0xA5
+"""The byte with which a sender takes the data wires after the grant."""
 MAGIC = 0x4C52
-HEADER_BYTES, ANSWER_BYTES, CRC_BYTES = 16, 8, 4
 PAYLOAD_BYTES_MAX = 1 << 20
 """No frame of ours is longer; a header that says so is damaged."""
 GOOD, BAD = 0xAC, 0x15
-_HEADER = struct.Struct("<HBBII")
-_ANSWER = struct.Struct("<BBH")
+"""Verdicts of an answer."""
 _CRC = struct.Struct("<I")
 
 
 class FrameType(IntEnum):
-    """Twin: enum link_frame_type."""
+    """What the payload of a frame is."""
 
     PATTERN = 1
     ACTIVATION = 2
     END = 3
     GRADIENT = 4
-    RAW = 5
-    SQUARES = 6
+    RAW = 5  # a damaged payload is counted and delivered: whoever takes it looks at the bits
+    SQUARES = 6  # the sum of squares of all gradients so far
+
+
+@dataclass(frozen=True)
+class LinkHeader(Message):
+    """The first bytes of a frame's burst."""
+
+    magic: U16  # MAGIC
+    type: U8  # FrameType
+    source: U8  # rank
+    sequence: U32
+    length: U32  # bytes of payload
+    crc32: U32  # of the bytes before
+
+
+@dataclass(frozen=True)
+class LinkAnswer(Message):
+    """The burst that answers a frame."""
+
+    verdict: U8  # GOOD or BAD
+    type: U8
+    sequence: U16  # the low 16 bits
+    crc32: U32  # of the bytes before
+
+
+@dataclass(frozen=True)
+class Hop(Message):
+    """Payload of ACTIVATION and GRADIENT: one position of a generation, of a training as many whole ones as fit."""
+
+    position: U32  # the first one; of a training with the microbatch in 31:16
+    count: U32  # of floats
+    x: Floats  # (positions, dim)
+
+
+HEADER_BYTES, ANSWER_BYTES, CRC_BYTES = LinkHeader.fixed_size_bytes(), LinkAnswer.fixed_size_bytes(), _CRC.size
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A frame's header. length: bytes of payload."""
+    """What a good header says. length: bytes of payload."""
 
     type: int
     source: int
@@ -43,8 +79,7 @@ class Header:
 
 def pack_frame(type: int, source: int, sequence: int, payload: bytes) -> bytes:
     """A whole burst: header, and where there is a payload the payload and its CRC."""
-    head = _HEADER.pack(MAGIC, type, source, sequence, len(payload))
-    frame = head + _CRC.pack(zlib.crc32(head))
+    frame = _seal(LinkHeader(MAGIC, type, source, sequence, len(payload), 0))
     return frame + payload + _CRC.pack(zlib.crc32(payload)) if payload else frame
 
 
@@ -52,11 +87,10 @@ def parse_header(data: bytes) -> Header | None:
     """The header of a burst, or None if it is damaged."""
     if len(data) < HEADER_BYTES:
         return None
-    magic, type, source, sequence, length = _HEADER.unpack_from(data)
-    crc = _CRC.unpack_from(data, _HEADER.size)[0]
-    if magic != MAGIC or crc != zlib.crc32(data[: _HEADER.size]) or length > PAYLOAD_BYTES_MAX:
+    head = LinkHeader.unpack(data[:HEADER_BYTES])
+    if head.magic != MAGIC or data[:HEADER_BYTES] != _seal(head) or head.length > PAYLOAD_BYTES_MAX:
         return None
-    return Header(type, source, sequence, length)
+    return Header(head.type, head.source, head.sequence, head.length)
 
 
 def rest_bytes(header: Header) -> int:
@@ -73,14 +107,15 @@ def payload_of(data: bytes) -> tuple[bytes, bool]:
 
 def pack_answer(verdict: int, header: Header) -> bytes:
     """The burst that answers a frame."""
-    body = _ANSWER.pack(verdict, header.type, header.sequence & 0xFFFF)
-    return body + _CRC.pack(zlib.crc32(body))
+    return _seal(LinkAnswer(verdict, header.type, header.sequence & 0xFFFF, 0))
 
 
 def parse_answer(data: bytes, header: Header) -> int | None:
     """The verdict of an answer to a frame, or None if it is damaged or answers another frame."""
-    if len(data) != ANSWER_BYTES or _CRC.unpack_from(data, _ANSWER.size)[0] != zlib.crc32(data[: _ANSWER.size]):
-        return None
-    verdict, type, sequence = _ANSWER.unpack_from(data)
-    same = (type, sequence) == (header.type, header.sequence & 0xFFFF)
-    return int(verdict) if same and verdict in (GOOD, BAD) else None
+    return next((verdict for verdict in (GOOD, BAD) if data == pack_answer(verdict, header)), None)
+
+
+def _seal(message: LinkHeader | LinkAnswer) -> bytes:
+    """The bytes with the right CRC at their end, whatever the message says of it."""
+    body = message.pack()[:-CRC_BYTES]
+    return body + _CRC.pack(zlib.crc32(body))

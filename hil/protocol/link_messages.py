@@ -10,12 +10,29 @@ from enum import IntEnum
 
 from hil.protocol.fields import U8, U32, U64, Message, Words8, Words48
 
+DATA_WIRES = 8
+TIMING_BUCKETS = 24
+NO_FLIP = DATA_WIRES
+"""flip_bit of a LINK_RUN that inverts nothing."""
+WORK_BYTES = 65536
+"""Longest payload of a frame: a board has a work buffer of so many bytes for each bank."""
+ATTEMPTS_MAX = 8
+"""How often a frame is sent before a fault is reported, unless a LINK_RUN says otherwise."""
+PHASE_LIMIT_US = 10_000
+"""How long a wait in the handshake may take, unless a LINK_RUN says otherwise."""
+
 
 class Bank(IntEnum):
     """The two sides of a board."""
 
     DOWNSTREAM = 0  # high bank, GPIO 16..25, to the next rank
     UPSTREAM = 1  # low bank, GPIO 4..13, from the previous rank
+
+
+FIRST_PIN = {Bank.DOWNSTREAM: 16, Bank.UPSTREAM: 4}
+"""GPIO of D0 of each bank; D1..D7, CLK and ACK follow."""
+RING_PINS = sum(0x3FF << first for first in FIRST_PIN.values())
+"""The pins of both banks, as bits of GPLEV0."""
 
 
 class Role(IntEnum):
@@ -75,21 +92,6 @@ class Edge(IntEnum):
 
 
 @dataclass(frozen=True)
-class LinkTest(Message):
-    """Sends or expects `frames` frames of `length_bytes` pattern bytes on a bank.
-
-    Byte i of frame f is byte (i & 3) of xorshift32 stream word i>>2 seeded with
-    (seed + f) | 1; see link_pattern in docs/protocol.md.
-    """
-
-    bank: U8
-    frames: U32
-    length_bytes: U32
-    seed: U32
-    timeout_ms: U32
-
-
-@dataclass(frozen=True)
 class LinkBank(Message):
     """Names a bank."""
 
@@ -129,9 +131,9 @@ class LinkRun(Message):
     length_bytes: U32
     seed: U32
     timeout_ms: U32  # for the first grant of a frame
-    phase_limit_us: U32 = 0  # 0: the usual one
-    attempts: U8 = 0  # per frame; 0: the usual number
-    flip_bit: U8 = 8  # 8: none
+    phase_limit_us: U32 = 0  # 0: PHASE_LIMIT_US
+    attempts: U8 = 0  # per frame; 0: ATTEMPTS_MAX
+    flip_bit: U8 = NO_FLIP
     flip_at: U32 = 0
     stall_bank: U8 = 0
     stall_edge: U8 = 0  # Edge
@@ -144,7 +146,7 @@ class LinkRun(Message):
 class LinkResult(Message):
     """What the last LINK_RUN found on a bank.
 
-    timing: two histograms of 24 buckets; bucket k counts waits of [2^(k-1), 2^k) units, bucket 0 those of 0.
+    timing: two histograms of TIMING_BUCKETS; bucket k counts waits of [2^(k-1), 2^k) units, bucket 0 those of 0.
     First half: a sender's wait for ACK high, a receiver's for CLK high; second half: for the line to be low again.
     """
 

@@ -20,7 +20,7 @@ class MemoryMap(Message):
     arm_memory_bytes: U32
     image_bytes: U32  # code, data and bss, from 0x8000 on
     stack_bytes: U32  # behind them
-    shard_bytes: U32  # from 0x2000000 on
+    shard_bytes: U32  # from SHARD_ADDRESS on
     arena_address: U32
     arena_bytes: U32  # KV cache, buffers and log of taps
     kv_cache_bytes: U32

@@ -29,7 +29,6 @@ from hil.protocol.link_messages import (
     LinkFault,
     LinkResult,
     LinkRun,
-    LinkTest,
     PinDrive,
     PinLevels,
     PinMode,
@@ -46,13 +45,14 @@ from hil.protocol.tensor_messages import (
     TensorRead,
     TensorWrite,
 )
-from hil.protocol.trace_messages import TraceEvent as TraceEvent  # for messages.h
 from hil.protocol.trace_messages import TracePart, TraceRead, TraceState
 from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 PAYLOAD_BYTES_MAX = 4096
 """Longest payload of any frame."""
+NO_RANK = 0xFF
+"""Rank of a board without a shard."""
 
 
 class Kind(IntEnum):
@@ -97,8 +97,6 @@ class Command(IntEnum):
     CRASH = 0x06
     JOB_STATUS = 0x10
     JOB_ABORT = 0x11
-    LINK_SEND = 0x20
-    LINK_RECEIVE = 0x21
     LINK_COUNTERS = 0x22
     LINK_RESET = 0x23
     LINK_RUN = 0x24
@@ -156,6 +154,49 @@ class JobResult(IntEnum):
     REFUSED = 5
 
 
+class JobFlag(IntEnum):
+    """Flags of SERVE, GENERATE and TRAIN_STEP, one bit each."""
+
+    RECORD_TAPS = 1
+    KEEP_TENSORS = 2  # copies of the taps' tensors
+    HOLD = 4  # TRAIN_STEP: parameters change only with TRAIN_APPLY
+
+
+class TapFlag(IntEnum):
+    """Flags of a TapRecord."""
+
+    FLUSHED = 1  # something was flushed to zero since the tap before (sticky FPSCR UFC or IDC)
+
+
+class CrashKind(IntEnum):
+    """Which exception a board took; firmware/bsp/start.S has the numbers, too."""
+
+    UNDEFINED = 0
+    SOFTWARE_INTERRUPT = 1
+    PREFETCH_ABORT = 2
+    DATA_ABORT = 3
+    INTERRUPT = 4
+    ASSERTION = 5
+
+
+class CrashRequest(IntEnum):
+    """What a CRASH provokes."""
+
+    UNDEFINED = 0
+    DATA_ABORT = 1
+    PREFETCH_ABORT = 2
+    STUCK = 3  # no crash: the board serves nothing any more
+
+
+@dataclass(frozen=True)
+class FrameHead(Message):
+    """What opens a serial frame (hil/protocol/frames.py)."""
+
+    kind: U8  # Kind
+    code: U8  # Command, Event or Level by kind
+    sequence: U16
+
+
 @dataclass(frozen=True)
 class Empty(Message):
     """No payload."""
@@ -170,7 +211,7 @@ class Identify(Message):
 
 @dataclass(frozen=True)
 class Identity(Message):
-    """Who a board is. rank 0xFF: no shard in memory."""
+    """Who a board is. rank NO_RANK: no shard in memory."""
 
     session: U32
     protocol: U16
@@ -229,9 +270,9 @@ class MemoryRead(Message):
 
 @dataclass(frozen=True)
 class Crash(Message):
-    """Crashes on purpose. kind: 0 undefined instruction, 1 data abort, 2 prefetch abort, 3 stuck (no crash)."""
+    """Crashes on purpose."""
 
-    kind: U8
+    kind: U8  # CrashRequest
 
 
 @dataclass(frozen=True)
@@ -266,7 +307,7 @@ class ModelInfo(Message):
 class Serve(Message):
     """A rank without head: take activations from upstream, run the layers, send downstream, until END."""
 
-    flags: U8  # bit 0: record taps; bit 1: and keep copies of their tensors
+    flags: U8  # JobFlag
     timeout_ms: U32  # between frames
 
 
@@ -274,7 +315,7 @@ class Serve(Message):
 class Generate(Message):
     """The rank with the head: prompt tokens (uint16 each) in the tail, then sample up to `positions` in all."""
 
-    flags: U8  # bit 0: record taps; bit 1: and keep copies of their tensors
+    flags: U8  # JobFlag
     positions: U16
     temperature: F32
     topp: F32
@@ -329,15 +370,15 @@ class TokensPart(Message):
 
 @dataclass(frozen=True)
 class TapRecord(Message):
-    """One tap in full. flags bit 0: something was flushed to zero (sticky FPSCR UFC or IDC)."""
+    """One tap in full."""
 
-    key: U32
+    key: U32  # op in 31:24, layer in 23:16, position in 15:0
     crc32: U32
     count: U32
-    minimum: F32
+    minimum: F32  # over elements that are numbers; 0 when there is none
     maximum: F32
-    nonfinite: U32
-    flags: U32
+    nonfinite: U32  # infinities and NaNs
+    flags: U32  # TapFlag
 
 
 @dataclass(frozen=True)
@@ -369,9 +410,9 @@ class Ready(Message):
 
 @dataclass(frozen=True)
 class Crashed(Message):
-    """Exception dump. kind: 0 undefined, 1 SWI, 2 prefetch abort, 3 data abort, 4 FIQ/IRQ unexpected, 5 assertion."""
+    """Exception dump."""
 
-    kind: U8
+    kind: U8  # CrashKind
     pc: U32
     lr: U32
     sp: U32
@@ -403,8 +444,6 @@ COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
     Command.CRASH: (Crash, Empty),
     Command.JOB_STATUS: (Empty, JobState),
     Command.JOB_ABORT: (Empty, JobState),
-    Command.LINK_SEND: (LinkTest, JobStarted),
-    Command.LINK_RECEIVE: (LinkTest, JobStarted),
     Command.LINK_COUNTERS: (LinkBank, LinkCounters),
     Command.LINK_RESET: (LinkBank, PinLevels),
     Command.LINK_RUN: (LinkRun, JobStarted),

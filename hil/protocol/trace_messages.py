@@ -10,6 +10,9 @@ from enum import IntEnum
 
 from hil.protocol.fields import U8, U16, U32, U64, Message, Tail
 
+BURST_FAILED = 0x80
+"""Bit of a traced burst's attempt: it broke off."""
+
 
 class TraceKind(IntEnum):
     """What a board did in a traced event."""
@@ -33,8 +36,8 @@ class TraceKind(IntEnum):
 class TraceEvent(Message):
     """One event; times are the low 32 bits of the board's system timer, in microseconds.
 
-    A burst waits from begin to open and transfers from open to end. attempt has bit 7 set if it broke off; sequence
-    is 0 where the header never came. Of other events only begin and end count.
+    A burst waits from begin to open and transfers from open to end. attempt has BURST_FAILED set if it broke off;
+    sequence is 0 where the header never came. Of other events only begin and end count.
     """
 
     begin_us: U32

@@ -12,7 +12,7 @@ from hil.protocol.fields import F32, U8, U16, U32, Message, Tail
 
 
 class Optimizer(IntEnum):
-    """Optimiser of a TRAIN_SETUP; numbers of enum train_optimizer in firmware/model/train.h."""
+    """Optimiser of a TRAIN_SETUP."""
 
     SGD = 0
     ADAMW = 1
@@ -58,7 +58,7 @@ class TrainTokens(Message):
 class TrainStep(Message):
     """One step, on every rank at once."""
 
-    flags: U8  # bit 0: record taps; bit 1: and keep copies of their tensors; bit 2: hold before parameters change
+    flags: U8  # JobFlag
     timeout_ms: U32  # between frames
 
 

@@ -1,1 +1,1 @@
-"""What is on the desk: rig files, serial ports, the loop that waits for them, logs, power."""
+"""What a rig is: boards, ports, links, power, faults, as its file says. Description only: nothing is opened here."""

@@ -6,36 +6,37 @@ Format: docs/rigs.md. Owns: the TOML reader, and which reader a rig's name asks 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hil.errors import RigError
 from hil.protocol.link_messages import Bank
-from hil.rig.devices_conf import devices_rig
-from hil.rig.faults import DRIFT_PPM_MAX
-from hil.rig.labgrid import labgrid_config
-from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB, parse_gpu_mem, parse_memory
+from hil.rig.devices_conf import DEVICES_SUFFIX, devices_rig
+from hil.rig.labgrid import SUFFIXES, labgrid_config
 from hil.rig.power_spec import parse_power
 from hil.rig.specs import (
     BAUD_DEFAULT,
     BAUD_MAX,
     BAUD_MIN,
+    DRIFT_PPM_MAX,
+    GPU_MEM_DEFAULT,
+    GPU_MEM_MIN,
+    MEMORY_MB,
+    START_DELAY_MS_MAX,
     WATCHDOG_S_DEFAULT,
     WATCHDOG_S_MAX,
     WATCHDOG_S_MIN,
-    WORLD_SIZE_MAX,
     BoardSpec,
     LinkSpec,
     ProbeSpec,
     RigConfig,
     SimSpec,
+    by_rank,
     ring_links,
     sim_rig,
 )
-
-START_DELAY_MS_MAX = 3_600_000.0
 
 
 def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
@@ -55,9 +56,9 @@ def load_rig(text: str, *, world_size: int = 4) -> RigConfig:
     path = Path(text)
     if not path.is_file():
         raise RigError(f"rig {text}: no such file; give a rig file, or `sim` for the simulated ring")
-    if path.suffix == ".conf":
+    if path.suffix == DEVICES_SUFFIX:
         return devices_rig(path)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in SUFFIXES:
         return labgrid_config(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -83,7 +84,7 @@ def _parse(data: Mapping[str, Any], path: Path) -> RigConfig:
     probe = (
         _parse_probe(data["probe"], len(boards), links, path, simulated=sim is not None) if "probe" in data else None
     )
-    memory_mb = parse_memory(head.get("memory_mb", MEMORY_MB[0]), len(boards), f"rig {path}")
+    memory_mb = _parse_memory(head.get("memory_mb", MEMORY_MB[0]), len(boards), f"rig {path}")
     gpu_mem = parse_gpu_mem(head.get("gpu_mem", GPU_MEM_DEFAULT), memory_mb, f"rig {path}")
     boards = tuple(replace(spec, memory_mb=size) for spec, size in zip(boards, memory_mb, strict=True))
     name = str(head.get("name", path.stem))
@@ -110,6 +111,23 @@ def _parse_watchdog(head: Mapping[str, Any], path: Path) -> float:
             f"{WATCHDOG_S_MAX}, or 0 for none"
         )
     return float(limit_s)
+
+
+def _parse_memory(value: Any, count: int, where: str) -> tuple[int, ...]:
+    """Megabytes of each of `count` boards, from one number for all or a list of one for each."""
+    found = tuple(value) if isinstance(value, list) else (value,) * count
+    if len(found) != count or any(size not in MEMORY_MB for size in found):
+        sizes = " or ".join(map(str, MEMORY_MB))
+        raise RigError(f"{where}: memory_mb = {value!r}: give {sizes}, or a list of {count}, one for each board")
+    return found
+
+
+def parse_gpu_mem(value: Any, memory_mb: Sequence[int], where: str) -> int:
+    """Megabytes of every board that its GPU keeps. Raises RigError beginning with `where`."""
+    most = min(memory_mb) - 1
+    if not isinstance(value, int) or not GPU_MEM_MIN <= value <= most:
+        raise RigError(f"{where}: gpu_mem = {value!r}: give {GPU_MEM_MIN} to {most} MB, as in config.txt on the cards")
+    return value
 
 
 def _refuse_unknown(table: Any, known: set[str], where: str) -> None:
@@ -185,17 +203,7 @@ def _parse_boards(data: Mapping[str, Any], path: Path, *, sim_boards: int | None
         where = f"rig {path}: [[board]]"
         serial = _serial(table["serial"], where) if "serial" in table else None
         boards.append(BoardSpec(_whole(table["rank"], "rank", where), str(table["port"]), serial))
-    boards.sort(key=lambda spec: spec.rank)
-    ranks = [spec.rank for spec in boards]
-    if not boards or ranks != list(range(len(boards))):
-        raise RigError(f"rig {path}: ranks are {ranks}; they must be 0, 1, 2, ... without gaps")
-    if len(boards) > WORLD_SIZE_MAX:
-        raise RigError(f"rig {path}: {len(boards)} boards; at most {WORLD_SIZE_MAX}")
-    ports = [spec.port for spec in boards]
-    for port in ports:
-        if ports.count(port) > 1:
-            raise RigError(f"rig {path}: port {port} is given to {ports.count(port)} boards; each board needs its own")
-    return tuple(boards)
+    return by_rank(boards, f"rig {path}")
 
 
 def _parse_probe(

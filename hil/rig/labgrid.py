@@ -1,9 +1,9 @@
-"""labgrid: an environment file as a rig, through labgrid's own API.
+"""labgrid environment files as rigs.
 
 A board is a target with one serial port, or a SerialDriver of a target with several; its rank is the number at
 the end of that name. Ports are RawSerialPort, USBSerialPort, NetworkSerialPort, or whatever a RemotePlace holds.
-Format: docs/rigs.md. Source: labgrid 25 and 26, `Environment`, `ClientSession`, `RemotePlaceManager`.
-Owns: the `labgrid://` ports of a rig until they are resolved, and the places acquired for it.
+Format: docs/rigs.md. Source: labgrid 25 and 26, `Config` and `target_factory`, which read the file. Nothing is
+acquired here: hil/desk/labgrid.py does that. Owns: the form of a port before then, `labgrid://TARGET/NAME`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import RigError
-from hil.rig.specs import BAUD_DEFAULT, WORLD_SIZE_MAX, BoardSpec, LinkSpec, RigConfig, ring_links
+from hil.rig.specs import BAUD_DEFAULT, BoardSpec, LinkSpec, RigConfig, by_rank, ring_links
 
 SUFFIXES = (".yaml", ".yml")
-SCHEME = "labgrid://"
 PORT_CLASSES = ("NetworkSerialPort", "USBSerialPort", "RawSerialPort")
+"""labgrid's resources that are serial ports."""
+_SCHEME = "labgrid://"
 
 
 def labgrid_config(path: Path) -> RigConfig:
     """The rig of an environment file; no coordinator is asked yet. Raises RigError."""
     targets, options = _read(path)
-    named = [(n, f"{SCHEME}{t}/{port}") for t, config in targets.items() for n, port in _boards(t, config, path)]
+    named = [(n, f"{_SCHEME}{t}/{port}") for t, config in targets.items() for n, port in _boards(t, config, path)]
     found: dict[int, str] = {}
     for name, port in named:
         rank = _rank(name, path) if len(named) > 1 else 0
@@ -34,10 +35,7 @@ def labgrid_config(path: Path) -> RigConfig:
                 f"rig {path}: rank {rank} is given to {found[rank]} and {port}; end each name in its own rank"
             )
         found[rank] = port
-    ranks = sorted(found)
-    if not ranks or ranks != list(range(len(ranks))) or len(ranks) > WORLD_SIZE_MAX:
-        raise RigError(f"rig {path}: ranks are {ranks}; they must be 0, 1, 2, ... without gaps, at most 16")
-    boards = tuple(BoardSpec(rank, found[rank]) for rank in ranks)
+    boards = by_rank((BoardSpec(rank, port) for rank, port in found.items()), f"rig {path}")
     baud = options.get("hil_baud", BAUD_DEFAULT)
     if not isinstance(baud, int):
         raise RigError(f"rig {path}: options: hil_baud = {baud!r}: give a whole number")
@@ -121,4 +119,10 @@ def _links(options: dict[str, Any], world_size: int, path: Path) -> tuple[LinkSp
 
 def is_labgrid(config: RigConfig) -> bool:
     """Whether a rig's ports are labgrid's and not resolved yet."""
-    return any(spec.port.startswith(SCHEME) for spec in config.boards)
+    return any(spec.port.startswith(_SCHEME) for spec in config.boards)
+
+
+def port_names(spec: BoardSpec) -> tuple[str, str]:
+    """The target that a board's port belongs to, and the port's name there; "" where the target has but one."""
+    target, _, port = spec.port.removeprefix(_SCHEME).rpartition("/")
+    return target, port

@@ -5,7 +5,7 @@ Source: Raspberry Pi documentation, 40-pin header. Owns: the header map and wire
 
 from __future__ import annotations
 
-from hil.protocol.link_messages import Bank
+from hil.protocol.link_messages import FIRST_PIN, Bank
 from hil.rig.specs import LinkSpec
 
 HEADER_PIN = {
@@ -16,8 +16,6 @@ HEADER_PIN = {
 
 WIRE_NAMES = ("D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "CLK", "ACK")
 CLK, ACK = 8, 9
-FIRST_PIN = {Bank.DOWNSTREAM: 16, Bank.UPSTREAM: 4}
-"""GPIO of D0 of each bank; D1..D7, CLK and ACK follow."""
 
 
 def gpio(bank: Bank, wire: int) -> int:

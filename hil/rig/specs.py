@@ -5,21 +5,29 @@ Owns: the limits of each field, and the built-in simulated rigs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import RigError
 from hil.protocol.link_messages import Bank
-from hil.rig.memory import GPU_MEM_DEFAULT, MEMORY_MB
+from hil.protocol.shard_header import WORLD_SIZE_MAX as WORLD_SIZE_MAX
 from hil.rig.power_spec import PowerSpec
 
-WORLD_SIZE_MAX = 16
 PROBE = -1
 """Stands for the probe where a link's end is a rank."""
 BAUD_DEFAULT = 115200
 BAUD_MIN, BAUD_MAX = 1200, 3_000_000
+MEMORY_MB = (512, 256)
+"""What boards of this family have; 256 is an old A+."""
+GPU_MEM_DEFAULT = 64
+GPU_MEM_MIN = 16
+DRIFT_PPM_MAX = 10_000.0
+START_DELAY_MS_MAX = 3_600_000.0
+"""Both of simulated boards."""
 WATCHDOG_S_DEFAULT = 15.0
-WATCHDOG_S_MIN, WATCHDOG_S_MAX = 0.1, 15.999
+WATCHDOG_S_MIN = 0.1
+WATCHDOG_S_MAX = 15.999
 """The chip's watchdog counts 20 bits of 1/65536 s."""
 
 
@@ -118,6 +126,25 @@ class RigConfig:
     def is_ring(self) -> bool:
         """Every board is wired to the next, and there are at least two."""
         return self.world_size >= 2 and set(self.links) == set(ring_links(self.world_size))
+
+
+def by_rank(boards: Iterable[BoardSpec], where: str, name: str = "ranks") -> tuple[BoardSpec, ...]:
+    """The boards of a rig, in order. Raises RigError if their ranks have gaps or if two of them share a port.
+
+    Args:
+        where: begins the message.
+        name: what the ranks are called there.
+    """
+    found = tuple(sorted(boards, key=lambda spec: spec.rank))
+    ranks, ports = [spec.rank for spec in found], [spec.port for spec in found]
+    if not found or ranks != list(range(len(found))) or len(found) > WORLD_SIZE_MAX:
+        raise RigError(
+            f"{where}: {name} are {ranks}; they must be 0, 1, 2, ... without gaps, for at most {WORLD_SIZE_MAX} boards"
+        )
+    for port in ports:
+        if ports.count(port) > 1:
+            raise RigError(f"{where}: port {port} is given to {ports.count(port)} boards; each board needs its own")
+    return found
 
 
 def ring_links(world_size: int) -> tuple[LinkSpec, ...]:

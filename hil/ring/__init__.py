@@ -1,1 +1,1 @@
-"""The boards of a desk and their links as one machine."""
+"""The boards of a desk and their links as one machine, and the probe beside them."""

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from hil.board.baud import raise_baud
+from hil.board.board import Board
+from hil.desk.desk import Desk
 from hil.errors import BoardError
 from hil.protocol.line_messages import Watchdog
 from hil.protocol.messages import Command
-
-if TYPE_CHECKING:
-    from hil.board.board import Board
-    from hil.desk.desk import Desk
-    from hil.toolchain import Image
+from hil.toolchain import Image
 
 PROGRESS_EVERY_S = 5.0
 GATHER_S = 3.0
@@ -77,7 +74,7 @@ class RingBoot:
         self._started_s = loop.now_s()
         for board in self._boards:
             board.begin_boot(self._image, hold=self._held)
-            self._desk.power.reset(board)
+            board.reset()
         loop.call_at(self._started_s + PROGRESS_EVERY_S, self._tell)
         loop.run_until(self._settled, self._timeout_s)
         self._running = False
@@ -106,7 +103,7 @@ class RingBoot:
 
     def _gathered(self) -> bool:
         """Whether every board that the rig file knows has announced itself, or has had its time for it."""
-        asking = [board for board in self._boards if (board.announcements.latest_s or 0.0) > self._started_s]
+        asking = [board for board in self._boards if board.announcements.since(self._started_s)]
         if all(board in asking or board.dead for board in self._boards if board.spec.serial is not None):
             return True
         now_s = self._desk.loop.now_s()

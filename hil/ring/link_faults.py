@@ -25,8 +25,6 @@ PHASE_TEXT = {
     Phase.CONTESTED: "drives ACK high as grant, reads it low",
     Phase.HELD_UP: "did nothing: its own program was away",
 }
-
-
 HELD_UP_TEXT = "the board was held up, no wire is to blame"
 """Ends the conclusion about a board whose own program was away."""
 
@@ -85,12 +83,7 @@ def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
         return f"board {other} said nothing; it is not on this link, has stopped, or most of its wires are off"
     away = next((r for r in pair if r.fault.phase == Phase.HELD_UP), None)
     if away is not None:
-        peer = next(r for r in pair if r is not away)
-        waiter = f"the other bank of board {peer.rank}" if peer.rank == away.rank else f"board {peer.rank}"
-        return (
-            f"{waiter} waited for board {away.rank}, which did nothing for {away.fault.waited_us / 1000:.1f} ms "
-            f"in byte {away.fault.byte_index} ({_bank_text(away)}) by its own clock: " + HELD_UP_TEXT
-        )
+        return _held_up(away, next(r for r in pair if r is not away))
     fights = next((r for r in pair if r.fault.phase == Phase.CONTESTED), None)
     if fights is not None:
         far = link.target if fights.rank == link.source else link.source
@@ -110,6 +103,11 @@ def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
             "the handshake works and the bytes are wrong, again and again: a broken or noisy wire among D0..D7 of link "
             f"{link}, or a bad ground; `hil wiring` finds a broken one, `pytest -m link` counts the errors of each"
         )
+    return _lost_step(pair, link)
+
+
+def _lost_step(pair: Sequence[FaultReport], link: LinkSpec) -> str:
+    """What follows from two reports when all wires carry their levels."""
     sender = next((r for r in pair if r.fault.role == Role.SENDER), None)
     receiver = next((r for r in pair if r.fault.role == Role.RECEIVER), None)
     if sender is None:
@@ -131,8 +129,13 @@ def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
     )
 
 
-def _bank_text(report: FaultReport) -> str:
-    return f"{Bank(report.fault.bank).name.lower()} bank, as {Role(report.fault.role).name.lower()}"
+def _held_up(away: FaultReport, peer: FaultReport) -> str:
+    waiter = f"the other bank of board {peer.rank}" if peer.rank == away.rank else f"board {peer.rank}"
+    place = f"{Bank(away.fault.bank).name.lower()} bank, as {Role(away.fault.role).name.lower()}"
+    return (
+        f"{waiter} waited for board {away.rank}, which did nothing for {away.fault.waited_us / 1000:.1f} ms "
+        f"in byte {away.fault.byte_index} ({place}) by its own clock: {HELD_UP_TEXT}"
+    )
 
 
 def _not_quiet(receiver: FaultReport, link: LinkSpec) -> str:

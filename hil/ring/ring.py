@@ -12,18 +12,23 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from golden.generate import GenerationRequest
 from golden.taps import TapKey
-from hil.board.board import Board, BoardEvent
+from hil.board.board import BOOT_TIMEOUT_S, Board
+from hil.board.channel import BoardEvent
 from hil.desk.desk import Desk
 from hil.errors import BoardError, LinkError, ModelError
-from hil.protocol.link_messages import Bank, LinkBank, LinkCounters, LinkFault, LinkTest, PinLevels
+from hil.protocol.link_messages import Bank, LinkBank, LinkCounters, LinkFault, LinkRun, Pattern, PinLevels
 from hil.protocol.messages import (
+    NO_RANK,
     Command,
     Empty,
     Event,
     Generate,
     Identity,
+    JobFlag,
     JobResult,
     JobStarted,
     JobState,
@@ -40,14 +45,8 @@ from hil.ring.boot import BootTimes, RingBoot
 from hil.ring.link_faults import FaultReport, explain
 from hil.toolchain import Image
 
-BOOT_TIMEOUT_S = 60.0
 SILENCE_S = 5.0
 """A job that says nothing for this long is asked how it is."""
-RECORD_TAPS = 1
-KEEP_TENSORS = 2
-HOLD_STEP = 4
-"""Flags of SERVE, GENERATE and TRAIN_STEP."""
-_TAP_RECORD = struct.Struct("<IIIffII")
 TAPS_PART_BYTES = 4000
 TAPS_PART_BYTES_MIN = 250
 """Taps are read in parts of so many bytes; in smaller ones where noise on the line lets no long answer through."""
@@ -127,7 +126,7 @@ class Ring:
             identity = board.identity
             if identity is None:
                 raise BoardError(f"{board}: has not booted")
-            if identity.rank == 0xFF:
+            if identity.rank == NO_RANK:
                 raise ModelError(f"{board}: no shard in memory; write its card with the shard of rank {board.rank}")
             if (identity.rank, identity.world_size) != (board.rank, self.world_size):
                 raise ModelError(
@@ -142,9 +141,20 @@ class Ring:
         prompt: Sequence[int],
         positions: int,
         *,
-        temperature: float = 0.0,
-        topp: float = 0.9,
-        rng_seed: int = 1,
+        taps: bool = True,
+        on_token: Callable[[Token], None] | None = None,
+        timeout_s: float = 600.0,
+        **sampling: Any,
+    ) -> RingGeneration:
+        """`run_generation` of GenerationRequest(prompt, positions, **sampling)."""
+        __tracebackhide__ = True
+        request = GenerationRequest(prompt, positions, **sampling)
+        return self.run_generation(request, taps=taps, on_token=on_token, timeout_s=timeout_s)
+
+    def run_generation(
+        self,
+        wanted: GenerationRequest,
+        *,
         taps: bool = True,
         on_token: Callable[[Token], None] | None = None,
         timeout_s: float = 600.0,
@@ -152,19 +162,19 @@ class Ring:
         """Run a generation over all boards.
 
         Args:
-            prompt: token ids, BOS first.
-            positions: forward steps, at most the model's seq_len.
+            taps: whether the boards record digests.
             timeout_s: for the whole run, on the rig's clock.
         Raises: ModelError if the prompt does not fit, LinkError with the fault in words, BoardError.
         """
         __tracebackhide__ = True
         self.check_ranks()
-        if not prompt or len(prompt) > positions:
+        if not wanted.prompt or len(wanted.prompt) > wanted.positions:
             raise ModelError(
-                f"prompt of {len(prompt)} tokens does not fit {positions} positions; ask for more positions"
+                f"prompt of {len(wanted.prompt)} tokens does not fit {wanted.positions} positions; "
+                "ask for more positions"
             )
         start_s, wall_start_s = self._loop.now_s(), time.perf_counter()
-        flags = RECORD_TAPS | KEEP_TENSORS if taps else 0
+        flags = JobFlag.RECORD_TAPS | JobFlag.KEEP_TENSORS if taps else 0
         for board in self.boards:
             board.command(Command.TAPS_CLEAR, Empty(), Empty)
         started: list[tuple[Board, int]] = []
@@ -173,12 +183,12 @@ class Ring:
             started.append((board, reply.job))
         request = Generate(
             flags,
-            positions,
-            temperature,
-            topp,
-            rng_seed,
+            wanted.positions,
+            wanted.temperature,
+            wanted.topp,
+            wanted.rng_seed,
             int(timeout_s * 1000),
-            struct.pack(f"<{len(prompt)}H", *prompt),
+            struct.pack(f"<{len(wanted.prompt)}H", *wanted.prompt),
         )
         self.head.on_event = lambda _, event: _forward_token(event, on_token)
         try:
@@ -331,13 +341,9 @@ class Ring:
         banks = (Bank.DOWNSTREAM, Bank.UPSTREAM)
         if reverse:
             sender, receiver, banks = receiver, sender, (Bank.UPSTREAM, Bank.DOWNSTREAM)
-        limit_ms = int(timeout_s * 1000)
-
-        def request(bank: Bank) -> LinkTest:
-            return LinkTest(bank, frames, length_bytes, seed, limit_ms)
-
-        expecting = receiver.command(Command.LINK_RECEIVE, request(banks[1]), JobStarted)
-        sending = sender.command(Command.LINK_SEND, request(banks[0]), JobStarted)
+        options = (Pattern.XORSHIFT, 0, frames, length_bytes, seed, int(timeout_s * 1000))
+        expecting = receiver.command(Command.LINK_RUN, LinkRun(0, 1 << banks[1], *options), JobStarted)
+        sending = sender.command(Command.LINK_RUN, LinkRun(1 << banks[0], 0, *options), JobStarted)
         states = self.wait_jobs([(sender, sending.job), (receiver, expecting.job)], timeout_s=timeout_s)
         return states[0], states[1]
 
@@ -376,12 +382,11 @@ class Ring:
     def tap_records(self, rank: int, first: int = 0, count: int | None = None) -> list[TapRecord]:
         """Taps [first, first + count) in full (28 bytes each over the line); to the end without count."""
         total = self.tap_count(rank)
-        end = total if count is None else min(total, first + count)
+        wanted = total - first if count is None else min(total - first, count)
         records: list[TapRecord] = []
-        while first < end:
-            part = self._taps_part(rank, first, end - first, full=True)
-            records += [TapRecord(*row) for row in _TAP_RECORD.iter_unpack(part.data)]
-            first += len(part.data) // _TAP_RECORD.size
+        while len(records) < wanted:
+            part = self._taps_part(rank, first + len(records), wanted - len(records), full=True)
+            records += TapRecord.unpack_each(part.data)
             if not part.data:
                 break
         return records
@@ -389,7 +394,7 @@ class Ring:
     def _taps_part(self, rank: int, first: int, count: int, *, full: bool) -> TapsPart:
         """Up to `count` taps from `first`, as many as one answer may hold; less where the line is noisy."""
         board, shard = self.place(rank)
-        each = _TAP_RECORD.size if full else DIGEST_BYTES
+        each = TapRecord.fixed_size_bytes() if full else DIGEST_BYTES
         while True:
             fitting = min(count, self._taps_part_bytes // each)
             try:

@@ -16,14 +16,16 @@ from pathlib import Path
 
 from golden.weights import Config, Weights
 from hil.board.board import Board
+from hil.board.channel import Pending
 from hil.errors import BoardError, ModelError
+from hil.files import atomically
 from hil.model.bundle import Model
 from hil.model.checkpoint import CheckpointError, write_checkpoint
-from hil.model.plan import SHARD_ADDRESS
 from hil.model.shard import join_weights, unpack_shards
 from hil.model.tokenizer import write_tokenizer
 from hil.protocol.memory_messages import MemoryCrc, MemoryRange
 from hil.protocol.messages import PAYLOAD_BYTES_MAX, Blob, Command, MemoryRead
+from hil.protocol.shard_header import SHARD_ADDRESS
 from hil.ring.ring import Ring
 
 PART_BYTES = PAYLOAD_BYTES_MAX - 4
@@ -62,13 +64,13 @@ class _Reader:
             request = MemoryRead(self._address + len(self.data), count)
             self.board.start(Command.MEMORY_READ, request, on_done=partial(self._arrived, count))
 
-    def _arrived(self, count: int, pending: object) -> None:
-        response = getattr(pending, "response", None)
+    def _arrived(self, count: int, pending: Pending) -> None:
+        response = pending.response
         if isinstance(response, Blob) and len(response.data) == count:
             self.data += response.data
             self._next()
         else:
-            self.error = f"{self.board}: MEMORY_READ gave {getattr(pending, 'error', None) or 'another size'}"
+            self.error = f"{self.board}: MEMORY_READ gave {pending.error or 'another size'}"
 
 
 def line_seconds(ring: Ring) -> float:
@@ -147,15 +149,13 @@ def save_model(weights: Weights, model: Model, path: Path) -> str:
     Raises: ModelError if it cannot be written.
     """
     vocabulary = path.with_name("tokenizer.bin")
-    part = vocabulary.with_name(vocabulary.name + ".part")
     try:
         write_checkpoint(weights, path)
-        write_tokenizer(part, model.tokenizer.pieces, model.tokenizer.scores)
-        same = not vocabulary.exists() or vocabulary.read_bytes() == part.read_bytes()
-        if same:
-            os.replace(part, vocabulary)
+        with atomically(vocabulary) as part:
+            write_tokenizer(part, model.tokenizer.pieces, model.tokenizer.scores)
+            same = not vocabulary.exists() or vocabulary.read_bytes() == part.read_bytes()
+            if not same:
+                part.unlink()  # one of another model stays
     except OSError as error:
         raise ModelError(f"{path}: writing failed: {error.strerror or error}; the file is as it was before") from None
-    finally:
-        part.unlink(missing_ok=True)
     return f"--model {path}" if same else f"--model {path} --tokenizer {model.vocabulary}"

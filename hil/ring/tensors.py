@@ -12,7 +12,6 @@ import numpy as np
 
 from golden.taps import digest
 from golden.weights import F32Array
-from hil.board.board import Board
 from hil.protocol.messages import PAYLOAD_BYTES_MAX, Blob, Command, Empty, JobStarted
 from hil.protocol.tensor_messages import (
     ParametersPart,
@@ -42,7 +41,6 @@ class RankTensors:
 
     def __init__(self, ring: Ring, rank: int) -> None:
         self.ring, self.rank = ring, rank
-        self.board: Board
         self.board, self.shard = ring.place(rank)
 
     def keep(self, first: int = 0) -> TensorKept:

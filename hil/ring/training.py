@@ -1,14 +1,14 @@
 """Training: the boards of a ring train together, one step at a time.
 
 Messages: docs/protocol.md, section 6. Arithmetic: docs/arithmetic.md, sections 8 to 10. Whether a step was right is
-for hil/checks/model/training.py. Owns: setting up a training, running its steps, reading losses.
+for hil/checks/model/verify.py. Owns: setting up a training, running its steps, reading losses.
 """
 
 from __future__ import annotations
 
 import struct
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from golden.optimizer import AdamW, Sgd
 from golden.train import Sequences, check_batch
@@ -16,9 +16,9 @@ from golden.weights import Config
 from hil.board.board import Board
 from hil.errors import ModelError
 from hil.model.plan import TrainingSize
-from hil.protocol.messages import PAYLOAD_BYTES_MAX, Command, Empty, JobStarted
+from hil.protocol.messages import PAYLOAD_BYTES_MAX, Command, Empty, JobFlag, JobStarted
 from hil.protocol.training_messages import Optimizer, TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
-from hil.ring.ring import HOLD_STEP, KEEP_TENSORS, RECORD_TAPS, Ring
+from hil.ring.ring import Ring
 
 COMMAND_TIMEOUT_S = 60.0
 """Of TRAIN_SETUP, which clears gradients and the optimiser's state."""
@@ -105,7 +105,7 @@ class RingTraining:
         self._check(batch)
         start_s, wall_start_s = self.ring.desk.loop.now_s(), time.perf_counter()
         self.send_tokens(batch)
-        flags = (RECORD_TAPS | KEEP_TENSORS if taps else 0) | (HOLD_STEP if hold else 0)
+        flags = (JobFlag.RECORD_TAPS | JobFlag.KEEP_TENSORS if taps else 0) | (JobFlag.HOLD if hold else 0)
         request = TrainStep(flags, int(timeout_s * 1000))
         self.ring.trained = True
         jobs: list[tuple[Board, int]] = [
@@ -125,12 +125,22 @@ class RingTraining:
             wall_s=time.perf_counter() - wall_start_s,
         )
 
-    def apply(self, *, timeout_s: float = 600.0) -> None:
-        """Change the parameters by the step that was held. Raises BoardError if none was."""
+    def apply(self, held: RingStep, *, timeout_s: float = 600.0) -> RingStep:
+        """Change the parameters by the step that was held.
+
+        Returns: the step with the time of the change; not of its commands, which a step that is not held does without.
+        Raises: BoardError if no step was held.
+        """
         __tracebackhide__ = True
         jobs = [(board, board.command(Command.TRAIN_APPLY, Empty(), JobStarted).job) for board in self.ring.boards]
+        start_s, wall_start_s = self.ring.desk.loop.now_s(), time.perf_counter()
         self.ring.wait_jobs(jobs, timeout_s=timeout_s)
         self.steps += 1
+        return replace(
+            held,
+            rig_s=held.rig_s + self.ring.desk.loop.now_s() - start_s,
+            wall_s=held.wall_s + time.perf_counter() - wall_start_s,
+        )
 
     def _check(self, batch: Sequences) -> None:
         where = f"step {self.steps}"

@@ -80,7 +80,7 @@ def read_card(card: Path | None, *, ram_bytes: int) -> Boot:
     except FatError as error:
         return Boot(notes=[f"{error}: {_SILENT}"])
     except OSError as error:
-        return Boot(notes=[f"{card}: cannot be read: {error.strerror}: {_SILENT}"])
+        return Boot(notes=[f"{card}: cannot be read: {error.strerror or error}: {_SILENT}"])
 
 
 def _read_files(files: _Files, card: Path, boot: Boot, ram_bytes: int) -> Boot:

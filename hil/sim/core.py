@@ -134,7 +134,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sim_uart_tx_pending": (u32, (_SIM, u32)),
     "sim_uart_set_baud": (None, (_SIM, u32, u32)),
     "sim_uart_limit": (None, (_SIM, u32, u32)),
-    "sim_uart_faults": (None, (_SIM, u32, c.c_double, c.c_double, c.c_double)),
+    "sim_uart_noise": (c.c_int, (_SIM, u32, u32, c.c_double)),
     "sim_uart_hung_up": (c.c_int, (_SIM, u32)),
     "sim_ram": (c.c_void_p, (_SIM, u32)),
     "sim_ram_changed": (None, (_SIM, u32, u32, u32)),

@@ -36,8 +36,11 @@ _GET_DESCRIPTOR, _DESCRIPTOR_STRING, _ENGLISH = 6, 3, 0x0409
 RESET_SIO, PURGE_RECEIVED, PURGE_TO_HOST = 0, 1, 2
 
 
-class ChipError(Exception):
-    """A program asked an adapter for what it cannot do, or for what would do harm."""
+class ChipError(OSError):
+    """A program asked an adapter for what it cannot do, or for what would do harm.
+
+    An OSError, as a real adapter's failure is, and no USBError, which drivers handle by themselves.
+    """
 
 
 class Pads(Protocol):

@@ -22,6 +22,11 @@ class Wire:
     board_b: int
     pin_b: int
 
+    @property
+    def pads(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Its two ends, each a board and a pin."""
+        return (self.board_a, self.pin_a), (self.board_b, self.pin_b)
+
 
 @dataclass(frozen=True)
 class Netlist:

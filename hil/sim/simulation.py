@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from types import TracebackType
@@ -15,25 +16,7 @@ from typing import Any
 
 from hil.sim import core
 from hil.sim.card import read_card
-from hil.sim.faults import (
-    FAULTS_MAX,
-    STRIKES,
-    Bridge,
-    Delay,
-    Drift,
-    Fault,
-    Glitch,
-    NoGround,
-    Open,
-    StrikeAfter,
-    StrikeAt,
-    Stuck,
-    UartHangUp,
-    UartLimit,
-    UartNoise,
-    wires_of,
-)
-from hil.sim.lint import lint_text
+from hil.sim.faults import Fault
 from hil.sim.netlist import PINS, Netlist, Wire
 from hil.sim.records import (
     BOARD_LIMITS,
@@ -45,11 +28,30 @@ from hil.sim.records import (
     Counters,
     Mark,
     Output,
+    lint_text,
 )
+
+BOARDS_MAX = 16
+RAM_BYTES_MIN = 16 << 20
+SLICE_NS = 20_000_000
+"""Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
+TIMER_START_US = 0xFFFF_F000
+"""What a board's system timer shows at its first instruction. Twin: TIMER_START in core/timer.c."""
+STATES = ("off", "booting", "running", "sleeping", "halted")
+TRACE_PART = 65536
+"""Changes fetched from the core at a time."""
+MARKS = ("power on", "power off", "reset", "watchdog reset", "starts", "halted")
+"""Twin: SIM_MARK_."""
+LEVELS = ("0", "1", "?", "!")
+"""Level of a net: low, high, undefined (reads as noise), contention."""
+
+
+class SimulationError(Exception):
+    """The simulation was set up or used in a way that cannot work."""
 
 
 class Outside:
-    """One participant. Made by Simulation; `simulation.outside[0]` is the first.
+    """A participant that is no board, with pads to drive. Made by Simulation; `simulation.outside[0]` is the first.
 
     index: its number among the boards, for `Wire`. pins: names of its pads; pad n is called pins[n].
     act: called when act_at_ns has come or a watched pad has changed; it may drive pads and set both again.
@@ -71,12 +73,12 @@ class Outside:
 
     def drive(self, outputs: int, levels: int, *, pull_up: int = 0, pull_down: int = 0) -> None:
         """What it does to its pads from now on; a bit per pad in each mask. Levels of inputs are kept, not seen."""
-        self._simulation.drive_outside(self.index, outputs, levels, pull_up, pull_down)
+        self._simulation._call("sim_outside_drive", self.index, outputs, levels, pull_up, pull_down)
 
     def watch(self, pads: int) -> None:
         """Act when one of these pads changes, the present moment excluded."""
         self._watched = pads
-        self._simulation.watch_outside(self.index, pads)
+        self._simulation._call("sim_outside_watch", self.index, pads)
 
     @property
     def watched(self) -> int:
@@ -99,25 +101,6 @@ def _nothing() -> None:
     pass
 
 
-BOARDS_MAX = 16
-RAM_BYTES_MIN = 16 << 20
-SLICE_NS = 20_000_000
-"""Longest stretch of virtual time without a chance for Ctrl-C; slicing changes nothing else."""
-TIMER_START_US = 0xFFFF_F000
-"""What a board's system timer shows at its first instruction. Twin: TIMER_START in core/mmio.c."""
-STATES = ("off", "booting", "running", "sleeping", "halted")
-TRACE_PART = 65536
-"""Changes fetched from the core at a time."""
-MARKS = ("power on", "power off", "reset", "watchdog reset", "starts", "halted")
-"""Twin: SIM_MARK_."""
-LEVELS = ("0", "1", "?", "!")
-"""Level of a net: low, high, undefined (reads as noise), contention."""
-
-
-class SimulationError(Exception):
-    """The simulation was set up or used in a way that cannot work."""
-
-
 class Simulation:
     """Boards on a netlist, all powered off at first."""
 
@@ -137,7 +120,7 @@ class Simulation:
             netlist: wires between their pads.
             seed: for RAM's first contents, noise on floating nets and serial faults.
             allow_sleep: False makes polling boards execute every poll; same results, slower (for tests).
-            outside: participants that are not boards, by name, each with the names of its pads (hil/sim/simulation.py).
+            outside: participants that are not boards, by name, each with the names of its pads.
                 In wires they have the numbers after the boards'.
         Raises: SimulationError; hil.sim.build.BuildError.
         """
@@ -259,19 +242,24 @@ class Simulation:
         netlist = Netlist(wires)
         self._check_wires(netlist.wires, faults)
         self.netlist, self._faults = netlist, tuple(faults)
-        cut = {f.wire for f in faults if isinstance(f, Open | NoGround | Delay)}
-        self._core.sim_nets_clear(self._sim)
+        cut = {wire for fault in faults if fault.CUTS for wire in fault.wires}
+        self._call("sim_nets_clear")
         for wire in netlist.wires:
             if wire not in cut:
-                self._core.sim_wire(self._sim, *_pads(wire))
+                near, far = wire.pads
+                self._call("sim_wire", *near, *far)
         for index, board in enumerate(self.boards):
-            self._core.sim_drift(self._sim, index, board.drift_ppm)
-            self.uart_faults(index)
+            self._call("sim_drift", index, board.drift_ppm)
         for fault in faults:
-            self._add_wire_fault(fault)
-            self._add_board_fault(fault)
-        if self._core.sim_nets_commit(self._sim) != 0:
-            raise SimulationError("the simulator could not allocate its nets")
+            fault.set(self._call)
+        self._call("sim_nets_commit")
+
+    def _call(self, function: str, *arguments: float) -> None:
+        """Call a function of core/sim.h whose result is 0 or nothing."""
+        if not self._sim:
+            raise SimulationError("the simulation is closed")
+        if getattr(self._core, function)(self._sim, *arguments):
+            raise SimulationError(f"{function} failed with {arguments}: out of range, or the memory is used up")
 
     def set_faults(self, faults: Sequence[Fault]) -> None:
         """Replace all faults, at any time; () repairs everything.
@@ -289,47 +277,15 @@ class Simulation:
                 raise SimulationError(f"{wire}: boards are 0..{self._members - 1}, pins 0..{PINS - 1}")
         known = set(wires)
         for fault in faults:
-            for wire in wires_of(fault):
+            for wire in fault.wires:
                 if wire not in known:
                     raise SimulationError(f"{fault}: the netlist of {len(known)} wires has no such wire")
-            if isinstance(fault, StrikeAt | StrikeAfter | Drift | UartNoise | UartLimit | UartHangUp):
-                self._board(fault.board)
-        for kind in (Bridge, Delay, Glitch, StrikeAfter):
-            count = sum(isinstance(fault, kind) for fault in faults)
-            if count > FAULTS_MAX:
-                raise SimulationError(f"{count} faults of kind {kind.__name__}: at most {FAULTS_MAX} at a time")
-
-    def _add_wire_fault(self, fault: Fault) -> None:
-        match fault:
-            case Stuck(wire, level):
-                self._core.sim_tie(self._sim, wire.board_a, wire.pin_a, level)
-            case Bridge(a, b, kind):
-                self._core.sim_bridge(self._sim, *_pads(a)[:2], *_pads(b)[:2], int(kind == "or"))
-            case NoGround(wire):
-                self._core.sim_noise(self._sim, wire.board_a, wire.pin_a)
-                self._core.sim_noise(self._sim, wire.board_b, wire.pin_b)
-            case Delay(wire, delay_ns):
-                self._core.sim_delay(self._sim, *_pads(wire), round(delay_ns * 1000))
-            case Glitch(wire, clock, rate, width_ns):
-                width_ps = round(width_ns * 1000)
-                self._core.sim_glitch(self._sim, *_pads(wire)[:2], *_pads(clock)[:2], rate, width_ps)
-
-    def _add_board_fault(self, fault: Fault) -> None:
-        match fault:
-            case StrikeAt(board, kind, after_ns):
-                at_ps = self.time_ps + after_ns * 1000
-                self._core.sim_strike_at(self._sim, board, STRIKES.index(kind), at_ps)
-            case StrikeAfter(board, kind, edges, clock_pins):
-                mask = sum(1 << pin for pin in set(clock_pins))
-                self._core.sim_strike_after(self._sim, board, STRIKES.index(kind), mask, edges)
-            case Drift(board, drift_ppm):
-                self._core.sim_drift(self._sim, board, drift_ppm)
-            case UartNoise(board, drop_rate, corrupt_rate, duplicate_rate):
-                self._core.sim_uart_faults(self._sim, board, drop_rate, corrupt_rate, duplicate_rate)
-            case UartLimit(board, baud):
-                self._core.sim_uart_limit(self._sim, board, baud)
-            case UartHangUp(board, after_ns):
-                self._core.sim_hang_up_at(self._sim, board, self.time_ps + after_ns * 1000)
+            if (board := getattr(fault, "board", None)) is not None:
+                self._board(board)
+        counts: Counter[type[Fault]] = Counter(type(fault) for fault in faults)
+        for kind, count in counts.items():
+            if kind.COUNT_MAX is not None and count > kind.COUNT_MAX:
+                raise SimulationError(f"{count} faults of kind {kind.__name__}: at most {kind.COUNT_MAX} at a time")
 
     # ---- power and time ----
 
@@ -406,16 +362,6 @@ class Simulation:
                 acted = True
         return acted
 
-    def drive_outside(self, index: int, outputs: int, levels: int, pull_up: int, pull_down: int) -> None:
-        """For Outside."""
-        self._member(index)
-        self._core.sim_outside_drive(self._sim, index, outputs, levels, pull_up, pull_down)
-
-    def watch_outside(self, index: int, pads: int) -> None:
-        """For Outside."""
-        self._member(index)
-        self._core.sim_outside_watch(self._sim, index, pads)
-
     # ---- serial ----
 
     def uart_write(self, index: int, data: bytes) -> None:
@@ -448,12 +394,6 @@ class Simulation:
     def uart_overruns(self, index: int) -> int:
         """Bytes lost because the board's receive FIFO was full."""
         return self.counters(index).uart_overruns
-
-    def uart_faults(
-        self, index: int, *, drop_rate: float = 0.0, corrupt_rate: float = 0.0, duplicate_rate: float = 0.0
-    ) -> None:
-        """Lose, flip one bit of, or double each byte with these probabilities, both ways, until set_faults."""
-        self._core.sim_uart_faults(self._sim, self._board(index), drop_rate, corrupt_rate, duplicate_rate)
 
     def uart_hung_up(self, index: int) -> bool:
         """Whether the host's adapter has been pulled out (UartHangUp); what it had received can still be read."""
@@ -576,10 +516,6 @@ class Simulation:
     def __del__(self) -> None:
         if getattr(self, "_sim", None):
             self.close()
-
-
-def _pads(wire: Wire) -> tuple[int, int, int, int]:
-    return wire.board_a, wire.pin_a, wire.board_b, wire.pin_b
 
 
 def _traced(record: core.TraceRecord) -> Change | Mark:

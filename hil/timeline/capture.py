@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from golden.taps import NO_LAYER
 from hil.board.board import Board
 from hil.protocol.link_messages import Bank
 from hil.protocol.messages import Command, Empty
-from hil.protocol.trace_messages import TraceEvent, TraceKind, TracePart, TraceRead, TraceState
+from hil.protocol.trace_messages import BURST_FAILED, TraceEvent, TraceKind, TracePart, TraceRead, TraceState
 from hil.rig.specs import LinkSpec
 from hil.ring.ring import Ring
 
 BURSTS = (TraceKind.FRAME_OUT, TraceKind.ANSWER_IN, TraceKind.FRAME_IN, TraceKind.ANSWER_OUT)
 SENDING = (TraceKind.FRAME_OUT, TraceKind.ANSWER_OUT)
 COMPUTING = tuple(kind for kind in TraceKind if TraceKind.CLEAR <= kind <= TraceKind.OPTIMIZER)
-NO_LAYER = 0xFF
-_FAILED = 0x80
 _READ_AT_ONCE = 127
 _TIMER_MASK = 0xFFFF_FFFF
 
@@ -91,8 +90,7 @@ def _read(board: Board, state: TraceState) -> BoardTrace:
         data += part.data
         if not part.data:
             break
-    events = [TraceEvent.unpack(data[at : at + size]) for at in range(0, len(data), size)]
-    return BoardTrace(board.rank, recorded(board.rank, events, state.now_us), state.dropped)
+    return BoardTrace(board.rank, recorded(board.rank, TraceEvent.unpack_each(data), state.now_us), state.dropped)
 
 
 def recorded(rank: int, events: Sequence[TraceEvent], now_us: int) -> tuple[Recorded, ...]:
@@ -126,8 +124,8 @@ def recorded(rank: int, events: Sequence[TraceEvent], now_us: int) -> tuple[Reco
                 bank=Bank(event.bank),
                 layer=event.detail if by_layer and event.detail != NO_LAYER else None,
                 code=0 if kind in COMPUTING else event.detail,
-                attempt=event.attempt & ~_FAILED,
-                ok=not event.attempt & _FAILED,
+                attempt=event.attempt & ~BURST_FAILED,
+                ok=not event.attempt & BURST_FAILED,
             )
         )
     return tuple(found)

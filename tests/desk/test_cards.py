@@ -194,7 +194,7 @@ def test_sd_write_gives_a_card_that_the_simulator_boots(tmp_path, monkeypatch, c
         (["old.img"], "old.img: exists already; remove it"),
         (["/proc"], "/proc: has file system proc, a board boots from FAT32 only"),
         (["new.img", "--rank", "4"], "rank 4: a ring of 4 boards has ranks 0 to 3"),
-        (["new.img", "--world", "17", "--rank", "16"], "world size 17: a ring has 1 to 16 boards"),
+        (["new.img", "--world", "17", "--rank", "16"], "--world 17: a ring has 1 to 16 boards"),
         (["new.img", "--model", "nowhere.bin"], "nowhere.bin"),
         (["new.img", "--boot-files", "folder"], "folder: has no bootcode.bin, start.elf, fixup.dat; name a folder"),
         (["new.img", "--label", "NO GOOD"], "card label 'NO GOOD'"),

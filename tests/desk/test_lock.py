@@ -16,7 +16,7 @@ from hil.errors import PortError
 
 HOLDER = """
 import sys
-from hil.rig.lock import RigLock
+from hil.desk.lock import RigLock
 held = RigLock(sys.argv[1:], rig="desk")
 print("held", flush=True)
 sys.stdin.read()

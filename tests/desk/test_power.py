@@ -10,7 +10,7 @@ import pytest
 
 from hil.cli import main
 from hil.desk.desk import open_desk
-from hil.desk.power import CommandReset, FirmwareReset, Person, check_reset, make_power
+from hil.desk.power import CommandReset, check_reset, make_power, person
 from hil.errors import BoardError, RigError
 from hil.rig.config import load_rig
 from hil.rig.power_spec import PowerSpec
@@ -126,7 +126,7 @@ def test_person_is_asked_and_seen_to_have_done_it(open_rig, rig_file, plug, caps
         asked.append(text)
         board.reset()
 
-    assert check_reset(desk.boards[0], Person(press), timeout_s=20) > 0.5
+    assert check_reset(desk.boards[0], person(press), timeout_s=20) > 0.5
     assert asked == [f"press RUN on board 0 ({board.path})"]
     with pytest.raises(BoardError, match="it did not go away.*somebody must press RUN"):
         check_reset(desk.boards[0], desk.power, timeout_s=1)
@@ -134,7 +134,7 @@ def test_person_is_asked_and_seen_to_have_done_it(open_rig, rig_file, plug, caps
 
 
 def test_rig_without_power_asks_the_firmware():
-    assert isinstance(make_power(None), FirmwareReset)
+    assert make_power(None).describe() == "short RUN to ground, or unplug the board and plug it in again"
     assert isinstance(make_power(PowerSpec("uhubctl", hub="1", ports=(1,))), CommandReset)
 
 
@@ -180,9 +180,9 @@ def test_simulated_boards_go_away_and_firmware_that_runs_reboots_when_asked(tmp_
     try:
         session.boot(ring)
         board = ring.boards[1]
-        assert 0.5 < check_reset(board, FirmwareReset(), timeout_s=20) < 5
+        assert 0.5 < check_reset(board, make_power(None), timeout_s=20) < 5
         with pytest.raises(BoardError, match="it did not go away: its bootloader went on asking; short RUN to ground"):
-            check_reset(board, FirmwareReset(), timeout_s=2)
+            check_reset(board, make_power(None), timeout_s=2)
         assert check_reset(board, ring.desk.power, timeout_s=20) > 0.5
         session.boot(ring)
         assert board.booted

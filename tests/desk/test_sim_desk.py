@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from golden.generate import GenerationRequest
 from hil.checks.model.taps import golden_run
 from hil.checks.wiring import scan_wiring
 from hil.cli import main
@@ -48,7 +49,7 @@ def test_power_that_goes_in_mid_story_is_named_and_the_next_boot_brings_it_back(
     with pytest.raises(HilError, match=r"board 2 .*no answer|board 2 said nothing"):
         ring.generate(prompt, 8, on_token=lambda token: ask(sim, "off", "2"))
     session.boot(ring)
-    expected = golden_run(session.model.weights, prompt, 8, 0.0, 0.9, 1, ring.world_size)
+    expected = golden_run(session.model.weights, GenerationRequest(prompt, 8), ring.world_size)
     assert ring.generate(prompt, 8).tokens == expected.tokens
 
 
@@ -94,7 +95,7 @@ def test_network_that_breaks_in_mid_story_and_comes_back_costs_nothing(network):
     with (ring := session.open_ring()).desk as desk:
         session.boot(ring)
         said = ring.generate(prompt, 8, on_token=lambda token: servers[3].drop() if token.position == 3 else None)
-        expected = golden_run(session.model.weights, prompt, 8, 0.0, 0.9, 1, ring.world_size)
+        expected = golden_run(session.model.weights, GenerationRequest(prompt, 8), ring.world_size)
         assert said.tokens == expected.tokens
         assert "the connection was closed" in (log := desk.boards[3].log.path.read_text())
         assert f"port {servers[3].url}: came back after" in log

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hil.protocol.cheader import c_header
+from hil.protocol.cheader import write_headers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -28,7 +28,7 @@ def build_host(folder: Path, program: str, sources: Sequence[str], *, edit: tupl
         text = path.read_text()
         assert text.count(edit[1]) == 1, f"{edit[0]} holds {edit[1]!r} {text.count(edit[1])} times"
         path.write_text(text.replace(edit[1], edit[2]))
-    (folder / "messages.h").write_text(c_header())
+    write_headers(folder)
     compiler = shutil.which("cc")
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if compiler else []
     out = folder / program

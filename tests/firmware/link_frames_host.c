@@ -1,4 +1,4 @@
-/* link_frames_host.c: frames as boards make them, on the host, from the structures of link.h.
+/* link_frames_host.c: frames as boards make them, on the host, from the structures of link_frames.h.
  * `frame TYPE SOURCE SEQUENCE` writes the burst of a frame whose payload is stdin.
  * `answer VERDICT TYPE SEQUENCE` writes the burst that answers one. */
 #include <stdio.h>
@@ -6,11 +6,10 @@
 #include <string.h>
 
 #include "crc32.h"
-#include "link.h"
+#include "link_frames.h"
 
 enum {
-    PAYLOAD_MAX = 1 << 16,
-    MAGIC = 0x4C52
+    PAYLOAD_MAX = 1 << 16
 };
 
 static uint8_t payload[PAYLOAD_MAX];
@@ -21,7 +20,7 @@ static int frame(uint32_t type, uint32_t source, uint32_t sequence)
 {
     uint32_t length = (uint32_t)fread(payload, 1, sizeof payload, stdin);
     struct link_header header = {
-        .magic = MAGIC,
+        .magic = LINK_MAGIC,
         .type = (uint8_t)type,
         .source = (uint8_t)source,
         .sequence = sequence,

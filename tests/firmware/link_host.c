@@ -170,7 +170,7 @@ static void run(void)
         if (result > 0)
             return;
         if (result < 0) {
-            const struct link_fault *fault = &stations[board].link.fault;
+            const struct msg_link_fault *fault = &stations[board].link.fault;
             printf("fault board %d role %u phase %u byte %u of %u waited %u\n", board, fault->role,
                    fault->phase, fault->byte_index, fault->burst_bytes, fault->waited_us);
             if (pins.driven[board])

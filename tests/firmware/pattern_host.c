@@ -45,7 +45,7 @@ static int check(uint8_t kind, uint32_t seed, uint32_t piece)
         pattern_frame(&pattern, frame);
         total += pattern_check(&pattern, &found, piece_bytes, count);
     }
-    for (int wire = 0; wire < PATTERN_WIRES; wire++) {
+    for (uint32_t wire = 0; wire < DATA_WIRES; wire++) {
         printf("%u ", found.wire_errors[wire]);
         total -= found.wire_errors[wire];
     }

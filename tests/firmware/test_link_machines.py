@@ -10,7 +10,7 @@ import pytest
 from tests.firmware.host_build import build_host, run
 
 HANDSHAKE = "link/handshake.c"
-LINK_SOURCES = (HANDSHAKE, "link/link.c", "link/pattern.c", "bsp/crc32.c")
+LINK_SOURCES = (HANDSHAKE, "link/link.c", "link/instruments.c", "link/pattern.c", "bsp/crc32.c")
 
 MUTATIONS = {
     "receiver lowers ACK at the end by driving": (
@@ -26,7 +26,7 @@ MUTATIONS = {
         "contention|stuck",
     ),
     "sender does not wait for ACK high": (
-        "while (!(port_level() & ack))\n                TAKE_ACCESS;",
+        "while (!(port_level() & ack))\n                COUNT_ACCESS_OR_GOTO(pause);",
         "(void)port_level();",
         "contention|wrong byte|stuck",
     ),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from hil.protocol.cheader import c_header
+from hil.protocol.cheader import headers, write_headers
 from hil.protocol.frames import Frame, encode_frame
 from hil.protocol.messages import Kind
 
@@ -64,6 +64,8 @@ class Outcome:
 
 _PING = bytes([1, 1, 2, 1, 3]) + b"abc"
 _TAKE = bytes([2, 4, 0, 0, 0]) + b"okay"
+_ECHOES = b"".join(bytes([1, 1, 2, -age & 255, 0, 2, 0, 0, 0, 0]) for age in (0, 1, 2, 3))
+"""The command just served, and three from before it: back to before the numbers wrapped."""
 _TURNS = bytes(range(0, 256, 5)) * 8
 
 HARNESSES = {
@@ -86,7 +88,7 @@ HARNESSES = {
             "commands on the line: ring/console.c, ring/text.c",
             ("ring/frame.c", "ring/text.c", "bsp/crc32.c"),
             20_000,
-            seeds=((_PING + _TAKE) * 3, _PING + _TAKE + bytes([1, 1, 2, 0, 0, 2, 1, 1, 2, 255, 0, 2]), b"\3\4" * 9),
+            seeds=((_PING + _TAKE) * 3, _PING + _TAKE + _ECHOES, b"\3\4" * 9),
         ),
         Harness(
             "boot",
@@ -94,8 +96,8 @@ HARNESSES = {
             ("bsp/crc32.c",),
             5_000,
             edits=(
-                ("boot/main.c", "LOAD_ADDRESS       0x8000u", "LOAD_ADDRESS 0x10000000u"),
-                ("boot/main.c", "BOOTLOADER_ADDRESS 0x200000u", "BOOTLOADER_ADDRESS 0x10001000u"),
+                ("boot_words.h", "LOAD_ADDRESS 0x8000u", "LOAD_ADDRESS 0x10000000u"),
+                ("boot_words.h", "BOOTLOADER_ADDRESS 0x200000u", "BOOTLOADER_ADDRESS 0x10001000u"),
             ),
             seeds=(b"\4\5\0\0\0image", b"\5abcd", b"\x0dabcd", b"\6\x24\5\0\0\0image\6\4\5\0\0\0image"),
         ),
@@ -110,7 +112,7 @@ HARNESSES = {
         Harness(
             "link",
             "frames and handshake of a link: link/",
-            ("link/link.c", "link/handshake.c", "bsp/crc32.c"),
+            ("link/link.c", "link/handshake.c", "link/instruments.c", "bsp/crc32.c"),
             2_000,
             1024,
             seeds=(
@@ -147,7 +149,7 @@ def build(harness: Harness, folder: Path, *, edits: Sequence[Edit] = ()) -> Path
     for path in HERE.glob("*.[ch]"):
         shutil.copy(path, folder / "fuzz")
     shutil.copy(REPOSITORY / "tests" / "firmware" / "pins.h", folder / "firmware")
-    (folder / "messages.h").write_text(c_header())
+    write_headers(folder)
     for source, old, new in (*harness.edits, *edits):
         path = folder / source
         text = path.read_text()
@@ -165,7 +167,7 @@ def build(harness: Harness, folder: Path, *, edits: Sequence[Edit] = ()) -> Path
 
 def built(harness: Harness) -> Path:
     """The harness under build/fuzz, built when its sources changed."""
-    digest = hashlib.sha256(c_header().encode() + repr(harness).encode() + repr(FLAGS).encode())
+    digest = hashlib.sha256(repr(headers()).encode() + repr(harness).encode() + repr(FLAGS).encode())
     paths = [*HERE.glob("*.[ch]"), REPOSITORY / "tests" / "firmware" / "pins.h"]
     paths += (REPOSITORY / "firmware").rglob("*.[ch]")
     for path in sorted(paths):

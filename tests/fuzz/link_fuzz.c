@@ -13,7 +13,6 @@ enum {
     POLLS_MAX = 5000,
     BURST_BYTES_MAX = 512,
     OPEN_LIMIT_US = 2000,
-    MAGIC = 0x4C52,
 };
 
 static uint32_t clock_us;
@@ -28,7 +27,7 @@ static void end_frame(struct input *input)
 {
     uint8_t shape = input_byte(input);
     struct link_header header = {
-        .magic = MAGIC, .type = shape, .sequence = link.delivered_sequence + (shape & 1)};
+        .magic = LINK_MAGIC, .type = shape, .sequence = link.delivered_sequence + (shape & 1)};
     header.length = input_byte(input) & 0x7F;
     if (shape & 32)
         header.length = link.capacity + (header.length & 3) - 1;

@@ -18,7 +18,7 @@ from typing import Any
 from golden.weights import Config
 from hil.errors import RigError
 from hil.model.card import check_config, config_text
-from hil.model.checkpoint import CheckpointError, pack_header, read_checkpoint, write_checkpoint
+from hil.model.checkpoint import CheckpointError, header_words, read_checkpoint, write_checkpoint
 from hil.model.fat import write_image
 from hil.model.shard import read_joined_headers, read_shard, unpack_shards, write_shards
 from hil.model.synth import random_weights
@@ -43,7 +43,7 @@ from hil.protocol.boot import BootError, BootSession, BootWord, Print, Send, Ski
 from hil.protocol.fields import MessageError
 from hil.protocol.messages import COMMANDS, EVENTS
 from hil.rig.config import load_rig
-from hil.rig.faults import KINDS, parse_fault
+from hil.rig.faults import FAULTS, parse_fault
 from hil.rig.specs import sim_rig
 from hil.sim.card import CORE_MHZ, MIB, UART_HZ, read_card
 from hil.sim.card_folder import CardFileError
@@ -551,11 +551,14 @@ TARGETS = {
             "faults",
             "faults of a simulated rig: hil/rig/faults.py",
             _fault,
-            _lines(*(example for example, _ in KINDS.values())),
+            _lines(*(example for kind in FAULTS for example in kind.EXAMPLES)),
             (b":", b"-", b".", b",", b"=", b"@", b"byte", b"1e-4", b"/"),
         ),
         Target(
-            "checkpoint", "checkpoints: hil/model/checkpoint.py", _checkpoint, (pack_header(_CONFIG), _model_file())
+            "checkpoint",
+            "checkpoints: hil/model/checkpoint.py",
+            _checkpoint,
+            (header_words(_CONFIG).pack(), _model_file()),
         ),
         Target("shard", "shards: hil/model/shard.py", _shard, tuple(_model_files())),
         Target(

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from golden import arithmetic
-from golden.digests import FOLDER, RUNS, DigestsError, KeptRun, RunSettings, keep, load, tap_keys, write
+from golden.digests import FOLDER, RUNS, DigestsError, KeptRun, keep, load, tap_keys, write
+from golden.generate import GenerationRequest
 from golden.make_digests import TINY, read_tiny
 from golden.weights import Config
 from hil.model.checkpoint import read_checkpoint, write_checkpoint
 from hil.model.synth import random_weights
 
-SETTINGS = RunSettings((1, 4), 6, 1.0, 0.9, 3)
+SETTINGS = GenerationRequest((1, 4), 6, 1.0, 0.9, 3)
 
 
 @pytest.fixture

@@ -164,3 +164,13 @@ def test_board_that_restarts_by_itself_is_named(bench):
     boot(board, loop)
     with pytest.raises(BoardError, match="board 0 .*: restarted by itself and waits in its bootloader"):
         board.command(Command.PING, Blob(b""), Blob)
+
+
+def test_image_that_cannot_be_sent_is_named(bench, image):
+    board, _, _ = bench()
+    image.path.write_bytes(b"")
+    with pytest.raises(BoardError, match=r"image\.img: .*empty"):
+        board.begin_boot(image)
+    image.path.unlink()
+    with pytest.raises(BoardError, match=r"image\.img: cannot read the image: .*; check the path"):
+        board.begin_boot(image)

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from hil.cli import build_parser, main
 from hil.desk.desk import Desk, open_desk
-from hil.desk.faulty import apply_faults, faulty_wires, rig_wires, single_faults
+from hil.desk.faulty import apply_faults, faulty_wires, rig_wires
 from hil.errors import RigError
 from hil.rig.config import load_rig
-from hil.rig.faults import KINDS, Strike, WireRef, parse_fault
+from hil.rig.faults import (
+    FAULTS,
+    KINDS,
+    Strike,
+    WireRef,
+    all_wires,
+    example_of,
+    fault_table,
+    parse_fault,
+    single_faults,
+)
 from hil.rig.specs import BoardSpec, LinkSpec, RigConfig, sim_rig
 from hil.session import Session
 from hil.settings import Settings
 from hil.sim import BoardConfig, Netlist, Simulation
 
 RIG = sim_rig(4)
+DOCS = Path(__file__).parents[2] / "docs" / "rigs.md"
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        *(example for example, _ in KINDS.values()),
+        *(example for kind in FAULTS for example in kind.EXAMPLES),
         "stuck1:3-0.CLK",
         "bridge-or:0-1.D0,0-1.D1",
         "delay:1-2.ACK=0.5ns",
@@ -37,6 +49,22 @@ RIG = sim_rig(4)
 )
 def test_text_comes_back_from_the_fault(text):
     assert str(parse_fault(text, RIG)) == text
+
+
+def test_every_word_of_a_kind_has_an_example():
+    assert {"open", "stuck0", "stuck1", "bridge-or", "off", "uart-duplicate"} <= set(KINDS)
+    assert all(parse_fault(example_of(word), RIG).__class__ is kind for word, kind in KINDS.items())
+
+
+def test_table_in_the_docs_is_the_one_that_the_kinds_give():
+    assert fault_table() in DOCS.read_text(), "put `fault_table()` of hil/rig/faults.py into docs/rigs.md"
+    assert all(f"{word}:" in fault_table() for word in KINDS)
+
+
+def test_wires_are_listed_as_the_rig_has_them():
+    for name in ("sim", "sim-loopback", "sim-probe"):
+        rig = load_rig(name)
+        assert all_wires(rig) == list(rig_wires(rig))
 
 
 def test_times_may_have_any_unit():
@@ -126,7 +154,7 @@ def test_the_same_mistake_twice_is_none():
 
 def test_faults_reach_the_simulation_and_go_again():
     with Simulation([BoardConfig(None)] * 4, Netlist(rig_wires(RIG).values()), seed=1) as simulation:
-        texts = [example for example, _ in KINDS.values()]
+        texts = [example_of(word) for word in KINDS]
         for text in texts:
             fault = parse_fault(text, RIG)
             apply_faults(simulation, RIG, [fault])
@@ -188,7 +216,7 @@ def test_rig_file_with_odd_faults_is_refused(tmp_path, faults, said):
 
 def test_command_line_takes_faults_and_names_a_wrong_one(tmp_path, capsys):
     options = build_parser().parse_args(["generate", "--fault", "open:1-2.D3", "--fault", "halt:2@1s"])
-    assert options.fault == ["open:1-2.D3", "halt:2@1s"]
+    assert options.hil_fault == ["open:1-2.D3", "halt:2@1s"]
     code = main(["generate", "--world", "2", "--logs", str(tmp_path), "--fault", "open:1-2.D3"])
     assert code == 1
     assert "fault 'open:1-2.D3': rig sim has no link `1-2`; its links are 0-1, 1-0" in capsys.readouterr().err

@@ -26,7 +26,7 @@ void *load(const char *path, uint32_t *size_bytes)
 void print_taps(uint32_t rank, const struct tap_log *log)
 {
     for (uint32_t i = 0; i < log->count; i++) {
-        const struct tap_entry *e = &log->entries[i];
+        const struct tap_record *e = &log->entries[i];
         printf("tap %u %08x %08x %u %08x %08x %u %u\n", rank, e->key, e->crc32, e->count,
                float_bits(e->minimum), float_bits(e->maximum), e->nonfinite, e->flags);
     }

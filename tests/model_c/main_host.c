@@ -57,9 +57,9 @@ int main(int argc, char **argv)
     flush_subnormals();
     ring_run(&job);
     if (job.error != MODEL_OK) {
-        char text[MODEL_ERROR_TEXT_BYTES];
-        printf("error %u %d %s\n", job.failed_rank, job.error,
-               model_error_sentence(&job.models[job.failed_rank], job.error, text));
+        const struct model *model = &job.models[job.failed_rank];
+        printf("error %u %d %s (needs %u bytes)\n", job.failed_rank, job.error, model_error_text(job.error),
+               model->arena_needed_bytes);
         return 0;
     }
     print_result(&job);

@@ -71,9 +71,9 @@ int main(int argc, char **argv)
     flush_subnormals();
     train_ring_run(&job);
     if (job.error != MODEL_OK) {
-        char text[MODEL_ERROR_TEXT_BYTES];
-        printf("error %u %d %s\n", job.failed_rank, job.error,
-               model_train_error_sentence(&job.trains[job.failed_rank], job.error, text));
+        const struct model_train *train = &job.trains[job.failed_rank];
+        printf("error %u %d %s (needs %u bytes)\n", job.failed_rank, job.error, model_error_text(job.error),
+               train->arena_needed_bytes);
         return 0;
     }
     print_result(&job);

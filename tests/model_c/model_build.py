@@ -18,7 +18,7 @@ import pytest
 
 from golden.generate import Generation, expected_taps
 from golden.taps import TapKey
-from hil.protocol.cheader import c_header
+from hil.protocol.cheader import write_headers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -89,7 +89,7 @@ def host_compiler() -> list[str]:
 
 
 def copy_sources(folder: Path, edits: Mapping[str, tuple[str, str]] | None = None) -> list[Path]:
-    """Puts model sources, test harness and messages.h into folder; edits: file name -> (old text, new text)."""
+    """Puts model sources, test harness and generated headers into folder; edits: file name -> (old text, new text)."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in [*(REPOSITORY / "firmware" / "model").glob("*.[ch]"), *HERE.glob("*.[ch]")]:
         text = path.read_text()
@@ -98,7 +98,7 @@ def copy_sources(folder: Path, edits: Mapping[str, tuple[str, str]] | None = Non
             assert text.count(old) == 1, f"{path.name} holds {old!r} {text.count(old)} times"
             text = text.replace(old, new)
         (folder / path.name).write_text(text)
-    (folder / "messages.h").write_text(c_header())
+    write_headers(folder)
     return [folder / name for name in MODEL_SOURCES]
 
 
@@ -187,10 +187,10 @@ def first_difference(run: Run, generation: Generation, n_layers: int, world_size
     places: dict[TapKey, int] = {key: place for place, (key, _) in enumerate(generation.taps)}
     wrong: list[tuple[int, str]] = []
     for rank, taps in enumerate(expected):
-        found = [(tap.key, tap.crc32) for tap in run.taps.get(rank, [])]
+        found = run.taps.get(rank, [])
         for mine, theirs in zip(taps, found, strict=False):
-            if mine != theirs:
-                wrong.append((places.get(mine[0], 1 << 30), f"rank {rank}: {mine[0]}, found {theirs[0]}"))
+            if (mine.key, mine.crc) != (theirs.key, theirs.crc32):
+                wrong.append((places.get(mine.key, 1 << 30), f"rank {rank}: {mine.key}, found {theirs.key}"))
                 break
         if len(found) != len(taps):
             wrong.append((1 << 31, f"rank {rank}: {len(found)} taps, expected {len(taps)}"))

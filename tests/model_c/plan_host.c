@@ -1,7 +1,7 @@
 /* plan_host.c: the bytes that firmware/model asks for, without memory to lay them out in; for the memory plan's test. */
 #include "train.h"
 
-/* header: MODEL_HEADER_BYTES of a shard, 4-byte aligned. needed: arena of the model, arena of the training. */
+/* header: struct shard_header, 4-byte aligned. needed: arena of the model, arena of the training. */
 int host_plan(const void *header, uint32_t shard_bytes, uint32_t tap_capacity, uint32_t positions,
               uint32_t slots, uint32_t optimizer, float momentum, uint32_t needed[2])
 {

@@ -13,7 +13,7 @@ from model_arm import DATA_ADDRESS, Arm
 from model_build import ARM_COMPILERS, Run, Tap, build_arm, first_difference
 
 from golden import arithmetic
-from golden.generate import generate
+from golden.generate import GenerationRequest, generate
 from golden.taps import TapKey, canonical_bits
 from golden.weights import Config
 from hil.model.shard import write_shards
@@ -142,7 +142,7 @@ def test_generation_on_arm_equals_golden(elf: Path, tmp_path: Path, world_size: 
     weights = random_weights(Config(64, 172, 3, 8, 4, 96, 32), seed=21)
     arm = Arm(elf)
     run = run_on_arm(arm, write_shards(weights, world_size, tmp_path), [1, 3, 5], 6, 1.0, 77)
-    golden = generate(weights, [1, 3, 5], 6, 1.0, 0.9, 77)
+    golden = generate(weights, GenerationRequest([1, 3, 5], 6, 1.0, 0.9, 77))
     assert run.error == "0"
     assert first_difference(run, golden, 3, world_size) == ""
     assert run.tokens == golden.tokens
@@ -152,7 +152,7 @@ def test_flag_tells_which_op_flushed(elf: Path, tmp_path: Path) -> None:
     weights = random_weights(Config(16, 24, 2, 2, 2, 20, 8), seed=3)
     weights.rms_ffn[1] *= np.float32(2.0**-120)
     run = run_on_arm(Arm(elf), write_shards(weights, 1, tmp_path), [1], 1, 0.0, 1)
-    golden = generate(weights, [1], 1, 0.0, 0.9, 1)
+    golden = generate(weights, GenerationRequest([1], 1))
     assert first_difference(run, golden, 2, 1) == ""
     flagged = {str(tap.key) for tap in run.taps[0] if tap.flags}
     assert flagged, "weights of 2^-120 must flush some products"

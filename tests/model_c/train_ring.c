@@ -50,8 +50,10 @@ static void run_step(struct train_job *job, uint32_t step)
     }
     for (uint32_t rank = 0; rank < job->world_size; rank++)
         total = model_train_squares(&job->trains[rank], total);
-    for (uint32_t rank = 0; rank < job->world_size; rank++)
-        model_train_step(&job->trains[rank], total);
+    for (uint32_t rank = 0; rank < job->world_size; rank++) {
+        model_train_norm(&job->trains[rank], total);
+        model_train_apply(&job->trains[rank]);
+    }
 }
 
 void train_ring_run(struct train_job *job)

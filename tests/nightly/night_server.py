@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from hil.nightly.checks import Found
+from hil.checks.check import Result
 from hil.nightly.record import Kind, LinkFigures, WireFigures
 from hil.nightly.rounds import Planned, plan_round
 from hil.nightly.runner import Runner, Wish
@@ -21,11 +21,11 @@ from tests.nightly.conftest import SMALL
 CHECKS = 40
 
 
-def echo(bench, seed):
+def echo(setup, seed):
     data = seed.to_bytes(4, "little") * 16
-    assert bench.ring.boards[0].command(Command.PING, Blob(data), Blob).data == data
+    assert setup.ring.boards[0].command(Command.PING, Blob(data), Blob).data == data
     wires = [WireFigures("0->1", f"D{n}", seed, seed % 7) for n in range(8)]
-    return Found(figures={"seed": seed}, wires=wires, links=[LinkFigures("0->1", seed, 1, 0, 0, 300.0)])
+    return Result(figures={"seed": seed}, wires=wires, links=[LinkFigures("0->1", seed, 1, 0, 0, 300.0)])
 
 
 def main(out: Path) -> None:

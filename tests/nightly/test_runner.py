@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from hil.checks.check import Left, Result
 from hil.cli import main
-from hil.nightly.checks import PROFILES, Found, Left
 from hil.nightly.record import Cause, Kind, Night, Outcome, from_json
-from hil.nightly.rounds import Planned, check_seed, plan_round
+from hil.nightly.rounds import PROFILES, Planned, check_seed, plan_round
 from hil.nightly.triage import clean_rig
 from hil.nightly.verdict import exit_code
 from hil.rig.specs import BoardSpec, LinkSpec, RigConfig, SimSpec, sim_rig
@@ -98,9 +98,9 @@ def test_rounds_have_fresh_seeds_and_a_seed_makes_a_night(run_night):
 
 
 def test_time_ends_a_night_between_checks_and_a_round_that_was_cut_is_said(run_night):
-    def wait(bench, seed):
-        bench.ring.desk.loop.run_until(lambda: False, 5.0)
-        return Found()
+    def wait(setup, seed):
+        setup.ring.desk.loop.run_until(lambda: False, 5.0)
+        return Result()
 
     waits = [Planned(f"wait {n}", Kind.LINK, wait, frozenset()) for n in range(3)]
     whole = run_night(plan=waits, limit_s=20, name="whole")
@@ -145,7 +145,7 @@ def test_an_open_wire_is_put_down_to_the_wiring_and_the_replay_command_shows_it_
     so = next(line for line in check.failure.sentence.splitlines() if "D3: board 0" in line)
     assert so in shown
     assert f"seed {check.seed:#x}: FAILED" in shown
-    repaired = [word for word in arguments if word not in ("--fault", "open:0-1.D3")]
+    repaired = [word for word in arguments if word != "--fault=open:0-1.D3"]
     assert main(repaired) == 0, "without the fault the same command passes"
 
 
@@ -161,14 +161,14 @@ def once(action):
 
 
 def plan_with(world_size, **acts):
-    """The usual round of boot, wiring and links; acts: by a check's name, what is done to the bench before it."""
+    """The usual round of boot, wiring and links; acts: by a check's name, what is done to the setup before it."""
     kinds = frozenset((Kind.BOOT, Kind.WIRING, Kind.LINK))
     planned = plan_round(sim_rig(world_size), replace(SMALL, kinds=kinds))
 
     def before(check):
-        def run(bench, seed):
-            acts[check.name](bench)
-            return check.run(bench, seed)
+        def run(setup, seed):
+            acts[check.name](setup)
+            return check.run(setup, seed)
 
         return replace(check, run=run)
 
@@ -176,14 +176,14 @@ def plan_with(world_size, **acts):
 
 
 def test_a_glitch_that_does_not_come_back_is_flaky_and_not_reproduced(run_night):
-    def glitch(bench):
-        bench.ring.desk.set_faults(["glitch:0-1.D5=0.01"])
+    def glitch(setup):
+        setup.ring.desk.set_faults(["glitch:0-1.D5=0.01"])
 
-    def clear(bench):
-        bench.ring.desk.set_faults(())
+    def clear(setup):
+        setup.ring.desk.set_faults(())
 
     acts = [clear, glitch]  # the last one first
-    plan = plan_with(2, **{"link 0->1": lambda bench: acts.pop()(bench) if acts else None})
+    plan = plan_with(2, **{"link 0->1": lambda setup: acts.pop()(setup) if acts else None})
     result = run_night(plan=[check for check in plan if check.name in ("boot", "link 0->1")])
     check = result.check("link 0->1")
     assert (check.outcome, check.failure.cause) == (Outcome.FLAKY, Cause.NOT_REPRODUCED), result.text
@@ -198,8 +198,8 @@ def test_a_glitch_that_does_not_come_back_is_flaky_and_not_reproduced(run_night)
 
 @pytest.mark.parametrize("kind", ["halt", "off"])
 def test_a_board_that_dies_is_reset_and_the_retry_is_seen(run_night, kind):
-    def strike(bench):
-        bench.ring.desk.set_faults([f"{kind}:1@1ms"])
+    def strike(setup):
+        setup.ring.desk.set_faults([f"{kind}:1@1ms"])
 
     plan = [check for check in plan_with(2, **{"link 0->1": once(strike)}) if check.name.startswith(("boot", "link"))]
     result = run_night(plan=plan)
@@ -212,12 +212,12 @@ def test_a_board_that_dies_is_reset_and_the_retry_is_seen(run_night, kind):
 
 
 def test_a_board_that_stays_dead_leaves_the_rest_running_until_it_is_plugged_in_again(run_night):
-    def pull_out(bench):
-        bench.ring.desk.set_faults(["uart-hangup:2@1us"])
+    def pull_out(setup):
+        setup.ring.desk.set_faults(["uart-hangup:2@1us"])
 
-    def plug_in(bench, seed):
-        bench.ring.desk.set_faults(())
-        return Found()
+    def plug_in(setup, seed):
+        setup.ring.desk.set_faults(())
+        return Result()
 
     plan = plan_with(4, wiring=once(pull_out))
     plan += [Planned("plug in", Kind.LINK, plug_in, frozenset())]
@@ -273,11 +273,11 @@ def test_wrong_firmware_is_found_on_the_simulator_too(run_night, tmp_path):
 
 
 def test_a_python_error_is_the_harness_and_the_night_goes_on(run_night):
-    def wrong(bench, seed):
-        return Found(figures={"x": {}["missing"]})
+    def wrong(setup, seed):
+        return Result(figures={"x": {}["missing"]})
 
     plan = [Planned("boot", Kind.BOOT, plan_with(2)[0].run, frozenset()), Planned("odd", Kind.LINK, wrong)]
-    result = run_night(plan=[*plan, replace(plan[1], name="after", run=lambda bench, seed: Found())])
+    result = run_night(plan=[*plan, replace(plan[1], name="after", run=lambda setup, seed: Result())])
     check = result.check("odd")
     assert (check.outcome, check.failure.cause) == (Outcome.FAILED, Cause.HARNESS)
     assert check.sentence == "KeyError: 'missing'"
@@ -289,7 +289,7 @@ def test_an_error_outside_any_check_ends_the_night_with_a_report(run_night, monk
     def fail(*values):
         raise ZeroDivisionError("odd")
 
-    monkeypatch.setattr("hil.nightly.checks.health", fail)
+    monkeypatch.setattr("hil.checks.boards.health", fail)
     result = run_night(plan=plan_with(2)[:1])
     assert result.kept.stopped == "the program itself failed: ZeroDivisionError: odd"
     assert [check.outcome for check in result.kept.checks] == [Outcome.PASSED]
@@ -298,7 +298,7 @@ def test_an_error_outside_any_check_ends_the_night_with_a_report(run_night, monk
 
 
 def test_what_cannot_be_tried_is_skipped_with_its_reason(run_night):
-    def leave(bench, seed):
+    def leave(setup, seed):
         raise Left("no memory for training")
 
     boot = plan_with(2)[0]

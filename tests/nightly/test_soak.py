@@ -8,9 +8,11 @@ from functools import partial
 
 import pytest
 
-from hil.checks.link.runs import BUCKETS, EXACT_ERRORS_MAX, LinkRunResult, WireResult, _poisson_at_most, ber_limit
-from hil.nightly import checks
-from hil.nightly.checks import Bench, percentile, soak
+from hil.checks.check import Setup
+from hil.checks.link import checks
+from hil.checks.link.checks import percentile, soak
+from hil.checks.link.runs import EXACT_ERRORS_MAX, LinkRunResult, WireResult, _poisson_at_most, ber_limit
+from hil.protocol.link_messages import TIMING_BUCKETS
 from hil.rig.specs import LinkSpec
 from tests.nightly.conftest import SMALL
 
@@ -21,7 +23,7 @@ LINK = LinkSpec(1, 2)
 
 @pytest.fixture
 def soaked(monkeypatch):
-    """soaked(errors, target, time_up=) -> (Found, runs); errors: on D3 in each run."""
+    """soaked(errors, target, time_up=) -> (Result, runs); errors: on D3 in each run."""
 
     def run(errors, target, time_up=lambda: False):
         runs = []
@@ -29,14 +31,14 @@ def soaked(monkeypatch):
         def run_links(ring, links, plan, *, reverse=False, timeout_s=0.0):
             count = 0 if plan.timing else errors
             wires = tuple(WireResult(f"D{n}", BITS, count if n == 3 else 0) for n in range(8))
-            waits = {"ACK high": (0, 4) + (0,) * (BUCKETS - 2)} if plan.timing else {}
+            waits = {"ACK high": (0, 4) + (0,) * (TIMING_BUCKETS - 2)} if plan.timing else {}
             runs.append(plan)
             return [LinkRunResult(links[0], reverse, plan, plan.frames, 0, 0, wires, 300.0, 0, 0, 0, 0, 0, "us", waits)]
 
         monkeypatch.setattr(checks, "run_links", run_links)
         monkeypatch.setattr(checks, "_cycle_us", lambda ring, link: 1.0)
-        bench = Bench(None, None, None, replace(SMALL, ber=target), time_up=time_up)
-        return soak(LINK, bench, 0xFFFF_FFFF), [plan for plan in runs if not plan.timing]
+        setup = Setup(None, None, None, replace(SMALL, ber=target), time_up=time_up)
+        return soak.work(setup, 0xFFFF_FFFF, link=LINK), [plan for plan in runs if not plan.timing]
 
     return run
 

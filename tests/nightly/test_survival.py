@@ -152,7 +152,7 @@ FULL = """
 import json, resource, sys
 from dataclasses import replace
 from pathlib import Path
-from hil.nightly.checks import Found
+from hil.checks.check import Result
 from hil.nightly.record import Kind
 from hil.nightly.rounds import Planned, plan_round
 from hil.nightly.runner import Runner, Wish
@@ -163,10 +163,10 @@ from tests.nightly.conftest import SMALL
 
 out, limit = Path(sys.argv[1]), sys.argv[2]
 session = Session(Settings(world_size=1, logs=out / "logs"))
-def talk(bench, seed):
-    if limit == "file" and bench.ring.desk.seed == 2:
+def talk(setup, seed):
+    if limit == "file" and setup.ring.desk.seed == 2:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))
-    return Found(detail="", figures={"n": 1.0}, losses=[float(seed)] * 4000)
+    return Result(detail="", figures={"n": 1.0}, losses=[float(seed)] * 4000)
 plan = [plan_round(session.config, SMALL)[0], *(Planned(f"talk {n}", Kind.LINK, talk) for n in range(60))]
 nights, codes = [], []
 def night(seed):

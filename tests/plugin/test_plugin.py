@@ -84,7 +84,7 @@ def test_unknown_rig_is_refused_in_one_sentence(project):
 def test_ring_test_on_a_single_board_is_skipped_with_a_reason(project):
     result = project.runpytest_subprocess("--hil-rig", "sim-loopback", "-rs")
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["*rig sim-loopback has 1 board(s) and no closed ring; give --hil-rig a ring*"])
+    result.stdout.fnmatch_lines(["*rig sim-loopback has 1 board and no closed ring; give the rig file of a ring*"])
 
 
 def test_missing_port_names_port_and_cure(project):
@@ -173,3 +173,55 @@ def test_failing_link_test_keeps_the_wires_as_vcd_and_a_passing_one_does_not(pyt
     dump = (pytester.path / "logs" / "test_frames_True_.vcd").read_text()
     assert "$scope module link_0_1 $end" in dump
     assert dump.count("#") > 100, "no changes in the dump"
+
+
+SEED_AND_RIG = """
+def test_settings(hil):
+    print("seed", hil.settings.seed, "boards", hil.settings.world_size, "rig", hil.config.name)
+"""
+
+
+def test_settings_come_from_command_line_environment_and_ini_in_this_order(pytester, monkeypatch):
+    pytester.makepyfile(SEED_AND_RIG)
+    pytester.makeini("[pytest]\nhil_seed = 5\nhil_world = 5\nhil_fault =\n    open:1-2.D3\n    halt:2@1s\n")
+    result = pytester.runpytest_subprocess("-s")
+    result.stdout.fnmatch_lines(["hil: rig sim, seed 0x5, *", "*seed 5 boards 5 *"])
+    monkeypatch.setenv("HIL_SEED", "6")
+    pytester.runpytest_subprocess("-s").stdout.fnmatch_lines(["hil: rig sim, seed 0x6, *", "*seed 6 boards 5 *"])
+    result = pytester.runpytest_subprocess("-s", "--hil-seed=7")
+    result.stdout.fnmatch_lines(["hil: rig sim, seed 0x7, *", "*seed 7 boards 5 *"])
+
+
+@pytest.mark.parametrize(
+    ("ini", "environment", "option", "sentence"),
+    [
+        ("abc", None, None, "hil_seed = abc: give a whole number, such as 5 or 0x5eed"),
+        ("5", "abc", None, "HIL_SEED=abc: give a whole number, such as 5 or 0x5eed"),
+        ("5", "6", "abc", "--hil-seed abc: give a whole number, such as 5 or 0x5eed"),
+    ],
+)
+def test_wrong_seed_is_one_sentence_that_says_where_it_came_from(
+    pytester, monkeypatch, ini, environment, option, sentence
+):
+    pytester.makeini(f"[pytest]\nhil_seed = {ini}\n")
+    if environment is not None:
+        monkeypatch.setenv("HIL_SEED", environment)
+    result = pytester.runpytest_subprocess(*([f"--hil-seed={option}"] if option is not None else []))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {sentence}"])
+
+
+def test_rig_file_of_the_ini_is_found_from_another_folder(pytester, monkeypatch):
+    (pytester.path / "desk.toml").write_text("[rig]\nname = 'mine'\n[sim]\nboards = 3\n")
+    pytester.makepyprojecttoml("[tool.pytest.ini_options]\nhil_rig = 'desk.toml'\n")
+    pytester.makepyfile(**{"below/test_settings": SEED_AND_RIG})
+    monkeypatch.chdir(pytester.path / "below")
+    pytester.runpytest_subprocess("-s").stdout.fnmatch_lines(["hil: rig *desk.toml, *", "*rig mine*"])
+
+
+def test_the_command_that_repeats_names_what_the_environment_said(pytester, monkeypatch):
+    monkeypatch.setenv("HIL_WORLD", "2")
+    pytester.makepyfile("def test_fails(boards):\n    assert len(boards) == 4\n")
+    pytester.runpytest_subprocess().stdout.fnmatch_lines(
+        ["pytest *::test_fails --hil-rig=sim --hil-seed=* --hil-world=2"]
+    )

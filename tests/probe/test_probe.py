@@ -18,12 +18,12 @@ from hil.errors import LinkError, ProbeError, RigError
 from hil.probe.adapter import Ft232hAdapter
 from hil.probe.lines import ProbeFault, burst_steps
 from hil.probe.pins import WIRE_PINS
-from hil.probe.probe import open_probe
 from hil.protocol import link_frames as link
 from hil.protocol.link_messages import Bank, Edge, LinkBank, Pattern, Phase, PinLevels, Role
 from hil.protocol.messages import Command, JobResult
 from hil.rig.config import load_rig
 from hil.rig.specs import ProbeSpec
+from hil.ring.probe import open_probe
 from hil.session import Session
 from hil.settings import Settings
 from hil.sim import ftdi_usb

@@ -8,7 +8,8 @@ from pyftdi.ftdi import Ftdi, FtdiError
 from pyftdi.gpio import GpioMpsseController
 from pyftdi.usbtools import UsbToolsError
 
-from hil.probe.adapter import GET_HIGH, GET_LOW, SEND_NOW, SET_HIGH, SET_LOW, WAIT_HIGH, WAIT_LOW
+from hil.errors import ProbeError
+from hil.probe.adapter import GET_HIGH, GET_LOW, SEND_NOW, SET_HIGH, SET_LOW, WAIT_HIGH, WAIT_LOW, Ft232hAdapter
 from hil.probe.pins import ACK_BIT, WIRE_MASK
 from hil.sim import ftdi_usb
 from hil.sim.ft232h import COMMAND_BYTE_NS, FIFO_BYTES, PINS, UART_OUTPUTS
@@ -191,6 +192,14 @@ def test_unknown_command_is_answered_with_fa_and_kept_as_a_complaint(bench, ftdi
 def test_what_a_chip_has_no_use_for_fails_the_test(bench, ftdi, ask, sentence):
     with pytest.raises(ChipError, match=sentence):
         ask(ftdi)
+
+
+def test_what_a_chip_has_no_use_for_reaches_a_user_as_a_sentence(bench):
+    adapter = Ft232hAdapter(bench.url, lambda: 0.0)
+    adapter._ftdi.set_bitmode(0, Ftdi.BitMode.RESET)
+    with pytest.raises(ProbeError, match=r"adapter ftdi:.*: failed: FT232H BENCH: 1 bytes written, and this"):
+        adapter.transact(b"x", 0, 1.0)
+    adapter.close()
 
 
 def test_unplugged_adapter_is_an_error_and_another_of_its_kind_can_come(bench, ftdi):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from golden.generate import GenerationRequest
 from hil.checks.model.taps import compare_taps, golden_run
 from tests.broken import broken_image
 
@@ -35,7 +36,8 @@ def test_one_wrong_op_is_named(open_ring, tmp_path, error):
     session, ring = open_ring(image=broken_image(tmp_path, "model/forward.c", right, wrong))
     tokens = session.model.encode_prompt("Once", 4)
     ring.generate(tokens, 4)
-    comparison = compare_taps(ring, golden_run(session.model.weights, tokens, 4, 0.0, 0.9, 1, ring.world_size))
+    golden = golden_run(session.model.weights, GenerationRequest(tokens, 4), ring.world_size)
+    comparison = compare_taps(ring, golden.by_rank)
     assert not comparison.good
     assert comparison.first.kind == "op"
     assert comparison.first.describe().startswith(f"first difference: {named}")

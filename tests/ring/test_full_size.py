@@ -10,9 +10,10 @@ import time
 import pytest
 from made_models import make_model
 
+from golden.generate import GenerationRequest
 from golden.optimizer import AdamW, Sgd
 from hil.checks.model.taps import compare_taps, golden_run
-from hil.checks.model.training import compare_step, expected_step, golden_training, same_losses
+from hil.checks.model.training import expected_step, golden_training, same_losses
 from hil.cli import main
 from hil.commands.plan import board_image_size
 from hil.errors import ModelError
@@ -52,9 +53,9 @@ def test_largest_shape_on_four_boards_equals_the_golden(open_ring, tmp_path, clo
 
     result = ring.generate([1], 1, timeout_s=600)
     clock("one token on the boards")
-    expected = golden_run(session.model.weights, [1], 1, 0.0, 0.9, 1, 4)
+    expected = golden_run(session.model.weights, GenerationRequest([1], 1), 4)
     clock("one token by the golden")
-    comparison = compare_taps(ring, expected)
+    comparison = compare_taps(ring, expected.by_rank)
     assert comparison.first is None, comparison.first.describe()
     assert comparison.good
     assert result.tokens == expected.tokens
@@ -70,7 +71,7 @@ def test_largest_shape_on_four_boards_equals_the_golden(open_ring, tmp_path, clo
     clock("one step on the boards")
     golden = golden_training(session.model.weights, [[TOKENS]], PLAN).steps[0]
     clock("one step by the golden")
-    comparison = compare_step(ring, expected_step(golden, ring, config.n_layers, PLAN))
+    comparison = compare_taps(ring, expected_step(golden, ring, config.n_layers, PLAN))
     assert comparison.first is None, comparison.first.describe()
     assert comparison.good
     assert same_losses(step, golden)

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from golden.generate import GenerationRequest
 from hil.checks.model.taps import compare_taps, golden_run
 
 PROMPT = "Once upon a time"
@@ -11,9 +12,10 @@ PROMPT = "Once upon a time"
 
 def story(session, ring, *, positions, temperature=0.0, rng_seed=1, prompt=PROMPT):
     tokens = session.model.encode_prompt(prompt, positions)
-    result = ring.generate(tokens, positions, temperature=temperature, topp=0.9, rng_seed=rng_seed)
-    golden = golden_run(session.model.weights, tokens, positions, temperature, 0.9, rng_seed, ring.world_size)
-    return result, golden, compare_taps(ring, golden)
+    request = GenerationRequest(tokens, positions, temperature, rng_seed=rng_seed)
+    result = ring.run_generation(request)
+    golden = golden_run(session.model.weights, request, ring.world_size)
+    return result, golden, compare_taps(ring, golden.by_rank)
 
 
 @pytest.mark.parametrize(("temperature", "rng_seed"), [(0.0, 1), (0.9, 0xC0FFEE)], ids=["greedy", "top-p"])

@@ -5,6 +5,7 @@ All rates are per byte, all noise follows from the seed.
 
 import pytest
 
+from golden.generate import GenerationRequest
 from hil.checks.link.runs import RunPlan, run_links
 from hil.checks.model.taps import compare_taps, golden_run
 from hil.errors import LinkError
@@ -91,8 +92,8 @@ def test_story_is_the_goldens_though_every_wire_glitches(open_ring):
     result = ring.generate(tokens, 16)
     ring.desk.set_faults(())
     assert sum(ring.link_counters(rank, bank).resends for rank in range(4) for bank in Bank) > 0
-    expected = golden_run(session.model.weights, tokens, 16, 0.0, 0.9, 1, ring.world_size)
-    comparison = compare_taps(ring, expected)
+    expected = golden_run(session.model.weights, GenerationRequest(tokens, 16), ring.world_size)
+    comparison = compare_taps(ring, expected.by_rank)
     assert comparison.first is None, comparison.first.describe()
     assert result.tokens == expected.tokens
 
@@ -121,8 +122,8 @@ def test_taps_are_read_over_a_noisy_line(open_ring):
     tokens = session.model.encode_prompt("", 8)
     result = ring.generate(tokens, 8)
     ring.desk.set_faults([f"uart-corrupt:{rank}={SERIAL_RATE:g}" for rank in range(2)])
-    expected = golden_run(session.model.weights, tokens, 8, 0.0, 0.9, 1, ring.world_size)
-    comparison = compare_taps(ring, expected)
+    expected = golden_run(session.model.weights, GenerationRequest(tokens, 8), ring.world_size)
+    comparison = compare_taps(ring, expected.by_rank)
     assert comparison.first is None, comparison.first.describe()
     assert comparison.good
     assert result.tokens == expected.tokens
@@ -131,11 +132,11 @@ def test_taps_are_read_over_a_noisy_line(open_ring):
 
 def start_and_end_job(ring, board):
     """A job that nobody answers: it gives up after a millisecond. Returns its number."""
-    from hil.protocol.link_messages import Bank, LinkTest
+    from hil.protocol.link_messages import Bank, LinkRun, Pattern
     from hil.protocol.messages import JobStarted
 
-    request = LinkTest(Bank.DOWNSTREAM, 1, 1, SEED, 1)
-    job = board.command(Command.LINK_SEND, request, JobStarted).job
+    request = LinkRun(1 << Bank.DOWNSTREAM, 0, Pattern.XORSHIFT, 0, 1, 1, SEED, 1)
+    job = board.command(Command.LINK_RUN, request, JobStarted).job
     (state,) = ring.end_jobs([(board, job)], timeout_s=60)
     assert state.job == job
     return job

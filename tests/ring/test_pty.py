@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from golden.generate import GenerationRequest
 from hil.checks.model.taps import compare_taps, golden_run
 
 
@@ -31,8 +32,8 @@ def test_ring_over_pseudo_terminals_tells_the_same_story(pty_rig, open_ring):
     assert ring.desk.simulation is None
     tokens = session.model.encode_prompt("Once upon a time", 8)
     result = ring.generate(tokens, 8)
-    expected = golden_run(session.model.weights, tokens, 8, 0.0, 0.9, 1, ring.world_size)
-    comparison = compare_taps(ring, expected)
+    expected = golden_run(session.model.weights, GenerationRequest(tokens, 8), ring.world_size)
+    comparison = compare_taps(ring, expected.by_rank)
     assert comparison.first is None, comparison.first.describe()
     assert result.tokens == expected.tokens
 

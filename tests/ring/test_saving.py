@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from made_models import make_model
 
+from golden.generate import GenerationRequest
 from golden.optimizer import AdamW, Sgd
 from golden.train import train
 from golden.weights import Config
@@ -16,9 +17,9 @@ from hil.cli import main
 from hil.errors import BoardError, ModelError
 from hil.model.bundle import load_model
 from hil.model.checkpoint import read_checkpoint, write_checkpoint
-from hil.model.plan import SHARD_ADDRESS
 from hil.protocol.memory_messages import MemoryCrc, MemoryRange
 from hil.protocol.messages import Command
+from hil.protocol.shard_header import SHARD_ADDRESS
 from hil.ring import saving
 from hil.ring.saving import check_target, read_weights, save_model
 from hil.ring.training import Plan, RingTraining
@@ -61,7 +62,7 @@ def test_command_saves_what_the_golden_has_and_an_independent_reader_runs(tmp_pa
 
     assert main(["generate", "--model", str(path), "--positions", "12", *logs]) == 0
     assert "all equal to the golden's" in capsys.readouterr().out
-    run = golden_run(read_checkpoint(path), [1], 12, 0.0, 0.9, 1, 4)
+    run = golden_run(read_checkpoint(path), GenerationRequest([1], 12), 4)
     assert llama2.greedy(path, 12) == list(run.tokens)
 
 
@@ -75,8 +76,8 @@ def test_weights_come_back_from_any_ring(open_ring, tmp_path, rig):
     save_model(saved.weights, session.model, tmp_path / "saved.bin")
     assert same_parameters(read_checkpoint(tmp_path / "saved.bin"), golden)
     result = ring.generate([1], 8)
-    expected = golden_run(read_checkpoint(tmp_path / "saved.bin"), [1], 8, 0.0, 0.9, 1, ring.world_size)
-    assert compare_taps(ring, expected).good
+    expected = golden_run(read_checkpoint(tmp_path / "saved.bin"), GenerationRequest([1], 8), ring.world_size)
+    assert compare_taps(ring, expected.by_rank).good
     assert result.tokens == expected.tokens
 
 
@@ -156,7 +157,7 @@ def test_a_file_that_was_there_survives_a_failure(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hil.model.checkpoint.os.fsync", full)
+    monkeypatch.setattr("hil.files.os.fsync", full)
     with pytest.raises(ModelError, match=r"kept.bin: writing failed: No space left on device; the file is as it was"):
         save_model(tiny.weights, tiny, path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept.bin"]
@@ -170,7 +171,7 @@ def test_another_tokenizer_beside_the_file_is_left_alone(tmp_path):
     how = save_model(tiny.weights, tiny, tmp_path / "b.bin")
     assert how == f"--model {tmp_path / 'b.bin'} --tokenizer {tiny.vocabulary}"
     assert (tmp_path / "tokenizer.bin").read_bytes() == b"of another model"
-    assert not (tmp_path / "tokenizer.bin.part").exists()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.bin", "b.bin", "tokenizer.bin"]
 
 
 def test_target_that_cannot_be_is_refused_before_boot(tmp_path, capsys):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from golden.optimizer import AdamW, Sgd
-from hil.checks.model.training import compare_step, expected_step, golden_training, same_losses, windows
+from hil.checks.model.taps import compare_taps
+from hil.checks.model.training import expected_step, golden_training, same_losses, windows
 from hil.cli import main
 from hil.errors import BoardError, LinkError, ModelError
 from hil.protocol.link_messages import Bank
@@ -27,7 +28,7 @@ def run(session, ring, plan, steps):
     training = RingTraining(ring, config, plan)
     for batch, step in zip(batches, golden.steps, strict=True):
         result = training.step(batch)
-        yield result, step, compare_step(ring, expected_step(step, ring, config.n_layers, plan))
+        yield result, step, compare_taps(ring, expected_step(step, ring, config.n_layers, plan))
 
 
 def check(session, ring, plan, steps):
@@ -76,11 +77,13 @@ def test_command_shows_every_step_and_fails_on_a_difference(capsys, tmp_path, mo
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert "steps       2 of 1 x 4 positions, 2 losses equal to the golden's" in shown
-    monkeypatch.setattr("hil.commands.train.golden_training", lambda w, b, p: golden_training(w, b[::-1], p))
+    monkeypatch.setattr("hil.checks.model.verify.golden_training", lambda w, b, p: golden_training(w, b[::-1], p))
     assert main(arguments) == 1
     shown = capsys.readouterr().out
     assert "DIFFERENT: the golden's is" in shown
+    assert "steps       1 of 1 x 4 positions, 0 losses equal to the golden's" in shown
     assert "step 1: first difference: EMBED on rank 1, microbatch 0, position 0 (tap 0)" in shown
+    assert "  kind:    input (memory)" in shown
 
 
 def test_one_board_trains_through_its_jumpers(open_ring):
@@ -173,6 +176,8 @@ def test_batch_that_is_not_the_plans_is_refused(open_ring):
         training.step([[1, 2, 3, 4, 512]])
     with pytest.raises(ModelError, match="a text of 4 tokens is too short for 4 positions"):
         windows([1, 2, 3, 4], training.plan, 1)
+    with pytest.raises(ModelError, match="a training of 0 steps: give 1 or more"):
+        windows([1, 2, 3, 4, 5], training.plan, 0)
 
 
 def test_step_that_breaks_off_names_the_link_and_asks_for_a_boot(open_ring):

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from golden.generate import GenerationRequest
 from golden.optimizer import AdamW, Sgd
 from golden.plan import shard_plan
 from golden.taps import NO_LAYER, Op, TapKey
 from golden.tensors import generation_tensors, rank_pieces
 from hil.bench.divergence.ram import arena_address, cache_address, flip_bit
 from hil.checks.model.training import windows
-from hil.checks.model.verify import GenerationRequest, VerifiedTraining, verify_generation
+from hil.checks.model.verify import VerifiedTraining, verify_generation
 from hil.cli import main
 from hil.errors import BoardError
 from hil.pictures.mismatch import mismatch_svg
@@ -286,7 +287,7 @@ def test_command_tells_good_from_bad(capsys, tmp_path, monkeypatch):
     shown = capsys.readouterr().out
     assert "first difference: SWIGLU of layer 2 on rank 0, position 0" in shown
     assert json.loads(shown.splitlines()[-1])["finding"]["op"] == "SWIGLU"
-    assert picture.read_text().count("#d1242f") > 5
+    assert picture.read_text().count('class="cell differs"') > 5
 
 
 def test_map_draws_what_differs(open_ring, tmp_path):

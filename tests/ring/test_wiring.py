@@ -12,11 +12,10 @@ from hil.bench.coverage import double_faults, judge
 from hil.board.board import Board
 from hil.checks.wiring import scan_wiring
 from hil.cli import main
-from hil.desk.faulty import single_faults
 from hil.errors import BoardError
 from hil.protocol.link_messages import Bank, PinDrive, PinLevels
 from hil.protocol.messages import Command, Empty
-from hil.rig.faults import parse_fault
+from hil.rig.faults import parse_fault, single_faults
 from hil.rig.specs import LinkSpec, sim_rig
 from hil.session import Session
 from hil.settings import Settings

@@ -343,3 +343,43 @@ def test_faults_on_the_way_change_nothing_when_cut_into_pieces(tmp_path: Path) -
             return list(sim.take_trace())
 
     assert trace(tmp_path / "a", BOOTED_NS) == trace(tmp_path / "b", 7_919)
+
+
+STRIKES = [
+    StrikeAfter(0, "halt", 30, (16,)),
+    StrikeAfter(0, "reset", 17, (16,)),
+    StrikeAfter(1, "off", 30, (4, 10)),
+    StrikeAt(0, "off", 1_000_050_001),
+    StrikeAt(1, "reset", 1_000_100_003),
+]
+
+
+def struck(tmp_path: Path, strike: Fault, seed: int) -> tuple[list[object], list[bytes], list[dict[str, int]]]:
+    """All that a run with one strike leaves behind: changes and marks to the picosecond, RAM, registers."""
+    with simulate(tmp_path, CLOCK.format(count=200), IDLE, netlist=WIRES, seed=seed) as sim:
+        sim.set_faults([strike])
+        for board, pin in ((0, 16), (1, 10), (1, 11)):
+            sim.trace_pad(board, pin, on=True)
+        sim.run(BOOTED_NS + MS)
+        powered = [board for board in (0, 1) if sim.is_powered(board)]
+        ram = [sim.read_ram(board, 0, 1 << 20) for board in powered]
+        return list(sim.take_trace()), ram, [sim.registers(board) for board in (0, 1)]
+
+
+@pytest.mark.parametrize("strike", STRIKES, ids=lambda strike: f"{strike.kind}{strike.board}")
+def test_same_seed_gives_the_same_run_with_a_strike(tmp_path: Path, strike: Fault) -> None:
+    first = struck(tmp_path / "a", strike, seed=7)
+    assert struck(tmp_path / "b", strike, seed=7) == first
+    assert struck(tmp_path / "c", strike, seed=8) != first, "the RAM's noise is another"
+
+
+@pytest.mark.parametrize(("kind", "said"), [("halt", "halted"), ("reset", "reset"), ("off", "power off")])
+@pytest.mark.parametrize("edges", [1, 2, 30, 100])
+@pytest.mark.parametrize("board", [0, 1])
+def test_strike_at_a_byte_comes_at_its_edge_to_the_picosecond(
+    tmp_path: Path, kind, said: str, edges: int, board: int
+) -> None:
+    trace = struck(tmp_path, StrikeAfter(board, kind, edges, (16,) if board == 0 else (10,)), seed=1)[0]
+    rises = [c.time_ps for c in trace if isinstance(c, Change) and (c.board, c.pin, c.level) == (0, 16, 1)]
+    (mark,) = [e.time_ps for e in trace if not isinstance(e, Change) and e.text == f"board {board} {said}"]
+    assert mark == rises[edges - 1]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import serial
 
-from hil.sim import Simulation, registry, serial_handler
+from hil.sim import Simulation, handlers, registry
 from hil.sim.pty import serve
 from tests.sim.programs import BOOTED_NS, MS, simulate
 
@@ -33,7 +33,7 @@ main:
 
 @pytest.fixture
 def sim(tmp_path: Path) -> Iterator[Simulation]:
-    serial_handler.install()
+    handlers.install()
     with simulate(tmp_path, ECHO, ECHO) as simulation:
         registry.register("test", simulation)
         simulation.run(BOOTED_NS)
@@ -103,7 +103,7 @@ def test_bad_url_is_refused(sim: Simulation, url: str, said: str) -> None:
 
 
 def test_no_simulation_is_said() -> None:
-    serial_handler.install()
+    handlers.install()
     with pytest.raises(serial.SerialException, match="no simulation is registered"):
         serial.serial_for_url("sim://0")
 

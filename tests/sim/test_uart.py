@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.sim import Simulation, SimulationError
+from hil.sim import Simulation, SimulationError, UartNoise
 from tests.sim.programs import BOOTED_NS, MS, simulate, word
 
 PL011 = "mov r0, #{ibrd}\n mov r1, #{fbrd}\n bl uart_init\n"
@@ -183,7 +183,7 @@ def test_dropped_and_corrupted_bytes_follow_the_seed(tmp_path: Path) -> None:
     def noisy(folder: str, seed: int) -> bytes:
         with simulate(tmp_path / folder, main(PL011.format(ibrd=26, fbrd=3), ECHO), seed=seed) as sim:
             sim.run(BOOTED_NS)
-            sim.uart_faults(0, drop_rate=0.05, corrupt_rate=0.05)
+            sim.set_faults([UartNoise(0, drop_rate=0.05, corrupt_rate=0.05)])
             return ask(sim, bytes(200), wait_ns=60 * MS)
 
     first = noisy("a", 1)

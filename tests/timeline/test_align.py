@@ -154,6 +154,6 @@ def test_noise_costs_resends_and_never_the_bound(tmp_path):
 def test_firmware_that_takes_an_instant_before_what_it_stands_for_is_found_out(tmp_path):
     """The sender says that its header was acknowledged when it had not even been sent."""
     right = "link->burst.header_us = port_now_us();"
-    image = broken_image(tmp_path, "link/burst.h", right, "link->burst.header_us = link->looked_us;")
+    image = broken_image(tmp_path, "link/instruments.c", right, "link->burst.header_us = link->looked_us;")
     capture, _ = drifted_run(tmp_path, 1, image=image)
     assert any("contradict each other" in problem for problem in align(capture).problems)

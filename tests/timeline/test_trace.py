@@ -13,7 +13,7 @@ from hil.cli import main
 from hil.errors import BoardError
 from hil.nightly.record import from_json, to_json
 from hil.pictures.timeline import timeline_svg
-from hil.protocol.link_messages import Bank, LinkTest
+from hil.protocol.link_messages import Bank, LinkRun, Pattern
 from hil.protocol.messages import Command, Empty, JobStarted
 from hil.protocol.trace_messages import TraceEvent, TraceKind, TracePart, TraceRead, TraceState
 from hil.session import Session
@@ -112,7 +112,8 @@ def test_picture_has_a_lane_per_board_and_the_figures(traced, stories):
             assert f"bubble {board['shares']['bubble']:.1%}" in texts
     assert [texts.count(f"board {rank}") for rank in range(4)] == [4] * 4
     classes = {r.get("class") for r in root.iter(f"{SVG}rect")}
-    assert {"forward", "backward", "head", "optimizer", "send", "receive", "wait"} <= classes
+    kinds = ("forward", "backward", "head", "optimizer", "send", "receive", "wait")
+    assert {f"span {kind}" for kind in kinds} <= classes
     width = float(root.get("width"))
     for rect in root.iter(f"{SVG}rect"):
         assert float(rect.get("x", 0)) >= 0
@@ -238,7 +239,8 @@ def test_full_buffer_keeps_the_newest_and_counts_what_is_gone(pair):
 
 
 def test_tracing_commands_wait_for_the_job_to_end(pair):
-    started = pair.boards[1].command(Command.LINK_RECEIVE, LinkTest(Bank.UPSTREAM, 1, 4, 1, 2000), JobStarted)
+    request = LinkRun(0, 1 << Bank.UPSTREAM, Pattern.XORSHIFT, 0, 1, 4, 1, 2000)
+    started = pair.boards[1].command(Command.LINK_RUN, request, JobStarted)
     with pytest.raises(BoardError, match=f"job {started.job} runs; wait for JOB_DONE or send JOB_ABORT"):
         pair.boards[1].command(Command.TRACE_START, Empty(), TraceState)
     pair.quiet()

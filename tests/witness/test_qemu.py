@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from golden.generate import GenerationRequest
 from hil.checks.model.taps import compare_taps, golden_run
 from hil.desk.desk import Desk
 from hil.rig.specs import BoardSpec, RigConfig
@@ -73,8 +74,8 @@ def test_image_on_qemu_says_who_it_is_and_every_digest_is_the_goldens(qemu_ring,
     assert identity.build_id == qemu_ring.image.build_id
     tokens = session.model.encode_prompt("", POSITIONS)
     result = qemu_ring.generate(tokens, POSITIONS)
-    expected = golden_run(session.model.weights, tokens, POSITIONS, 0.0, 0.9, 1, 1)
-    comparison = compare_taps(qemu_ring, expected)
+    expected = golden_run(session.model.weights, GenerationRequest(tokens, POSITIONS), 1)
+    comparison = compare_taps(qemu_ring, expected.by_rank)
     assert comparison.first is None, comparison.first.describe()
     assert comparison.good
     assert result.tokens == expected.tokens

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from golden.generate import GenerationRequest
 from golden.optimizer import AdamW
 from golden.plan import shard_plan
-from golden.taps import NO_LAYER, Op
+from golden.taps import NO_LAYER, Op, RankTap
 from golden.train import train
-from golden.train_ring import RankTap, ring_taps
+from golden.train_ring import ring_taps
 from golden.weights import Weights
 from hil.bench.divergence.faults import (
     MICROBATCHES,
@@ -33,9 +34,9 @@ from hil.bench.divergence.mutations import PLAN_WORDS, plan_address
 from hil.bench.divergence.ram import arena_address, cache_address, flip_bit, weight_address
 from hil.checks.model.explain import Finding, reader_of
 from hil.checks.model.replays import GenerationSource
-from hil.checks.model.taps import GoldenRun, golden_run
+from hil.checks.model.taps import Expected, GoldenRun, golden_run
 from hil.checks.model.training import golden_training, windows
-from hil.checks.model.verify import GenerationRequest, Verification, VerifiedTraining, verify_generation
+from hil.checks.model.verify import Verification, VerifiedTraining, verify_generation
 from hil.data import data_path
 from hil.errors import BoardError, LinkError, RigError
 from hil.protocol.messages import Token
@@ -163,7 +164,7 @@ class Court:
         key = (positions, temperature)
         if key not in self._runs:
             request = GenerationRequest(self._prompt, positions, temperature, 0.9, 7)
-            golden = golden_run(self._weights, self._prompt, positions, temperature, 0.9, 7, 4)
+            golden = golden_run(self._weights, request, 4)
             entering = (self._prompt[0], *golden.tokens)[: len(golden.tokens)]
             self._runs[key] = (request, golden, GenerationSource(self._weights, entering, temperature, 4))
         return self._runs[key]
@@ -222,20 +223,8 @@ class Court:
     def _changed_position(self, fault: Fault, bit: WeightBit) -> Truth | None:
         request, golden, _ = self._run(POSITIONS, fault.temperature)
         with np.errstate(all="ignore"):
-            wrong = golden_run(
-                with_bit(self._weights, bit), self._prompt, POSITIONS, request.temperature, request.topp, 7, 4
-            )
-        taps = []
-        for rank, (right_taps, wrong_taps) in enumerate(zip(golden.by_rank, wrong.by_rank, strict=True)):
-            for index, (right, other) in enumerate(zip(right_taps, wrong_taps, strict=False)):
-                if right != other:
-                    opens = rank == 3 and right[0].op in (Op.EMBED, Op.HOP_SEND)
-                    taps.append(((right[0].position, -1 if opens else rank, index), rank, right[0]))
-                    break
-        if not taps:
-            return None
-        _, rank, key = min(taps, key=lambda one: one[0])
-        return Truth(key.op, key.layer, rank, "input")
+            wrong = golden_run(with_bit(self._weights, bit), request, 4)
+        return _first_changed(golden.by_rank, wrong.by_rank)
 
     def _changed_step(self, fault: Fault, bit: WeightBit) -> Truth | None:
         number = fault.steps - 1
@@ -245,15 +234,20 @@ class Court:
         layers = self._weights.config.n_layers
         right = ring_taps(self._training.steps[number], layers, 4, PLAN.slots)
         wrong = ring_taps(step, layers, 4, PLAN.slots)
-        taps: list[tuple[tuple[int, int, int], int, RankTap]] = []
-        for rank, pairs in enumerate(zip(right, wrong, strict=True)):
-            for index, (ours, theirs) in enumerate(zip(*pairs, strict=True)):
-                if ours.crc != theirs.crc and ours.key.op <= Op.GRAD_NORM:
-                    taps.append(((ours.microbatch, ours.stage, index), rank, ours))
-        if not taps:
-            return None
-        _, rank, tap = min(taps, key=lambda one: one[0])
-        return Truth(tap.key.op, tap.key.layer, rank, "input")
+        return _first_changed(right, wrong)
+
+
+def _first_changed(right: Expected, wrong: Expected) -> Truth | None:
+    """The first tap in the order of execution that two runs of the golden have otherwise, parameters left aside."""
+    taps: list[tuple[tuple[int, int, int], int, RankTap]] = []
+    for rank, pairs in enumerate(zip(right, wrong, strict=True)):
+        for index, (ours, theirs) in enumerate(zip(*pairs, strict=False)):
+            if ours != theirs and ours.key.op <= Op.GRAD_NORM:
+                taps.append(((*ours.order, index), rank, ours))
+    if not taps:
+        return None
+    _, rank, tap = min(taps, key=lambda one: one[0])
+    return Truth(tap.key.op, tap.key.layer, rank, "input")
 
 
 def _is_exact(fault: Fault, finding: Finding) -> bool:

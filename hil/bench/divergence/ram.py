@@ -14,10 +14,9 @@ from golden.weights import Config
 from hil.model.shard import HEADERS_BYTES, shard_shapes
 from hil.protocol.memory_messages import MemoryMap
 from hil.protocol.messages import Command, Empty
+from hil.protocol.shard_header import SHARD_ADDRESS
 from hil.ring.ring import Ring
 from hil.sim import Simulation
-
-SHARD_ADDRESS = 0x02000000
 
 
 def weight_address(config: Config, plan: RankPlan, piece: Piece, index: int) -> int:

@@ -15,7 +15,18 @@ from statistics import NormalDist
 
 from hil.board.board import Board
 from hil.errors import LinkError
-from hil.protocol.link_messages import Bank, LinkBank, LinkCounters, LinkResult, LinkRun, Pattern, RunFlag
+from hil.protocol.link_messages import (
+    DATA_WIRES,
+    NO_FLIP,
+    TIMING_BUCKETS,
+    Bank,
+    LinkBank,
+    LinkCounters,
+    LinkResult,
+    LinkRun,
+    Pattern,
+    RunFlag,
+)
 from hil.protocol.messages import Command, JobStarted
 from hil.rig.pins import WIRE_NAMES, wire_name
 from hil.rig.specs import LinkSpec
@@ -23,10 +34,7 @@ from hil.ring.ring import Ring
 
 CONFIDENCE = 0.95
 EXACT_ERRORS_MAX = 400
-BUCKETS = 24
-WIRES = 8
 TIMEOUT_S = 60.0
-NO_FLIP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What to send. length_bytes is per frame, at most 65536."""
+    """What to send. length_bytes is per frame, at most WORK_BYTES."""
 
     pattern: Pattern
     frames: int
@@ -299,7 +307,7 @@ def _result(ring: Ring, way: _Way, plan: RunPlan, before: Mapping[tuple[int, Ban
         frames=got.frames,
         frames_wrong=got.frames_wrong + sent.frames_wrong,
         slips=got.slips + sent.slips,
-        wires=tuple(WireResult(WIRE_NAMES[wire], bits, errors[wire]) for wire in range(WIRES)),
+        wires=tuple(WireResult(WIRE_NAMES[wire], bits, errors[wire]) for wire in range(DATA_WIRES)),
         throughput_kb_s=1000 * got.payload_bytes / got.payload_us if got.payload_us else 0.0,
         resends=sender.resends + receiver.resends,
         bad_payloads=sender.bad_payloads + receiver.bad_payloads,
@@ -313,7 +321,7 @@ def _result(ring: Ring, way: _Way, plan: RunPlan, before: Mapping[tuple[int, Ban
 
 
 def _waits(result: LinkResult, rising: str, falling: str) -> dict[str, tuple[int, ...]]:
-    return {rising: result.timing[:BUCKETS], falling: result.timing[BUCKETS:]}
+    return {rising: result.timing[:TIMING_BUCKETS], falling: result.timing[TIMING_BUCKETS:]}
 
 
 def _difference(before: LinkCounters, after: LinkCounters) -> LinkCounters:

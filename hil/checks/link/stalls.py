@@ -10,21 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hil.checks.link.runs import RunPlan, one_way, run_links, start_run, ways_requests
-from hil.protocol.link_messages import Bank, Edge, LinkRun, Pattern, PinLevels
+from hil.protocol.link_frames import CRC_BYTES, HEADER_BYTES
+from hil.protocol.link_messages import PHASE_LIMIT_US, RING_PINS, Edge, LinkRun, Pattern, PinLevels
 from hil.protocol.messages import Command, Empty, JobResult
-from hil.rig.pins import gpio
 from hil.rig.specs import LinkSpec
 from hil.ring.link_faults import FaultReport, explain
 from hil.ring.ring import Ring
 
-HEADER_BYTES = 16
-CRC_BYTES = 4
-PHASE_LIMIT_US = 10_000
 SHORT_STALL_US = PHASE_LIMIT_US // 2
 LONG_STALL_US = 5 * PHASE_LIMIT_US // 2
 PAYLOAD_BYTES = 64
 SENDER_EDGES = (Edge.CLK_RAISE, Edge.CLK_LOWER)
-RING_PINS = sum(1 << gpio(bank, wire) for bank in Bank for wire in range(10))
 TIMEOUT_S = 30.0
 
 

@@ -154,7 +154,7 @@ def finding_of_parameter(wrong: WrongValue, *, shared: bool) -> Finding:
     return Finding(op, wrong.layer, wrong.rank, 0, None, "weights", culprits=(wrong,))
 
 
-def explain(ring: Ring, difference: TapDifference, golden: GoldenSource, again: Again) -> Finding:
+def find_cause(ring: Ring, difference: TapDifference, golden: GoldenSource, again: Again) -> Finding:
     """Look into the first difference of a run: values, cause, culprit.
 
     Args:

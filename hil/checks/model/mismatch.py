@@ -6,12 +6,11 @@ page draws its own from the same rows. Owns: order and labels of rows and column
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from golden.taps import NO_LAYER, Op, TapKey
-from hil.checks.model.taps import GoldenRun, TapComparison
-from hil.checks.model.training import StepTaps
+from golden.taps import NO_LAYER, Op
+from hil.checks.model.taps import TapComparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,8 @@ ROWS_SHOWN = 30
 """Of a map in text."""
 _SIDE = 2
 """Equal rows that the text shows on each side of those with a difference."""
+_WHOLE_STAGE = 1000
+"""Added for gradients and parameters, which come behind every pass round the ring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,42 +77,19 @@ class MismatchMap:
         return lines
 
 
-def generation_map(golden: GoldenRun, comparison: TapComparison) -> MismatchMap:
-    """The map of a generation. Rows: rank by rank as the stream goes round."""
-    last = len(golden.by_rank) - 1
-    taps = (
-        (_stage(key, rank, last), rank, key, 0, cell)
-        for rank, (expected, cells) in enumerate(zip(golden.by_rank, comparison.cells, strict=True))
-        for (key, _), cell in zip(expected, cells, strict=True)
-    )
-    return _drawn(taps)
-
-
-def step_map(parts: Sequence[tuple[StepTaps, TapComparison]]) -> MismatchMap:
-    """The map of a step of training, which may have been compared in parts."""
-    taps = (
-        (tap.stage + (1000 if tap.key.op > Op.D_LAYER else 0), rank, tap.key, tap.microbatch, cell)
-        for expected, comparison in parts
-        for rank, (rank_taps, cells) in enumerate(zip(expected.by_rank, comparison.cells, strict=True))
-        for tap, cell in zip(rank_taps, cells, strict=True)
-    )
-    return _drawn(taps)
-
-
-def _stage(key: TapKey, rank: int, last: int) -> int:
-    return -1 if rank == last > 0 and key.op in (Op.EMBED, Op.HOP_SEND) else rank
-
-
-def _drawn(taps: Iterable[tuple[int, int, TapKey, int, str]]) -> MismatchMap:
-    """Stage, rank, key, microbatch and cell of every tap, each rank's in its own order."""
+def mismatch_map(comparisons: Sequence[TapComparison]) -> MismatchMap:
+    """The map of a generation, or of a step of training, which may have been compared in parts."""
     cells: dict[tuple[int, int, str], dict[Column, str]] = {}
     columns: set[Column] = set()
-    for stage, rank, key, microbatch, cell in taps:
-        whole = key.op > Op.D_LAYER
-        column = (0, 0) if whole else (microbatch, key.position)
-        layer = "" if key.layer == NO_LAYER else f" L{key.layer}"
-        cells.setdefault((stage, rank, f"R{rank}{layer} {key.op.name}"), {})[column] = cell
-        columns.add(column)
+    for comparison in comparisons:
+        for rank, (taps, row) in enumerate(zip(comparison.expected, comparison.cells, strict=True)):
+            for tap, cell in zip(taps, row, strict=True):
+                key, whole = tap.key, tap.key.op > Op.D_LAYER
+                column = (0, 0) if whole else (tap.microbatch or 0, key.position)
+                stage = tap.stage + (_WHOLE_STAGE if whole else 0)
+                layer = "" if key.layer == NO_LAYER else f" L{key.layer}"
+                cells.setdefault((stage, rank, f"R{rank}{layer} {key.op.name}"), {})[column] = cell
+                columns.add(column)
     order = sorted(columns)
     rows = sorted(cells.items(), key=lambda item: item[0][:2])  # stable: within a rank as it goes
     return MismatchMap(

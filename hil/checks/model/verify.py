@@ -1,7 +1,7 @@
 """Verified runs: a generation, or a training step by step, with every tap compared and the first difference explained.
 
-The same for the command line, the suite and the nightly. On a run that is right nothing crosses the serial lines but
-4 bytes for each tap (and, if asked for, for each parameter). Owns: Verification.
+All verified runs of commands, suite and nightly are done here. On a run that is right nothing crosses the serial lines
+but 4 bytes for each tap (and, if asked for, for each parameter). Owns: Verification.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from golden.generate import GenerationRequest
 from golden.taps import Op
 from golden.train import Step, Training
 from golden.weights import Weights
-from hil.checks.model.explain import Finding, explain, finding_of_parameter, line_bytes, wrong_parameters
-from hil.checks.model.mismatch import MismatchMap, generation_map, step_map
+from hil.checks.model.explain import Finding, find_cause, finding_of_parameter, line_bytes, wrong_parameters
+from hil.checks.model.mismatch import MismatchMap, mismatch_map
 from hil.checks.model.replays import GenerationSource, GoldenSource, StepSource
 from hil.checks.model.taps import GoldenRun, TapComparison, compare_taps, golden_run
-from hil.checks.model.training import StepTaps, compare_step, expected_step, golden_training, same_losses
+from hil.checks.model.training import expected_step, golden_training, same_losses
 from hil.protocol.messages import Token
 from hil.ring.ring import Ring, RingGeneration
 from hil.ring.tensors import RankTensors
@@ -24,23 +25,12 @@ from hil.ring.training import Plan, RingStep, RingTraining
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationRequest:
-    """One generation, as Ring.generate takes it."""
-
-    prompt: tuple[int, ...]
-    positions: int
-    temperature: float = 0.0
-    topp: float = 0.9
-    rng_seed: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class Verification:
     """A run that was compared with the golden.
 
-    what: in words. parts: the comparisons, one after the other. parameters: tensors of parameters compared beside the
-    taps. line_bytes: what comparing took on the serial lines, both ways. surprise: something else that is not the
-    golden's (tokens, losses); empty if nothing. mismatches: the map.
+    what: in words. parts: the comparisons of taps, one after the other; none of a generation whose tokens alone were
+    compared. parameters: tensors of parameters compared beside the taps. line_bytes: what comparing took on the serial
+    lines, both ways. surprise: something else that is not the golden's (tokens, losses); empty if nothing.
     """
 
     what: str
@@ -49,12 +39,11 @@ class Verification:
     line_bytes: int
     finding: Finding | None
     surprise: str
-    mismatches: MismatchMap
 
     @property
-    def compared(self) -> int:
-        """Tensors compared."""
-        return sum(part.compared for part in self.parts) + self.parameters
+    def taps(self) -> int:
+        """Taps compared."""
+        return sum(part.compared for part in self.parts)
 
     @property
     def equal(self) -> int:
@@ -69,13 +58,18 @@ class Verification:
     @property
     def bytes_per_tensor(self) -> float:
         """On the serial lines, for each tensor compared."""
-        return self.line_bytes / self.compared if self.compared else 0.0
+        compared = self.taps + self.parameters
+        return self.line_bytes / compared if compared else 0.0
+
+    @property
+    def mismatches(self) -> MismatchMap:
+        """The map of all taps."""
+        return mismatch_map(self.parts)
 
     def summary(self) -> str:
         """One line: how many taps were equal and what that took."""
-        taps = sum(part.compared for part in self.parts)
         return (
-            f"{self.what}: {taps:,} taps compared, {self.equal:,} equal; {self.parameters} parameters compared; "
+            f"{self.what}: {self.taps:,} taps compared, {self.equal:,} equal; {self.parameters} parameters compared; "
             f"{self.line_bytes:,} bytes over the serial lines, {self.bytes_per_tensor:.1f} for each tensor"
         )
 
@@ -99,6 +93,7 @@ def verify_generation(
     weights: Weights,
     request: GenerationRequest,
     *,
+    taps: bool = True,
     parameters: bool = False,
     golden: GoldenRun | None = None,
     source: GenerationSource | None = None,
@@ -107,45 +102,75 @@ def verify_generation(
     """Run a generation and compare every tap; explain the first difference.
 
     Args:
+        taps: record and compare taps; without, tokens alone.
         parameters: compare all parameters as well.
         golden, source: what the golden did, if known already.
     Raises: ModelError, LinkError, BoardError.
     """
     __tracebackhide__ = True
-    r = request
-
-    def run() -> RingGeneration:
-        return ring.generate(
-            r.prompt,
-            r.positions,
-            temperature=r.temperature,
-            topp=r.topp,
-            rng_seed=r.rng_seed,
-            on_token=on_token,
-        )
-
-    result = run()
+    result = ring.run_generation(request, taps=taps, on_token=on_token)
     if golden is None:
-        golden = golden_run(weights, r.prompt, r.positions, r.temperature, r.topp, r.rng_seed, ring.world_size)
+        golden = golden_run(weights, request, ring.world_size)
+    if not taps:
+        return result, Verification(_what(golden), (), 0, 0, None, _tokens(result, golden))
+    return result, compare_generation(
+        ring, weights, request, result, golden, parameters=parameters, source=source, on_token=on_token
+    )
+
+
+def compare_generation(
+    ring: Ring,
+    weights: Weights,
+    request: GenerationRequest,
+    result: RingGeneration,
+    golden: GoldenRun,
+    *,
+    parameters: bool = False,
+    source: GenerationSource | None = None,
+    on_token: Callable[[Token], None] | None = None,
+) -> Verification:
+    """Compare every tap of the generation that a ring has just done; explain the first difference.
+
+    Args:
+        result: what the ring gave.
+        on_token: what is done at each token where the generation must be done again.
+    """
     before = line_bytes(ring)
-    comparison = compare_taps(ring, golden)
+    comparison = compare_taps(ring, golden.by_rank)
     if source is None:
-        entering = (r.prompt[0], *golden.tokens)[: len(golden.tokens)]
-        source = GenerationSource(weights, entering, r.temperature, ring.world_size)
+        entering = (request.prompt[0], *golden.tokens)[: len(golden.tokens)]
+        source = GenerationSource(weights, entering, request.temperature, ring.world_size)
     wrong, count = _check_parameters(ring, source) if parameters else ([], 0)
     spent = line_bytes(ring) - before
 
     def again(rank: int, first: int) -> None:
         RankTensors(ring, rank).keep(first)
-        run()
+        ring.run_generation(request, on_token=on_token)
 
     finding = wrong[0] if wrong else None
     if comparison.first is not None:
-        finding = explain(ring, comparison.first, source, again)
-    surprise = "" if result.tokens == golden.tokens else "the tokens are not the golden's"
-    mismatches = generation_map(golden, comparison)
-    what = f"generation of {len(golden.tokens)} positions"
-    return result, Verification(what, (comparison,), count, spent, finding, surprise, mismatches)
+        finding = find_cause(ring, comparison.first, source, again)
+    return Verification(_what(golden), (comparison,), count, spent, finding, _tokens(result, golden))
+
+
+def first_other(tokens: Sequence[int], golden: Sequence[int]) -> int:
+    """The first position at which tokens are not the golden's."""
+    pairs = enumerate(zip(tokens, golden, strict=False))
+    return next((i for i, (mine, theirs) in pairs if mine != theirs), min(len(tokens), len(golden)))
+
+
+def _what(golden: GoldenRun) -> str:
+    return f"generation of {len(golden.tokens)} positions"
+
+
+def _tokens(result: RingGeneration, golden: GoldenRun) -> str:
+    if result.tokens == golden.tokens:
+        return ""
+    equal = sum(mine == theirs for mine, theirs in zip(result.tokens, golden.tokens, strict=False))
+    at = first_other(result.tokens, golden.tokens)
+    return (
+        f"the story differs from the golden's from position {at} on, {equal} of {len(golden.tokens)} tokens are equal"
+    )
 
 
 def _check_parameters(ring: Ring, source: GoldenSource) -> tuple[list[Finding], int]:
@@ -201,41 +226,25 @@ class VerifiedTraining:
         ring, batch, step = self.ring, self.batches[number], self.golden.steps[number]
         result = self.training.step(batch, hold=True)
         before = line_bytes(ring)
-        held, changed = _halves(expected_step(step, ring, self.weights.config.n_layers, self.plan))
-        parts = [(held, compare_step(ring, held))]
-        batches = self.batches[: number + 1]
-        source = StepSource(self.weights, batches, self.plan, ring.world_size, self.training)
+        expected = expected_step(step, ring, self.weights.config.n_layers, self.plan)
+        held, changed = ([[tap for tap in taps if (tap.key.op > Op.GRAD_NORM) is late] for taps in expected]
+                         for late in (False, True))  # fmt: skip
+        parts = [compare_taps(ring, held)]
+        source = StepSource(self.weights, self.batches[: number + 1], self.plan, ring.world_size, self.training)
         wrong, count = _check_parameters(ring, source) if self._parameters else ([], 0)
-        if parts[0][1].first is None and not wrong:
-            self.training.apply()
-            parts.append((changed, compare_step(ring, changed, since=held)))
+        if parts[0].first is None and not wrong:
+            result = self.training.apply(result)
+            parts.append(compare_taps(ring, changed, since=held))
         spent = line_bytes(ring) - before
 
         def again(rank: int, first: int) -> None:
             RankTensors(ring, rank).keep(first)
             self.training.step(batch, hold=True)
 
-        first = next((part.first for _, part in parts if part.first is not None), None)
-        finding = explain(ring, first, source, again) if first is not None else wrong[0] if wrong else None
-        verification = Verification(
-            f"step {number + 1}",
-            tuple(part for _, part in parts),
-            count,
-            spent,
-            finding,
-            _losses(result, step),
-            step_map(parts),
-        )
-        return result, verification
-
-
-def _halves(expected: StepTaps) -> tuple[StepTaps, StepTaps]:
-    """What is recorded before parameters change, and PARAM_ of every tensor after it."""
-    first, second = (
-        tuple(tuple(tap for tap in taps if (tap.key.op > Op.GRAD_NORM) is late) for taps in expected.by_rank)
-        for late in (False, True)
-    )
-    return StepTaps(first), StepTaps(second)
+        first = next((part.first for part in parts if part.first is not None), None)
+        finding = find_cause(ring, first, source, again) if first is not None else wrong[0] if wrong else None
+        what = f"step {number + 1}"
+        return result, Verification(what, tuple(parts), count, spent, finding, _losses(result, step))
 
 
 def _losses(result: RingStep, step: Step) -> str:

@@ -13,10 +13,10 @@ from hil.checks.probe.runs import OPEN_LIMIT_MS, PAYLOAD_BYTES, Told, begin, boa
 from hil.errors import LinkError
 from hil.probe.lines import CLK_UP, Step, burst_steps, data_out
 from hil.probe.patterns import pattern_frames
-from hil.probe.probe import SOURCE, Probe
 from hil.protocol import link_frames as link
 from hil.protocol.link_messages import Pattern, Phase, Role
 from hil.protocol.messages import JobResult
+from hil.ring.probe import SOURCE, Probe
 
 HEADER_LAST = link.HEADER_BYTES - 1
 DAMAGED_BYTE = link.HEADER_BYTES + 5

@@ -14,11 +14,11 @@ from hil.checks.link.stalls import burst_bytes
 from hil.errors import LinkError
 from hil.probe.lines import paused
 from hil.probe.patterns import pattern_frames
-from hil.probe.probe import Probe
 from hil.protocol import link_frames as link
 from hil.protocol.link_messages import Edge, LinkBank, LinkResult, LinkRun, Pattern, Phase, Role, RunFlag
 from hil.protocol.messages import Command, JobResult, JobStarted, JobState
 from hil.rig.pins import WIRE_NAMES
+from hil.ring.probe import Probe
 
 PAYLOAD_BYTES = 64
 OPEN_LIMIT_MS = 400

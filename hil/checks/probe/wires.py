@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from hil.probe.adapter import SET_HIGH, SET_LOW
 from hil.probe.pins import WIRE_PINS, adapter_pin
-from hil.probe.probe import Probe
 from hil.protocol.link_messages import LinkBank, PinDrive, PinLevels
 from hil.protocol.messages import Command, Empty
 from hil.rig.pins import WIRE_NAMES, gpio, pin_name
+from hil.ring.probe import Probe
 
 PROBE_DRIVE_MA = 2
 

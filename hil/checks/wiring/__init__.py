@@ -11,18 +11,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hil.checks.wiring.analysis import analyse
-from hil.checks.wiring.report import Finding, WireVerdict, WiringReport
+from hil.checks.wiring.report import WireVerdict, WiringFinding, WiringReport
 from hil.checks.wiring.scan import BoardPins, observe, wrong_codes
 from hil.errors import BoardError
+from hil.protocol.messages import NO_RANK
 
 if TYPE_CHECKING:
     from hil.protocol.messages import Identity
     from hil.rig.specs import RigConfig
     from hil.ring.ring import Ring
 
-__all__ = ["Finding", "WireVerdict", "WiringReport", "analyse", "known_ranks", "scan_wiring"]
-
-NO_SHARD = 0xFF
+__all__ = ["WireVerdict", "WiringFinding", "WiringReport", "analyse", "known_ranks", "scan_wiring"]
 
 
 def scan_wiring(ring: Ring, config: RigConfig | None = None) -> WiringReport:
@@ -49,13 +48,15 @@ def scan_wiring(ring: Ring, config: RigConfig | None = None) -> WiringReport:
 def known_ranks(identities: Sequence[Identity], config: RigConfig) -> list[int | None]:
     """The rank that each board has by its serial number in the rig file, or else by the shard on its card."""
     by_serial = {spec.serial: spec.rank for spec in config.boards if spec.serial is not None}
-    by_shard = [None if identity.rank == NO_SHARD else identity.rank for identity in identities]
+    by_shard = [None if identity.rank == NO_RANK else identity.rank for identity in identities]
     return [by_serial.get(i.board_serial, rank) for i, rank in zip(identities, by_shard, strict=True)]
 
 
 def _with_codes(report: WiringReport, wrong: list[str]) -> WiringReport:
     findings = tuple(
-        Finding("codes", (), sentence, "A wire that is right by itself but not together with others: look for noise.")
+        WiringFinding(
+            "codes", (), sentence, "A wire that is right by itself but not together with others: look for noise."
+        )
         for sentence in wrong
     )
     return dataclasses.replace(report, findings=findings, codes_sent=True, explained=not wrong)

@@ -23,7 +23,7 @@ from hil.checks.wiring.pads import (
     pad_name,
     wires_of,
 )
-from hil.checks.wiring.report import OK, Finding, WireVerdict, WiringReport
+from hil.checks.wiring.report import OK, WireVerdict, WiringFinding, WiringReport
 from hil.checks.wiring.scan import NOISY_PADS
 from hil.checks.wiring.trace import Tracks, exchanges, find_cables, find_wires, net_numbers
 from hil.protocol.link_messages import Bank
@@ -51,7 +51,7 @@ class _Analysis:
         self.seen = observation
         self.config = config
         self.known = known
-        self.findings: list[Finding] = []
+        self.findings: list[WiringFinding] = []
         self.state: dict[Wire, list[str]] = {}
         self.net = net_numbers(observation)
         self.groundless: set[Pad] = set()
@@ -130,7 +130,7 @@ class _Analysis:
         else:
             cause = "USB cables, boards or link cables were exchanged"
         self.findings.append(
-            Finding(
+            WiringFinding(
                 "order",
                 (f"order:{','.join(map(str, order))}",),
                 f"the boards stand in the ring in the order {', '.join(map(str, order))} (numbers of the rig file), "
@@ -148,14 +148,14 @@ class _Analysis:
         codes = tuple(f"crossed:{_link(a)},{_link(b)}" for a, b in itertools.pairwise(links))
         names = " and ".join(f"link {link}" for link in links)
         self.findings.append(
-            Finding("crossed", codes, f"{names} are crossed: {goes}", "Exchange the cables at these low banks.",
+            WiringFinding("crossed", codes, f"{names} are crossed: {goes}", "Exchange the cables at these low banks.",
                     links=tuple(map(_link, links)))
         )  # fmt: skip
 
     def _odd_cable(self, ends: tuple[tuple[int, Bank], tuple[int, Bank]]) -> None:
         one, other = map(bank_name, ends)
         self.findings.append(
-            Finding(
+            WiringFinding(
                 "cable",
                 (),
                 f"{one} is wired to {other}; this rig has no such link",
@@ -165,7 +165,7 @@ class _Analysis:
 
     def _turned(self, link: LinkSpec) -> None:
         self.findings.append(
-            Finding(
+            WiringFinding(
                 "reversed",
                 (f"reversed:{_link(link)}",),
                 f"link {link}: one connector is turned round: D0 arrives where ACK should, D1 where CLK should, "
@@ -197,7 +197,7 @@ class _Analysis:
         missing = len(cut) == WIRES
         if missing:
             self.findings.append(
-                Finding(
+                WiringFinding(
                     "missing",
                     (f"missing:{_link(link)}",),
                     f"link {link}: none of its ten wires gets through; "
@@ -278,7 +278,7 @@ class _Analysis:
                 continue
             kind, code = STUCK[level]
             text = f"{pad_name(pad)}: {_stuck_text(level)}; it was not driven"
-            self.findings.append(Finding(kind, (f"{code}:{pad_code(pad)}",), text, _stuck_advice(level)))
+            self.findings.append(WiringFinding(kind, (f"{code}:{pad_code(pad)}",), text, _stuck_advice(level)))
 
     # --- what should not be joined -------------------------------------------------------------
 
@@ -318,7 +318,7 @@ class _Analysis:
     def _odd_pads(self) -> None:
         for pad in self.seen.deaf:
             self.findings.append(
-                Finding(
+                WiringFinding(
                     "deaf",
                     (),
                     f"{pad_name(pad)} does not read its own level back while it drives",
@@ -327,7 +327,7 @@ class _Analysis:
             )
         for pair in self.seen.one_way:
             self.findings.append(
-                Finding(
+                WiringFinding(
                     "one-way",
                     (),
                     f"{pad_name(pair.driver)} and {pad_name(pair.reader)} follow each other in {pair.agreed} of "
@@ -348,7 +348,7 @@ class _Analysis:
         links: tuple[str, ...] = (),
     ) -> None:
         wires = list(wires)
-        self.findings.append(Finding(kind, codes, text, advice, tuple(map(str, wires)), links))
+        self.findings.append(WiringFinding(kind, codes, text, advice, tuple(map(str, wires)), links))
         for wire in wires:
             if kind not in self.state[wire]:
                 self.state[wire].append(kind)

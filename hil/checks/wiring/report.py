@@ -13,7 +13,7 @@ OK = "ok"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class WiringFinding:
     """One thing that is wrong.
 
     Args:
@@ -72,7 +72,7 @@ class WiringReport:
     ports: tuple[str, ...]
     order: tuple[int, ...]
     wires: tuple[WireVerdict, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[WiringFinding, ...]
     explained: bool
     seen: Nets
     codes_sent: bool = False

@@ -14,18 +14,18 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from hil.board.board import Board, Pending
+from hil.board.board import Board
+from hil.board.channel import Pending
 from hil.checks.wiring.pads import WIRES, Held, Observation, OneWay, Pad, bank_pad, group, pads_of
 from hil.errors import BoardError
 from hil.line.loop import Loop
 from hil.protocol.fields import Message
-from hil.protocol.link_messages import Bank, PinDrive, PinLevels, PinMode
+from hil.protocol.link_messages import RING_PINS, Bank, PinDrive, PinLevels, PinMode
 from hil.protocol.messages import Command, Empty
 from hil.rig.specs import LinkSpec
 
 SCAN_MA, LINK_MA = 2, 8
 """Drive strength while scanning, and the pads' reset value, which the links use."""
-RING_PINS = sum(1 << pin for _, pin in pads_of(0))
 PULL_DOWN, PULL_UP = 1, 2
 PASSIVE_READS = 8
 """Reads under each pull: noise must not look like a level."""

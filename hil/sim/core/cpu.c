@@ -6,11 +6,9 @@
 
 #include "internal.h"
 
-#define PERIPHERALS       0x20000000u
-#define PERIPHERALS_BYTES 0x01000000u
-#define NO_EXIT           0xFFFFFFFCull /* an address that no program reaches */
-#define TRAP_NONE         0xFFFFFFFFu
-#define BLOCK_BYTES_MAX   4096u
+#define NO_EXIT         0xFFFFFFFCull /* an address that no program reaches */
+#define TRAP_NONE       0xFFFFFFFFu
+#define BLOCK_BYTES_MAX 4096u
 
 enum {
     EXC_NONE,
@@ -70,21 +68,6 @@ static void cp15_set(board_t *b, uint32_t crn, uint32_t crm, uint32_t opc2, uint
     uc_arm_cp_reg reg = cp15(crn, crm, 0, opc2);
     reg.val = value;
     uc_reg_write(b->uc, UC_ARM_REG_CP_REG, &reg);
-}
-
-void board_lint(board_t *b, uint32_t kind, uint32_t address, uint32_t value)
-{
-    for (uint32_t i = 0; i < b->lint_count; i++) {
-        sim_lint_t *l = &b->lints[i];
-        if (l->kind == kind && l->pc == b->block_pc && l->address == address) {
-            l->count++;
-            return;
-        }
-    }
-    if (b->lint_count < LINTS_MAX) {
-        uint64_t now = b->state == SIM_RUNNING ? board_now(b) : b->sim->now_ps;
-        b->lints[b->lint_count++] = (sim_lint_t){now, kind, b->block_pc, address, value, 1};
-    }
 }
 
 /* ---- blocks ------------------------------------------------------------------------------------------- */

@@ -1,91 +1,28 @@
-/* faults.c: nets that carry a fault, and what happens at a time or at a byte.
+/* faults.c: nets that carry a fault, and what is set to happen at a time or at a byte.
  *
- * Events (a level that comes out of a delay line, a glitch, a board that stops) wait in one list; sched.c lets no
- * board pass the earliest of them, so pads still change in order of time.
+ * What comes later (a level out of a delay line, a glitch, a board that stops) is an event in the scheduler's queue:
+ * no board passes the earliest of them, so pads still change in order of time. This file does those about nets.
  *
  * A delayed wire is two nets and a line between them: each end sees what the other's outputs and pulls were one
  * delay ago. A glitch inverts what a net shows, at a random time after a rising edge of its link's clock. */
-#include <stdlib.h>
+#include <string.h>
 
 #include "internal.h"
 
 /* A glitch begins this long after the clock's edge at the latest; a byte takes about 1 us. */
 #define GLITCH_SPAN_PS (1000ull * PS_PER_NS)
 
-/* ---- events ------------------------------------------------------------------------------------------- */
-
-static void events_refresh(sim_t *sim)
-{
-    uint64_t earliest = NEVER;
-    for (uint32_t i = 0; i < sim->event_count; i++)
-        earliest = sim->events[i].time_ps < earliest ? sim->events[i].time_ps : earliest;
-    sched_event(sim, earliest);
-}
-
-static void event_add(sim_t *sim, event_t event)
-{
-    if (sim->event_count == sim->event_capacity) {
-        uint32_t capacity = sim->event_capacity ? sim->event_capacity * 2 : 32;
-        event_t *grown = realloc(sim->events, capacity * sizeof *grown);
-        if (grown == NULL)
-            return;
-        sim->events = grown;
-        sim->event_capacity = capacity;
-    }
-    sim->events[sim->event_count++] = event;
-    if (event.time_ps < sim->event_ps)
-        sched_event(sim, event.time_ps);
-}
-
 void faults_clear(sim_t *sim)
 {
-    sim->event_count = 0;
     sim->line_count = 0;
     sim->glitch_count = 0;
     sim->trigger_count = 0;
-    sched_event(sim, NEVER);
+    sched_events_clear(sim);
     for (uint32_t i = 0; i < sim->board_count; i++) {
-        sim->boards[i].uart.hung_up = false;
-        sim->boards[i].uart.limit_baud = 0;
-    }
-}
-
-static void invert(sim_t *sim, uint32_t net, int step, uint64_t now_ps)
-{
-    sim->nets[net].inverted = (uint8_t)(sim->nets[net].inverted + step);
-    net_update(sim, net, now_ps, 0);
-}
-
-void faults_event(sim_t *sim)
-{
-    uint32_t first = 0;
-    for (uint32_t i = 1; i < sim->event_count; i++) /* the list is in order of arrival, which settles ties */
-        first = sim->events[i].time_ps < sim->events[first].time_ps ? i : first;
-    event_t event = sim->events[first];
-    sim->event_count--;
-    for (uint32_t i = first; i < sim->event_count; i++)
-        sim->events[i] = sim->events[i + 1];
-    events_refresh(sim);
-    switch (event.kind) {
-    case EVENT_LINE: {
-        line_t *line = &sim->lines[event.subject >> 1];
-        line->far[event.subject & 1u] = event.value;
-        net_update(sim, line->net[event.subject & 1u], event.time_ps, 0);
-        break;
-    }
-    case EVENT_GLITCH:
-        invert(sim, event.subject, 1, event.time_ps);
-        event_add(sim, (event_t){event.time_ps + event.value, 0, EVENT_GLITCH_OVER, event.subject});
-        break;
-    case EVENT_GLITCH_OVER:
-        invert(sim, event.subject, -1, event.time_ps);
-        break;
-    case EVENT_HANG_UP:
-        uart_hang_up(&sim->boards[event.subject]);
-        break;
-    default:
-        sched_strike(&sim->boards[event.subject], (uint32_t)event.value);
-        break;
+        uart_t *u = &sim->boards[i].uart;
+        u->hung_up = false;
+        u->limit_baud = 0;
+        memset(u->noise, 0, sizeof u->noise);
     }
 }
 
@@ -119,11 +56,11 @@ int sim_glitch(sim_t *sim, uint32_t board, uint32_t pin, uint32_t clock_board, u
     return 0;
 }
 
-int sim_strike_at(sim_t *sim, uint32_t board, uint32_t action, uint64_t time_ps)
+int sim_strike_at(sim_t *sim, uint32_t board, uint32_t action, uint64_t after_ps)
 {
     if (board >= sim->board_count || action > SIM_STRIKE_OFF)
         return -1;
-    event_add(sim, (event_t){time_ps, action, EVENT_STRIKE, board});
+    sched_event(sim, (event_t){sim->now_ps + after_ps, action, EVENT_STRIKE, board});
     return 0;
 }
 
@@ -137,11 +74,11 @@ int sim_strike_after(sim_t *sim, uint32_t board, uint32_t action, uint64_t clock
     return 0;
 }
 
-int sim_hang_up_at(sim_t *sim, uint32_t board, uint64_t time_ps)
+int sim_hang_up_at(sim_t *sim, uint32_t board, uint64_t after_ps)
 {
     if (board >= sim->board_count)
         return -1;
-    event_add(sim, (event_t){time_ps, 0, EVENT_HANG_UP, board});
+    sched_event(sim, (event_t){sim->now_ps + after_ps, 0, EVENT_HANG_UP, board});
     return 0;
 }
 
@@ -252,7 +189,7 @@ static void clock_rose(sim_t *sim, const net_t *net, uint64_t now_ps)
         if (net_of_pad(sim, glitch->clock) == net && draw(glitch) < glitch->rate) {
             uint64_t at = now_ps + 1u + (uint64_t)(draw(glitch) * (double)GLITCH_SPAN_PS);
             uint32_t victim = (uint32_t)(net_of_pad(sim, glitch->pad) - sim->nets);
-            event_add(sim, (event_t){at, glitch->width_ps, EVENT_GLITCH, victim});
+            sched_event(sim, (event_t){at, glitch->width_ps, EVENT_GLITCH, victim});
         }
     }
     for (uint32_t i = 0; i < sim->trigger_count; i++) {
@@ -260,7 +197,7 @@ static void clock_rose(sim_t *sim, const net_t *net, uint64_t now_ps)
         for (uint32_t pin = 0; pin < SIM_PINS && trigger->edges > 0; pin++) {
             bool here = (trigger->pins >> pin & 1u) && &sim->nets[sim->net_of[trigger->board][pin]] == net;
             if (here && --trigger->edges == 0)
-                event_add(sim, (event_t){now_ps, trigger->action, EVENT_STRIKE, trigger->board});
+                sched_event(sim, (event_t){now_ps, trigger->action, EVENT_STRIKE, trigger->board});
         }
     }
 }
@@ -274,7 +211,7 @@ static void lines_feed(sim_t *sim, uint32_t number, uint64_t now_ps)
             if (state != line->sent[end]) {
                 line->sent[end] = (uint8_t)state;
                 uint32_t far_end = i << 1 | (end == 0);
-                event_add(sim, (event_t){now_ps + line->delay_ps, state, EVENT_LINE, far_end});
+                sched_event(sim, (event_t){now_ps + line->delay_ps, state, EVENT_LINE, far_end});
             }
         }
     }
@@ -290,4 +227,31 @@ uint8_t faulty_level(sim_t *sim, uint32_t number, uint8_t level, uint64_t now_ps
         clock_rose(sim, net, now_ps);
     net->clean = level;
     return net->inverted > 0 && level <= LEVEL_HIGH ? !level : level;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------- */
+
+static void invert(sim_t *sim, uint32_t net, int step, uint64_t now_ps)
+{
+    sim->nets[net].inverted = (uint8_t)(sim->nets[net].inverted + step);
+    net_update(sim, net, now_ps, 0);
+}
+
+void faults_event(sim_t *sim, const event_t *event)
+{
+    switch (event->kind) {
+    case EVENT_LINE: {
+        line_t *line = &sim->lines[event->subject >> 1];
+        line->far[event->subject & 1u] = (uint8_t)event->value;
+        net_update(sim, line->net[event->subject & 1u], event->time_ps, 0);
+        break;
+    }
+    case EVENT_GLITCH:
+        invert(sim, event->subject, 1, event->time_ps);
+        sched_event(sim, (event_t){event->time_ps + event->value, 0, EVENT_GLITCH_OVER, event->subject});
+        break;
+    default: /* EVENT_GLITCH_OVER */
+        invert(sim, event->subject, -1, event->time_ps);
+        break;
+    }
 }

@@ -125,9 +125,9 @@ uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps)
     bool noisy;
     switch (offset) {
     case GPLEV0:
-        return gpio_levels(b, 0, now_ps, &noisy);
+        return pins_levels(b, 0, now_ps, &noisy);
     case GPLEV1:
-        return gpio_levels(b, 1, now_ps, &noisy);
+        return pins_levels(b, 1, now_ps, &noisy);
     case GPSET0:
     case GPSET1:
     case GPCLR0:

@@ -26,6 +26,22 @@
 #define ADAPTER_LATENCY_PS   (1000ull * PS_PER_US)
 #define ADAPTER_PACKET_BYTES 62u
 
+/* Registers go by their offset from here. Source: BCM2835 ARM Peripherals 1.2.3. */
+#define PERIPHERALS       0x20000000u
+#define PERIPHERALS_BYTES 0x01000000u
+enum {
+    BLOCK_ARM = 0x00B000, /* interrupt controller, ARM timer, mailbox */
+    BLOCK_PM = 0x100000,
+    BLOCK_GPIO = 0x200000,
+    BLOCK_PL011 = 0x201000,
+    BLOCK_AUX = 0x215000
+};
+enum {
+    TIMER_CS = 0x3000,
+    TIMER_CLO = 0x3004,
+    TIMER_CHI = 0x3008
+};
+
 #define LINTS_MAX   256
 #define BRIDGES_MAX 256
 #define FAULTS_MAX  256 /* of each other kind */
@@ -61,8 +77,8 @@ typedef struct {
     uint64_t line_free_ps;
     uint8_t *to_host;
     size_t to_host_head, to_host_count, to_host_capacity;
-    double drop_rate, corrupt_rate, duplicate_rate;
-    uint32_t limit_baud; /* above it the line damages bytes; 0: no limit */
+    double noise[SIM_NOISE_KINDS]; /* how often, per byte */
+    uint32_t limit_baud;           /* above it the line damages bytes; 0: no limit */
     bool hung_up;
     uint64_t random;
     /* transmit pipeline of the board */
@@ -252,11 +268,11 @@ typedef struct {
 } trigger_t;
 
 enum {
-    EVENT_LINE, /* subject: line << 1 | end, value: state */
-    EVENT_GLITCH,
-    EVENT_GLITCH_OVER,
-    EVENT_HANG_UP,
-    EVENT_STRIKE
+    EVENT_LINE,        /* subject: line << 1 | end, value: state */
+    EVENT_GLITCH,      /* subject: net, value: width_ps */
+    EVENT_GLITCH_OVER, /* subject: net */
+    EVENT_HANG_UP,     /* subject: board */
+    EVENT_STRIKE       /* subject: board, value: SIM_STRIKE_ */
 };
 
 typedef struct {
@@ -265,6 +281,16 @@ typedef struct {
     uint32_t kind;
     uint32_t subject;
 } event_t;
+
+/* What comes next, when no board runs. */
+typedef enum {
+    TURN_OVER,     /* until_ps is reached */
+    TURN_EVENT,    /* sched_event_take gives it */
+    TURN_PACKET,   /* the board's adapter hands a packet to the host */
+    TURN_START,    /* the board executes its first instruction */
+    TURN_WATCHDOG, /* the board's watchdog bites */
+    TURN_RAN       /* boards have run: ask again */
+} turn_t;
 
 struct sim {
     uint32_t board_count;
@@ -308,12 +334,24 @@ struct sim {
     char error[256];
 };
 
-/* sched.c */
+/* The core's files in layers: none uses what stands below it here, but for nets.c and faults.c, which are one layer.
+ * tests/sim/test_core_layers.py holds them to it. */
+
 static inline uint64_t board_now(const board_t *b)
 {
     return b->base_ps +
            (uint64_t)(((unsigned __int128)(b->ticks - b->base_ticks) * b->ps_per_tick_q32) >> 32);
 }
+
+/* lint.c */
+void board_lint(board_t *b, uint32_t kind, uint32_t address, uint32_t value);
+
+/* ram.c */
+int ram_pattern(struct sim *sim);
+uint8_t *ram_map(struct sim *sim, uint64_t bytes);
+void ram_unmap(board_t *b);
+
+/* sched.c */
 void board_set_clock(board_t *b, uint32_t arm_hz);
 void sched_window(board_t *b);                 /* the window is used up: let others run */
 uint64_t sched_sync(board_t *b, bool reading); /* its time, when the board may act at it (or is killed) */
@@ -323,41 +361,12 @@ void sched_leave(board_t *b); /* the coroutine has ended or halted; never return
 void sched_change(board_t *b,
                   uint64_t change_ps); /* a pad of the board changes; it may not have got there yet */
 void sched_due(board_t *b, uint64_t due_ps);
-void sched_event(struct sim *sim, uint64_t event_ps); /* no board may pass this time */
-void sched_strike(board_t *b, uint32_t action);       /* SIM_STRIKE_, now; on the caller's stack */
-void sched_watchdog(board_t *b);                      /* watchdog_ps changed */
-void sched_stop(struct sim *sim, uint64_t now_ps);    /* sim_run ends at this time */
-
-/* cpu.c */
-int cpu_begin(board_t *b);
-void cpu_end(board_t *b);
-uint32_t fault_address_of(board_t *b, uint32_t pc); /* abort.c */
-void board_lint(board_t *b, uint32_t kind, uint32_t address, uint32_t value);
-
-/* ram.c */
-int ram_pattern(struct sim *sim);
-uint8_t *ram_map(struct sim *sim, uint64_t bytes);
-void ram_unmap(board_t *b);
-
-/* mmio.c */
-uint64_t mmio_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
-void mmio_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
-uint64_t board_timer_us(const board_t *b, uint64_t now_ps);
-uint64_t board_timer_ps(const board_t *b, uint64_t timer_us);
-uint64_t board_timer_match_ps(board_t *b, uint64_t now_ps);
-void system_reset(board_t *b, uint32_t cause);
-uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps);
-void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
-
-/* mailbox.c */
-uint32_t mailbox_read(board_t *b, uint32_t offset, uint64_t now_ps);
-void mailbox_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
-uint64_t mailbox_next_ps(const board_t *b);
-
-/* poll.c */
-void poll_break(board_t *b);
-bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps); /* true: slept, read again */
-void poll_resampled(board_t *b, uint32_t kind, uint32_t value);
+void sched_event(struct sim *sim, event_t event); /* no board passes its time before it has happened */
+event_t sched_event_take(struct sim *sim);        /* the earliest; of equal times the one that came first */
+void sched_events_clear(struct sim *sim);
+void sched_watchdog(board_t *b);                   /* watchdog_ps changed */
+void sched_stop(struct sim *sim, uint64_t now_ps); /* sim_run ends at this time */
+turn_t sched_turn(struct sim *sim, board_t **board);
 
 /* nets.c */
 extern const uint8_t LEVEL_DRIVEN[4], LEVEL_PULLED[4]; /* by bit 0: low, bit 1: high */
@@ -371,26 +380,16 @@ static inline bool pad_drives(const pad_t *pad)
 }
 static inline bool pad_drives_high(const pad_t *pad) { return (pad->b->latch & pad->bit) != 0; }
 void pins_update(board_t *b, uint64_t mask, uint64_t now_ps); /* what the board does to these pads changed */
-void gpio_power(board_t *b, uint64_t now_ps);                 /* the board's pads appeared or vanished */
-uint32_t gpio_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy);
+void pins_power(board_t *b, uint64_t now_ps);                 /* the board's pads appeared or vanished */
+uint32_t pins_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy);
 
 /* faults.c */
 void faults_clear(struct sim *sim);
-void faults_attach(struct sim *sim); /* the nets have been built */
-void faults_event(struct sim *sim);  /* the earliest event happens */
+void faults_attach(struct sim *sim);                      /* the nets have been built */
+void faults_event(struct sim *sim, const event_t *event); /* one that is about nets happens */
 uint32_t net_state(struct sim *sim, uint32_t number, uint32_t without_line);
 uint8_t faulty_resolve(struct sim *sim, uint32_t number, uint8_t *conflict);
 uint8_t faulty_level(struct sim *sim, uint32_t number, uint8_t level, uint64_t now_ps);
-
-/* gpio.c */
-void gpio_reset(board_t *b);
-void gpio_apply_boot_pulls(board_t *b);
-uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps);
-void gpio_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
-static inline uint32_t gpio_function(const board_t *b, uint32_t pin)
-{
-    return (b->fsel[pin / 10] >> (pin % 10 * 3)) & 7u;
-}
 
 /* uart.c */
 void uart_reset(board_t *b);
@@ -403,6 +402,50 @@ uint64_t uart_next_ps(board_t *b, uint64_t now_ps);
 void uart_deliver(board_t *b, uint64_t now_ps); /* the adapter's packet reaches the host */
 bool uart_enabled(const board_t *b);
 void uart_hang_up(board_t *b);
+
+/* gpio.c */
+void gpio_reset(board_t *b);
+void gpio_apply_boot_pulls(board_t *b);
+uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps);
+void gpio_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
+static inline uint32_t gpio_function(const board_t *b, uint32_t pin)
+{
+    return (b->fsel[pin / 10] >> (pin % 10 * 3)) & 7u;
+}
+
+/* mailbox.c */
+uint32_t mailbox_read(board_t *b, uint32_t offset, uint64_t now_ps);
+void mailbox_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
+uint64_t mailbox_next_ps(const board_t *b);
+
+/* timer.c */
+uint64_t board_timer_us(const board_t *b, uint64_t now_ps);
+uint64_t board_timer_ps(const board_t *b, uint64_t timer_us);
+uint64_t board_timer_match_ps(board_t *b, uint64_t now_ps);
+void system_reset(board_t *b, uint32_t cause);
+uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps);
+void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
+
+/* poll.c */
+void poll_break(board_t *b);
+bool poll_note(board_t *b, uint32_t kind, uint32_t value, uint64_t now_ps); /* true: slept, read again */
+void poll_resampled(board_t *b, uint32_t kind, uint32_t value);
+
+/* mmio.c */
+uint64_t mmio_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
+void mmio_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
+
+/* abort.c */
+uint32_t fault_address_of(board_t *b, uint32_t pc);
+
+/* cpu.c */
+int cpu_begin(board_t *b);
+void cpu_end(board_t *b);
+
+/* power.c */
+void board_start(board_t *b);
+void board_watchdog(board_t *b);                /* it bites */
+void board_strike(board_t *b, uint32_t action); /* SIM_STRIKE_, now; on the caller's stack */
 
 static inline uint64_t mix64(uint64_t x)
 { /* splitmix64's finaliser */

@@ -333,7 +333,7 @@ void pins_update(board_t *b, uint64_t mask, uint64_t now_ps)
     }
 }
 
-void gpio_power(board_t *b, uint64_t now_ps) { pins_update(b, PINS_MASK, now_ps); }
+void pins_power(board_t *b, uint64_t now_ps) { pins_update(b, PINS_MASK, now_ps); }
 
 /* A pad that hangs on another net now shows that net's level; the others keep what they have. */
 static void pad_catch_up(sim_t *sim, const net_t *net, const pad_t *pad, uint64_t now_ps)
@@ -364,7 +364,7 @@ int sim_nets_commit(sim_t *sim)
     return 0;
 }
 
-uint32_t gpio_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy)
+uint32_t pins_levels(board_t *b, uint32_t bank, uint64_t now_ps, bool *noisy)
 {
     /* A sleeper that was woken may still have reads to make before the change that woke it. */
     bool before = now_ps < b->level_ps || (now_ps == b->level_ps && b->index < b->level_writer);

@@ -12,7 +12,7 @@ int sim_outside(sim_t *sim, uint32_t board)
     b->state = SIM_OUTSIDE;
     b->out_mask = b->latch = b->pull_up = b->pull_down = 0;
     b->driven_high = 0; /* no adapter at its UART */
-    gpio_power(b, sim->now_ps);
+    pins_power(b, sim->now_ps);
     return 0;
 }
 

@@ -7,7 +7,6 @@
  * waits for, so it holds nobody back. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "internal.h"
 
@@ -243,10 +242,47 @@ void sched_due(board_t *b, uint64_t due_ps)
     due_refresh(b->sim);
 }
 
-void sched_event(sim_t *sim, uint64_t event_ps)
+static void event_next(sim_t *sim, uint64_t event_ps)
 {
     sim->event_ps = event_ps;
     due_refresh(sim);
+}
+
+void sched_event(sim_t *sim, event_t event)
+{
+    if (sim->event_count == sim->event_capacity) {
+        uint32_t capacity = sim->event_capacity ? sim->event_capacity * 2 : 32;
+        event_t *grown = realloc(sim->events, capacity * sizeof *grown);
+        if (grown == NULL)
+            return;
+        sim->events = grown;
+        sim->event_capacity = capacity;
+    }
+    sim->events[sim->event_count++] = event;
+    if (event.time_ps < sim->event_ps)
+        event_next(sim, event.time_ps);
+}
+
+event_t sched_event_take(sim_t *sim)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 1; i < sim->event_count; i++) /* the list is in order of arrival, which settles ties */
+        first = sim->events[i].time_ps < sim->events[first].time_ps ? i : first;
+    event_t event = sim->events[first];
+    sim->event_count--;
+    for (uint32_t i = first; i < sim->event_count; i++)
+        sim->events[i] = sim->events[i + 1];
+    uint64_t earliest = NEVER;
+    for (uint32_t i = 0; i < sim->event_count; i++)
+        earliest = sim->events[i].time_ps < earliest ? sim->events[i].time_ps : earliest;
+    event_next(sim, earliest);
+    return event;
+}
+
+void sched_events_clear(sim_t *sim)
+{
+    sim->event_count = 0;
+    event_next(sim, NEVER);
 }
 
 void sched_stop(sim_t *sim, uint64_t now_ps)
@@ -262,185 +298,41 @@ void sched_watchdog(board_t *b)
         window_set(b, b->watchdog_ps);
 }
 
-/* ---- boards as a whole -------------------------------------------------------------------------------- */
-
-static void board_boot(board_t *b, uint32_t cause, uint64_t delay_ps)
+/* The board whose adapter's packet is due first. */
+static board_t *packet_board(sim_t *sim)
 {
-    sim_t *sim = b->sim;
-    memset(&b->plan, 0, sizeof b->plan);
-    gpio_reset(b);
-    uart_reset(b);
-    system_reset(b, cause);
-    poll_break(b);
-    b->vfp_allowed = b->cpacr_written = b->sctlr_written = b->mmu_on = b->vfp_suspect = false;
-    b->last_vector_pc = 0;
-    b->last_vector_ticks = NEVER;
-    b->setup.drift_ppm = b->drift_ppm_next;
-    b->state = SIM_BOOTING;
-    gpio_power(b, sim->now_ps);
-    sim->boot(b->index, &b->plan);
-    if (!b->plan.has_kernel) {
-        board_lint(b, SIM_LINT_NO_KERNEL, 0, 0);
-        b->state = SIM_HALTED;
-        sim->key[b->index] = NEVER;
-        return;
+    uint32_t i = 0;
+    while (sim->due[i] != sim->due_min)
+        i++;
+    return &sim->boards[i];
+}
+
+turn_t sched_turn(sim_t *sim, board_t **board)
+{
+    uint64_t limit, others;
+    board_t *b = *board = pick(sim, &limit, &others);
+    uint64_t key = sim->key[b->index], time_ps = key;
+    turn_t turn = TURN_RAN;
+    if ((sim->due_min < key ? sim->due_min : key) >= sim->until_ps) {
+        turn = TURN_OVER;
+        time_ps = sim->until_ps;
+    } else if (sim->event_ps <= key && sim->event_ps <= sim->due_min) {
+        turn = TURN_EVENT;
+        time_ps = sim->event_ps;
+    } else if (sim->due_min <= key) {
+        turn = TURN_PACKET;
+        time_ps = sim->due_min;
+        *board = packet_board(sim);
+    } else if (b->state == SIM_BOOTING) {
+        turn = TURN_START;
+    } else if (b->watchdog_ps <= key) {
+        turn = TURN_WATCHDOG;
+    } else {
+        enter(sim, b, limit, others);
+        coroutine_switch(&sim->main, &b->co);
+        return turn;
     }
-    b->core_hz = b->plan.core_hz;
-    b->uart_hz = b->plan.uart_hz;
-    b->start_ps = sim->now_ps + b->plan.delay_ps + delay_ps;
-    sim->slack[b->index] = 0;
-    sim->key[b->index] = b->start_ps;
-}
-
-static void board_start(board_t *b)
-{
-    b->ticks = b->base_ticks = b->charged_ticks = 0;
-    b->base_ps = b->start_ps;
-    board_set_clock(b, b->plan.arm_hz);
-    gpio_apply_boot_pulls(b);
-    gpio_power(b, b->start_ps);
-    b->state = SIM_RUNNING;
-    trace_mark(b->sim, SIM_MARK_STARTS, b->index);
-    if (cpu_begin(b) != 0) {
-        b->state = SIM_HALTED;
-        b->sim->key[b->index] = NEVER;
-    }
-}
-
-static void board_account(board_t *b)
-{
-    b->counters.instructions += (b->ticks - b->charged_ticks) / 4u;
-    b->ticks = b->base_ticks = b->charged_ticks = 0;
-}
-
-static void board_quench(board_t *b)
-{
-    cpu_end(b);
-    board_account(b);
-    b->base_ps = b->sim->now_ps;
-    b->watchdog_ps = NEVER;
-    b->sim->key[b->index] = NEVER;
-}
-
-int sim_power_on(sim_t *sim, uint32_t board)
-{
-    board_t *b = &sim->boards[board];
-    if (b->state != SIM_OFF)
-        return 0;
-    b->ram = ram_map(sim, b->setup.ram_bytes);
-    if (b->ram == NULL) {
-        snprintf(sim->error, sizeof sim->error, "board %u: cannot map %llu bytes of RAM", board,
-                 (unsigned long long)b->setup.ram_bytes);
-        return -1;
-    }
-    b->pull_up = 0x1FFull; /* power-on defaults; a warm reset keeps pulls, see gpio_reset */
-    b->pull_down = ((1ull << SIM_PINS) - 1u) & ~b->pull_up;
-    trace_mark(sim, SIM_MARK_POWER_ON, board);
-    board_boot(b, 0x1000u, b->setup.start_delay_ps);
-    return 0;
-}
-
-void sim_power_off(sim_t *sim, uint32_t board)
-{
-    board_t *b = &sim->boards[board];
-    if (b->state == SIM_OFF)
-        return;
-    board_quench(b);
-    uart_reset(b);
-    b->state = SIM_OFF;
-    trace_mark(sim, SIM_MARK_POWER_OFF, board);
-    gpio_power(b, sim->now_ps);
-    ram_unmap(b);
-}
-
-int sim_reset(sim_t *sim, uint32_t board)
-{
-    board_t *b = &sim->boards[board];
-    if (b->state == SIM_OFF)
-        return -1;
-    board_quench(b);
-    b->counters.resets++;
-    trace_mark(sim, SIM_MARK_RESET, board);
-    board_boot(b, 0x1000u, 0);
-    return 0;
-}
-
-void sched_strike(board_t *b, uint32_t action)
-{
-    if (action == SIM_STRIKE_OFF) {
-        sim_power_off(b->sim, b->index);
-    } else if (action == SIM_STRIKE_RESET) {
-        sim_reset(b->sim, b->index);
-    } else if (b->state != SIM_OFF) {
-        uint64_t watchdog_ps = b->watchdog_ps; /* goes on counting */
-        board_quench(b);
-        b->state = SIM_HALTED;
-        b->watchdog_ps = b->sim->key[b->index] = watchdog_ps;
-        trace_mark(b->sim, SIM_MARK_HALTED, b->index);
-    }
-}
-
-static void watchdog_bite(board_t *b)
-{
-    bool halt = (b->pm_rsts & 0x555u) == 0x555u;
-    uint32_t cause = 0x20u; /* PM_RSTS.HADWRF */
-    board_quench(b);
-    b->counters.resets++;
-    trace_mark(b->sim, SIM_MARK_WATCHDOG, b->index);
-    if (halt) { /* the boot code finds "partition 63": it stops */
-        gpio_reset(b);
-        uart_reset(b);
-        gpio_power(b, b->sim->now_ps);
-        b->state = SIM_HALTED;
-        board_lint(b, SIM_LINT_HALTED, 0, 0x555u);
-        return;
-    }
-    board_boot(b, cause, 0);
-}
-
-int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
-{
-    sim->until_ps = sim->stopped ? sim->now_ps : until_ps;
-    for (;;) {
-        for (uint32_t i = 0; i < sim->board_count; i++) {
-            const uart_t *uart = &sim->boards[i].uart;
-            if ((stop_mask >> i & 1u) && (uart->to_host_count > 0 || uart->hung_up))
-                return 1;
-        }
-        uint64_t limit, others;
-        board_t *b = pick(sim, &limit, &others);
-        uint64_t key = sim->key[b->index];
-        uint64_t event = sim->due_min < key ? sim->due_min : key;
-        if (event >= sim->until_ps) { /* until_ps, or the change of a watched pad */
-            if (sim->until_ps > sim->now_ps)
-                sim->now_ps = sim->until_ps;
-            bool stopped = sim->stopped;
-            sim->stopped = false;
-            return stopped ? 2 : 0;
-        }
-        if (sim->event_ps <= key && sim->event_ps <= sim->due_min) {
-            if (sim->event_ps > sim->now_ps)
-                sim->now_ps = sim->event_ps;
-            faults_event(sim);
-        } else if (sim->due_min <= key) {
-            for (uint32_t i = 0; i < sim->board_count; i++) {
-                if (sim->due[i] == sim->due_min) {
-                    if (sim->due_min > sim->now_ps)
-                        sim->now_ps = sim->due_min;
-                    uart_deliver(&sim->boards[i], sim->due_min);
-                    break;
-                }
-            }
-        } else if (b->state == SIM_BOOTING) {
-            sim->now_ps = key;
-            board_start(b);
-        } else if (b->watchdog_ps <= key) {
-            if (key > sim->now_ps)
-                sim->now_ps = key;
-            watchdog_bite(b);
-        } else {
-            enter(sim, b, limit, others);
-            coroutine_switch(&sim->main, &b->co);
-        }
-    }
+    if (time_ps > sim->now_ps)
+        sim->now_ps = time_ps;
+    return turn;
 }

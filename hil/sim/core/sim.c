@@ -1,4 +1,4 @@
-/* sim.c: making and taking apart a simulation, and what Python asks of it. */
+/* sim.c: making, running and taking apart a simulation, and what Python asks of it. */
 #include "sim.h"
 
 #include <stdio.h>
@@ -64,6 +64,58 @@ void sim_free(sim_t *sim)
     free(sim->events);
     free(sim->trace);
     free(sim);
+}
+
+static void happen(sim_t *sim, const event_t *event)
+{
+    if (event->kind == EVENT_STRIKE)
+        board_strike(&sim->boards[event->subject], (uint32_t)event->value);
+    else if (event->kind == EVENT_HANG_UP)
+        uart_hang_up(&sim->boards[event->subject]);
+    else
+        faults_event(sim, event);
+}
+
+static bool host_has_news(const sim_t *sim, uint32_t mask)
+{
+    for (uint32_t i = 0; i < sim->board_count; i++) {
+        const uart_t *uart = &sim->boards[i].uart;
+        if ((mask >> i & 1u) && (uart->to_host_count > 0 || uart->hung_up))
+            return true;
+    }
+    return false;
+}
+
+int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
+{
+    sim->until_ps = sim->stopped ? sim->now_ps : until_ps;
+    while (!host_has_news(sim, stop_mask)) {
+        board_t *b;
+        switch (sched_turn(sim, &b)) {
+        case TURN_OVER: { /* until_ps, or the change of a watched pad */
+            bool stopped = sim->stopped;
+            sim->stopped = false;
+            return stopped ? 2 : 0;
+        }
+        case TURN_EVENT: {
+            event_t event = sched_event_take(sim);
+            happen(sim, &event);
+            break;
+        }
+        case TURN_PACKET:
+            uart_deliver(b, sim->due[b->index]);
+            break;
+        case TURN_START:
+            board_start(b);
+            break;
+        case TURN_WATCHDOG:
+            board_watchdog(b);
+            break;
+        case TURN_RAN:
+            break;
+        }
+    }
+    return 1;
 }
 
 int sim_board_setup(sim_t *sim, uint32_t board, const sim_board_setup_t *setup)

@@ -67,7 +67,7 @@ typedef struct {
     } driver[SIM_DRIVERS_MAX];
 } sim_contention_t;
 
-/* Things that real silicon would punish. The texts are in hil/sim/lint.py. */
+/* Things that real silicon would punish. The texts are in hil/sim/records.py. */
 enum {
     SIM_LINT_UNIMPLEMENTED_READ = 1,
     SIM_LINT_UNIMPLEMENTED_WRITE,
@@ -137,6 +137,14 @@ enum {
     SIM_STRIKE_OFF,
 };
 
+/* What happens to a byte of a serial line. */
+enum {
+    SIM_NOISE_DROP,
+    SIM_NOISE_CORRUPT,
+    SIM_NOISE_DUPLICATE,
+    SIM_NOISE_KINDS
+};
+
 typedef enum {
     SIM_OFF,
     SIM_BOOTING,
@@ -161,10 +169,10 @@ SIM_API int sim_delay(sim_t *sim, uint32_t board_a, uint32_t pin_a, uint32_t boa
                       uint64_t delay_ps); /* instead of a wire */
 SIM_API int sim_glitch(sim_t *sim, uint32_t board, uint32_t pin, uint32_t clock_board, uint32_t clock_pin,
                        double rate, uint64_t width_ps);
-SIM_API int sim_strike_at(sim_t *sim, uint32_t board, uint32_t action, uint64_t time_ps);
+SIM_API int sim_strike_at(sim_t *sim, uint32_t board, uint32_t action, uint64_t after_ps); /* from now */
 SIM_API int sim_strike_after(sim_t *sim, uint32_t board, uint32_t action, uint64_t clock_pins,
                              uint64_t edges);
-SIM_API int sim_hang_up_at(sim_t *sim, uint32_t board, uint64_t time_ps);
+SIM_API int sim_hang_up_at(sim_t *sim, uint32_t board, uint64_t after_ps); /* from now */
 SIM_API int sim_nets_commit(sim_t *sim);
 SIM_API void sim_drift(sim_t *sim, uint32_t board, double drift_ppm); /* from the next start on */
 SIM_API void sim_allow_sleep(sim_t *sim, int allow);
@@ -194,8 +202,7 @@ SIM_API uint32_t sim_uart_read(sim_t *sim, uint32_t board, uint8_t *data, uint32
 SIM_API uint32_t sim_uart_pending(sim_t *sim, uint32_t board);
 SIM_API uint32_t sim_uart_tx_pending(sim_t *sim, uint32_t board);
 SIM_API void sim_uart_set_baud(sim_t *sim, uint32_t board, uint32_t baud);
-SIM_API void sim_uart_faults(sim_t *sim, uint32_t board, double drop_rate, double corrupt_rate,
-                             double duplicate_rate);
+SIM_API int sim_uart_noise(sim_t *sim, uint32_t board, uint32_t kind, double rate); /* SIM_NOISE_ */
 /* Above this baud one byte in sixteen is damaged; 0: no limit. */
 SIM_API void sim_uart_limit(sim_t *sim, uint32_t board, uint32_t baud);
 SIM_API int sim_uart_hung_up(sim_t *sim, uint32_t board);

@@ -42,7 +42,8 @@ static double draw(uart_t *u)
 /* One bit flipped: by chance, and more often at a baud that is too much for the line. */
 static uint8_t damaged(uart_t *u, uint8_t byte, uint32_t baud)
 {
-    double rate = u->limit_baud != 0 && baud > u->limit_baud ? LIMIT_CORRUPT_RATE : u->corrupt_rate;
+    double rate =
+        u->limit_baud != 0 && baud > u->limit_baud ? LIMIT_CORRUPT_RATE : u->noise[SIM_NOISE_CORRUPT];
     return rate > 0 && draw(u) < rate ? (uint8_t)(byte ^ 1u << (mix64(u->random) & 7u)) : byte;
 }
 
@@ -162,10 +163,10 @@ int sim_uart_write(sim_t *sim, uint32_t board, const uint8_t *data, uint32_t siz
     for (uint32_t i = 0; i < size; i++) {
         uint8_t byte = data[i];
         at += byte_ps(u->host_baud);
-        if (u->drop_rate > 0 && draw(u) < u->drop_rate)
+        if (u->noise[SIM_NOISE_DROP] > 0 && draw(u) < u->noise[SIM_NOISE_DROP])
             continue;
         byte = damaged(u, byte, u->host_baud);
-        bool twice = u->duplicate_rate > 0 && draw(u) < u->duplicate_rate;
+        bool twice = u->noise[SIM_NOISE_DUPLICATE] > 0 && draw(u) < u->noise[SIM_NOISE_DUPLICATE];
         for (int copy = 0; copy <= twice; copy++) {
             at += copy ? byte_ps(u->host_baud) : 0;
             u->to_board[(u->to_board_head + u->to_board_count++) % u->to_board_capacity] =
@@ -199,12 +200,12 @@ void sim_uart_set_baud(sim_t *sim, uint32_t board, uint32_t baud)
     sim->boards[board].uart.host_baud = baud;
 }
 
-void sim_uart_faults(sim_t *sim, uint32_t board, double drop_rate, double corrupt_rate, double duplicate_rate)
+int sim_uart_noise(sim_t *sim, uint32_t board, uint32_t kind, double rate)
 {
-    uart_t *u = &sim->boards[board].uart;
-    u->drop_rate = drop_rate;
-    u->corrupt_rate = corrupt_rate;
-    u->duplicate_rate = duplicate_rate;
+    if (board >= sim->board_count || kind >= SIM_NOISE_KINDS)
+        return -1;
+    sim->boards[board].uart.noise[kind] = rate;
+    return 0;
 }
 
 void sim_uart_limit(sim_t *sim, uint32_t board, uint32_t baud) { sim->boards[board].uart.limit_baud = baud; }
@@ -286,7 +287,7 @@ void uart_deliver(board_t *b, uint64_t now_ps)
         tx_byte_t *t = &u->tx[u->tx_head];
         u->tx_head = (u->tx_head + 1) % TX_RING;
         u->tx_count--;
-        if (!t->routed || u->hung_up || (u->drop_rate > 0 && draw(u) < u->drop_rate))
+        if (!t->routed || u->hung_up || (u->noise[SIM_NOISE_DROP] > 0 && draw(u) < u->noise[SIM_NOISE_DROP]))
             continue;
         uint8_t byte = t->byte;
         if (!bauds_agree(t->baud, u->host_baud))
@@ -295,7 +296,7 @@ void uart_deliver(board_t *b, uint64_t now_ps)
             byte = damaged(u, byte, t->baud);
         host_append(u, byte);
         b->counters.uart_sent++;
-        if (u->duplicate_rate > 0 && draw(u) < u->duplicate_rate)
+        if (u->noise[SIM_NOISE_DUPLICATE] > 0 && draw(u) < u->noise[SIM_NOISE_DUPLICATE])
             host_append(u, byte);
     }
     due_update(b);

@@ -14,7 +14,7 @@ from typing import Self
 from hil.board.board import Board
 from hil.errors import LinkError, RigError
 from hil.probe.adapter import Ft232hAdapter
-from hil.probe.lines import STOP, Lines, ProbeFault, Step, burst_steps
+from hil.probe.lines import REFUSE, STOP, Lines, ProbeFault, Step, burst_steps
 from hil.protocol import link_frames as link
 from hil.protocol.link_messages import Bank, Phase, Role
 from hil.ring.ring import Ring
@@ -184,7 +184,7 @@ def _frame_length(data: bytes) -> int:
         return link.HEADER_BYTES
     header = link.parse_header(data)
     if header is None:
-        return -1
+        return REFUSE
     return link.rest_bytes(header) if len(data) == link.HEADER_BYTES else STOP
 
 

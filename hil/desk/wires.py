@@ -1,4 +1,4 @@
-"""Traces: wires of a simulated rig written to a VCD file, by the names that links and wires have."""
+"""Recording wires of a simulated rig into a VCD file, by the names that links and wires have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hil.sim import Simulation
 from hil.sim.vcd import VcdWriter
 
 
-class WireTrace:
+class WireRecording:
     """Records wires from now until `close`.
 
     Each wire has two signals, `link_1_2.D3` at its source and `link_1_2.D3_far` at its target: faults may part them.

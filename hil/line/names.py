@@ -1,4 +1,4 @@
-"""Serial ports of this computer: what is plugged in, and what a name in a rig file means.
+"""Names of serial ports: what is plugged into this computer, and what a name in a rig file means.
 
 A port is named by its path, by any pyserial URL, or by the suffix of its adapter's name (devices.conf).
 Sources: pyserial's serial.tools.list_ports; udev's names in /dev/serial/by-id.
