@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ring loopback test lint format firmware bench clean
+.PHONY: help setup ring loopback test fuzz sanitize lint format firmware bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -31,6 +31,13 @@ loopback: $(STAMP) ## the checks for one board
 
 test: $(STAMP) ## the whole test suite
 	@$(BIN)/python -m pytest -m 'not slow'
+
+FOR ?= 1m
+fuzz: $(STAMP) ## search every parser for inputs that break it, FOR=1h or as long as you like
+	@$(BIN)/python -m tests.fuzz.run --for $(FOR)
+
+sanitize: $(STAMP) ## the simulator's and the ring's tests on a core under ASan and UBSan (needs clang)
+	@$(BIN)/python -m tests.fuzz.sanitized
 
 lint: $(STAMP) ## ruff, mypy, clang-format
 	@$(BIN)/ruff check .

@@ -58,6 +58,9 @@ uint32_t text_print_list(char *to, uint32_t capacity, const char *format, va_lis
         case 'c':
             put(&writer, (char)va_arg(arguments, int));
             break;
+        case 0: /* the format ends in '%' */
+            put(&writer, *--format);
+            break;
         default:
             put(&writer, *format);
             break;

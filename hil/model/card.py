@@ -20,6 +20,7 @@ from hil.model.shard import read_joined_headers, read_shard_header
 from hil.protocol.boot import BOOTLOADER_ADDRESS, LOAD_ADDRESS
 from hil.protocol.link_messages import RING_PINS
 from hil.protocol.shard_header import SHARD_ADDRESS
+from hil.sim.card import LINE_BYTES_MAX, read_pins
 from hil.sim.fat import FatVolume
 
 KERNEL_ADDRESS = LOAD_ADDRESS
@@ -28,8 +29,6 @@ ARM_MEMORY_BYTES = 512 << 20
 GPU_MEMORY_MB = 64
 UART_CLOCK_HZ = 48_000_000
 CORE_CLOCK_MHZ = 250
-LINE_BYTES_MAX = 98
-"""The GPU's firmware ignores what goes beyond in a line."""
 
 KERNEL_NAME = "kernel.img"
 SHARD_NAME = "shard.bin"
@@ -249,17 +248,12 @@ def _check_clocks(keys: Mapping[str, str]) -> list[str]:
 
 def _check_pins(gpio: list[str]) -> list[str]:
     """All 20 pins must come up as inputs with pull-down; later gpio= lines override earlier ones."""
-    good: set[int] = set()
+    good = 0
     for value in gpio:
         numbers, _, settings = value.partition("=")
-        pins: set[int] = set()
-        for part in numbers.split(","):
-            first, _, last = part.partition("-")
-            if first.isdigit() and (last or first).isdigit():
-                pins.update(range(int(first), int(last or first) + 1))
-        flags = set(settings.split(","))
-        good = good | pins if {"ip", "pd"} <= flags else good - pins
-    missing = [pin for pin in range(32) if RING_PINS >> pin & 1 and pin not in good]
+        pins, _ = read_pins(numbers)
+        good = good | pins if {"ip", "pd"} <= set(settings.split(",")) else good & ~pins
+    missing = [pin for pin in range(RING_PINS.bit_length()) if (RING_PINS & ~good) >> pin & 1]
     if not missing:
         return []
     names = ", ".join(str(pin) for pin in missing)

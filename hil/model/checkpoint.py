@@ -7,7 +7,9 @@ Owns: CheckpointError, the order of tensors. The header's 28 bytes: hil/protocol
 
 from __future__ import annotations
 
+import errno
 import math
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -108,11 +110,19 @@ def check_dimensions(config: Config, where: str) -> None:
         )
 
 
+def plain_size_bytes(path: Path) -> int:
+    """Size of a file that can be read to its end. Raises OSError, also for pipes and devices, which may have none."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # opening a folder says that it is one
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
+    return found.st_size
+
+
 def read_config(path: Path | str) -> Config:
     """Read and check the header and the file's size, without touching the weights. Raises CheckpointError."""
     path = Path(path)
     try:
-        size_bytes = path.stat().st_size
+        size_bytes = plain_size_bytes(path)
         with path.open("rb") as file:
             config = unpack_header(file.read(HEADER_BYTES), str(path))
     except OSError as error:

@@ -29,6 +29,10 @@ IMAGE_BYTES_MIN = 64 << 20
 """FAT32 needs 65525 clusters: 33.5 MB of the smallest ones."""
 BIG_BYTES = 300 << 20
 """From here on clusters of 4 KiB are enough to make it FAT32."""
+IMAGE_BYTES_MAX = 64 << 30
+"""Twice the largest card that comes formatted as FAT32; the reader's limit (hil/sim/fat.py) is the same."""
+FILE_BYTES_MAX = (1 << 32) - 1
+"""FAT32 has 32 bits for a file's size."""
 DATE = 1 << 5 | 1
 """1 January 1980: no date, so that an image does not depend on the day."""
 _SHORT_NAME = re.compile(r"([A-Za-z0-9_~-]{1,8})(?:\.([A-Za-z0-9_~-]{1,3}))?")
@@ -82,6 +86,7 @@ def write_image(path: Path, files: Mapping[str, bytes | Path], *, label: str, si
         raise FatImageError(f"{path}: card label {label!r}: give 1 to 11 letters, digits, - or _")
     sizes = {name: data.stat().st_size if isinstance(data, Path) else len(data) for name, data in files.items()}
     size_bytes = size_bytes or image_size(sum(sizes.values()))
+    _check_sizes(path, sizes, size_bytes)
     geometry = _geometry(size_bytes)
     needed = 1 + sum(geometry.count(size) for size in sizes.values())
     if size_bytes < IMAGE_BYTES_MIN or needed > geometry.clusters:
@@ -92,6 +97,14 @@ def write_image(path: Path, files: Mapping[str, bytes | Path], *, label: str, si
     with atomically(path) as part, part.open("wb") as image:
         image.truncate(size_bytes)
         _write_tables(image, geometry, files, sizes, label.upper())
+
+
+def _check_sizes(path: Path, sizes: Mapping[str, int], size_bytes: int) -> None:
+    for name, size in sizes.items():
+        if size > FILE_BYTES_MAX:
+            raise FatImageError(f"{path}: {name} has {size} bytes; a file on FAT32 has at most {FILE_BYTES_MAX}")
+    if size_bytes > IMAGE_BYTES_MAX:
+        raise FatImageError(f"{path}: an image of {size_bytes} bytes; at most {IMAGE_BYTES_MAX} are written")
 
 
 def _geometry(size_bytes: int) -> _Geometry:
@@ -113,7 +126,7 @@ def _write_tables(
             fat.extend(range(first + 1, first + count))
             fat.append(0x0FFFFFFF)
             image.seek(geometry.data_sector * SECTOR_BYTES + (first - ROOT_CLUSTER) * geometry.cluster_bytes)
-            _pour(image, data)
+            _pour(image, name, data, sizes[name])
         packed, flags = _short_name(name)
         folder += _entry(packed, flags, 0x20, first, sizes[name])
     if len(folder) > geometry.cluster_bytes:
@@ -132,13 +145,18 @@ def _write_tables(
     image.write(_partition_sector(geometry))
 
 
-def _pour(image: BinaryIO, data: bytes | Path) -> None:
+def _pour(image: BinaryIO, name: str, data: bytes | Path, size_bytes: int) -> None:
+    """Write a file's bytes, exactly as many as there is room for: it may have changed since it was measured."""
     if isinstance(data, bytes):
         image.write(data)
         return
     with data.open("rb") as source:
-        while chunk := source.read(_COPY_BYTES):
+        left = size_bytes
+        while left and (chunk := source.read(min(left, _COPY_BYTES))):
             image.write(chunk)
+            left -= len(chunk)
+        if left or source.read(1):
+            raise FatImageError(f"{data}: changed while it was copied as {name}; nothing was written, try again")
 
 
 def _short_name(name: str) -> tuple[bytes, int]:

@@ -23,6 +23,7 @@ from hil.model.checkpoint import (
     CheckpointError,
     check_size,
     header_words,
+    plain_size_bytes,
     split_tensors,
     tensor_shapes,
     unpack_header,
@@ -125,7 +126,7 @@ def read_shard_header(
     """
     path = Path(path)
     try:
-        size_bytes = path.stat().st_size
+        size_bytes = plain_size_bytes(path)
         with path.open("rb") as file:
             data = file.read(HEADERS_BYTES)
     except OSError as error:
@@ -162,7 +163,7 @@ def read_joined_headers(path: Path | str) -> list[ShardHeader]:
     headers: list[ShardHeader] = []
     offset = 0
     try:
-        size_bytes = path.stat().st_size
+        size_bytes = plain_size_bytes(path)
         with path.open("rb") as file:
             while offset < size_bytes or not headers:
                 file.seek(offset)

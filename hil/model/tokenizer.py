@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hil.model.checkpoint import plain_size_bytes
+
 UNKNOWN = 0
 BOS = 1
 EOS = 2
@@ -191,7 +193,7 @@ def _text_of(piece: bytes) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        size_bytes = path.stat().st_size
+        size_bytes = plain_size_bytes(path)
         if size_bytes > FILE_BYTES_MAX:
             raise TokenizerError(
                 f"{path}: {size_bytes} bytes, more than the {FILE_BYTES_MAX} a tokenizer may have; is it a checkpoint?"

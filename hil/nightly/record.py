@@ -7,6 +7,7 @@ Times are UTC, ISO 8601, whole milliseconds; durations are seconds. Source of ev
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -211,15 +212,15 @@ def _reader(wanted: Any) -> Callable[[Any], Any]:
         return lambda value: None if value is None else known(value)
     if origin is list:
         item = _reader(inner[0])
-        return lambda value: [item(one) for one in value]
+        return lambda value: [item(one) for one in _plain(list, value)]
     if origin is dict:
         item = _reader(inner[1])
-        return lambda value: {key: item(one) for key, one in value.items()}
+        return lambda value: {key: item(one) for key, one in _plain(dict, value).items()}
     if wanted is Any:
         return lambda value: value
     if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
         parts = {name: _reader(hint) for name, hint in typing.get_type_hints(wanted).items()}
-        return lambda value: wanted(**{key: parts[key](one) for key, one in value.items()})
+        return lambda value: wanted(**{key: parts[key](one) for key, one in _plain(dict, value).items()})
     if isinstance(wanted, type) and issubclass(wanted, StrEnum):
         return wanted
     return partial(_plain, wanted)
@@ -227,6 +228,8 @@ def _reader(wanted: Any) -> Callable[[Any], Any]:
 
 def _plain(wanted: type, value: Any) -> Any:
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max:
+            raise ValueError("a number is beyond all floating-point numbers")
         return float(value)
     if not isinstance(value, wanted):
         raise TypeError(f"{value!r} is no {wanted.__name__}")

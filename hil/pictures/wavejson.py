@@ -47,6 +47,8 @@ class Recording:
             if token.kind is TokenKind.SCOPE:
                 scope.append(token.scope.ident)
             elif token.kind is TokenKind.UPSCOPE:
+                if not scope:
+                    raise ValueError("$upscope without its $scope")
                 scope.pop()
             elif token.kind is TokenKind.TIMESCALE:
                 self.unit_us = int(token.timescale.magnitude) * _UNITS_US[token.timescale.unit.value]

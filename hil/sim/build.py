@@ -2,7 +2,8 @@
 
 The core links libunicorn.a from the `unicorn` wheel statically, with -Bsymbolic, so that calls inside it
 do not go through the PLT (a quarter of the time of VFP code otherwise). A library is cached under a hash
-of everything that went into it. The compiler is the system's `cc`, or `zig cc` from the `ziglang` wheel.
+of everything that went into it. The compiler is the system's `cc`, or `zig cc` from the `ziglang` wheel; the build
+with sanitizers (SANITIZE_VARIABLE) takes clang. How that one is run: docs/hardening.md.
 """
 
 from __future__ import annotations
@@ -31,6 +32,16 @@ CFLAGS = (
     "-Wall",
     "-Wextra",
     "-Werror",
+)
+SANITIZE_VARIABLE = "HIL_SIM_SANITIZE"
+"""Environment: 1 builds the core under AddressSanitizer and UndefinedBehaviorSanitizer; see sanitizer_environment."""
+SANITIZE_FLAGS = (
+    "-O1",
+    "-g",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-shared-libasan",
 )
 
 
@@ -78,7 +89,9 @@ def zig_command() -> list[str]:
 
 
 def system_compiler() -> list[str]:
-    """The system's `cc`, or zig where there is none."""
+    """The system's `cc`, or zig where there is none; clang and its sanitizers where SANITIZE_VARIABLE asks for them."""
+    if os.environ.get(SANITIZE_VARIABLE):
+        return [sanitizing_compiler(), *SANITIZE_FLAGS]
     found = shutil.which("cc")
     return [found] if found else zig_command()
 
@@ -114,6 +127,32 @@ def core_library() -> Path:
     target = host_target()
     suffix = TARGETS[target].suffix
     return _cached(target, system_compiler(), unicorn_folder(), cache_folder(), suffix)
+
+
+def sanitizing_compiler() -> str:
+    """The compiler that has the sanitizers. Raises: BuildError saying how to get it."""
+    found = shutil.which("clang")
+    if found is None:
+        raise BuildError("there is no clang, which has the sanitizers: apt-get install clang")
+    return found
+
+
+def sanitizer_environment() -> dict[str, str]:
+    """What the environment of a Python process needs in addition, so that its core is the one with sanitizers.
+
+    AddressSanitizer must be in the process before Python is, hence LD_PRELOAD. Leaks are not looked for: Python's own
+    would be found. Raises: BuildError where clang or its run-time library is missing.
+    """
+    ask = [sanitizing_compiler(), f"-print-file-name=libclang_rt.asan-{platform.machine()}.so"]
+    runtime = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(runtime).is_file():
+        raise BuildError("clang has no run-time library of AddressSanitizer: apt-get install libclang-rt-dev")
+    return {
+        SANITIZE_VARIABLE: "1",
+        "LD_PRELOAD": runtime,
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0:handle_segv=0:handle_sigfpe=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
 
 
 def cross_build(target: str, *, folder: Path | None = None) -> Path:

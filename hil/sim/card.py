@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hil.sim.card_folder import CardFileError, CardFolder
 from hil.sim.fat import FatError, FatVolume
 
 BOOT_DELAY_NS = 1_000_000_000
@@ -19,11 +20,17 @@ KERNEL_ADDRESS = 0x8000
 ARM_HZ_IDLE = 700_000_000
 """Without an operating system a Zero stays here unless turbo is asked for."""
 MIB = 1 << 20
-NUMBER_MAX = (1 << 32) - 1
-"""Of anything in config.txt: an address, or a frequency in Hz."""
-MHZ_MAX = 4000
-BOOT_DELAY_S_MAX = 3600
+LINE_BYTES_MAX = 98
+"""The GPU's firmware ignores what goes beyond in a line of config.txt."""
+CONFIG_BYTES_MAX = 64 << 10
+"""More of a config.txt is not read."""
 PINS = 54
+ARM_MHZ = (100, 1500)
+"""From the lowest that the mailbox gives (core/mailbox.c) to beyond what any Zero was overclocked to."""
+CORE_MHZ = (100, 600)
+UART_HZ = (1_000_000, 250_000_000)
+BOOT_DELAY_S = (0, 3600)
+GPU_MEM_MIB_MIN = 16
 
 
 @dataclass
@@ -53,79 +60,84 @@ class Boot:
     notes: list[str] = field(default_factory=list)
 
 
-class _Folder:
-    """A folder that plays a card; same methods as FatVolume."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __contains__(self, name: str) -> bool:
-        return (self._path / name).is_file()
-
-    def read(self, name: str) -> bytes:
-        """A file's bytes."""
-        return (self._path / name).read_bytes()
-
-
-_Files = _Folder | FatVolume
+_Files = CardFolder | FatVolume
+_SILENT = "the board stays silent"
 
 
 def read_card(card: Path | None, *, ram_bytes: int) -> Boot:
     """Work out what the firmware loads from `card` into a board with `ram_bytes` of memory.
 
-    Never raises for a bad card: as on a real board it does not start, and `notes` says why.
+    Never raises for a bad card: as on a real board it does not start, and `notes` says why. Every load lies whole
+    in the ARM's memory, and every clock is one that a board can have.
     """
     boot = Boot()
     if card is None:
-        boot.notes.append("no SD card: the board stays silent")
+        boot.notes.append(f"no SD card: {_SILENT}")
         return boot
     try:
-        files: _Files = FatVolume(card) if card.is_file() else _Folder(card)
+        files: _Files = FatVolume(card) if card.is_file() else CardFolder(card)
         return _read_files(files, card, boot, ram_bytes)
     except FatError as error:
-        return Boot(notes=[f"{error}: the board stays silent"])
+        return Boot(notes=[f"{error}: {_SILENT}"])
     except OSError as error:
-        return Boot(notes=[f"{card}: cannot be read: {error.strerror or error}: the board stays silent"])
+        return Boot(notes=[f"{card}: cannot be read: {error.strerror or error}: {_SILENT}"])
 
 
 def _read_files(files: _Files, card: Path, boot: Boot, ram_bytes: int) -> Boot:
-    settings, initramfs = _parse(files, boot)
+    settings, initramfs = _parse(files, card, boot)
     _clocks(settings, boot)
-    if boot.gpu_mem_bytes > ram_bytes // 2:  # only in simulations of boards smaller than any real one
-        boot.gpu_mem_bytes = ram_bytes // 2
+    _gpu_memory(settings, boot, ram_bytes)
     _pulls(settings, boot)
     if "boot_delay" in settings:
-        boot.delay_ns += _number(settings, "boot_delay", 1, boot, most=BOOT_DELAY_S_MAX) * 1_000_000_000
+        boot.delay_ns += _number(settings, "boot_delay", 1, boot, BOOT_DELAY_S) * 1_000_000_000
+    arm_bytes = ram_bytes - boot.gpu_mem_bytes
     kernel = settings.get("kernel", ["kernel.img"])[-1]
-    if kernel not in files:
-        boot.notes.append(f"{card / kernel} is missing: the board stays silent")
+    image = _file(files, card, kernel, arm_bytes, boot, _SILENT)
+    if image is None:
         return boot
     default = 0 if _number(settings, "kernel_old", 0, boot) else KERNEL_ADDRESS
     address = _number(settings, "kernel_address", default, boot)
-    boot.loads.append(Load(address, files.read(kernel), kernel))
-    _ramfs(files, card, settings, initramfs, boot)
+    if not _put(boot, Load(address, image, kernel), arm_bytes, f"not loaded, and {_SILENT}"):
+        return boot
+    _ramfs(files, card, settings, initramfs, boot, arm_bytes)
     if not _number(settings, "disable_commandline_tags", 0, boot):
-        boot.loads.insert(0, Load(ATAGS_ADDRESS, _atags(ram_bytes - boot.gpu_mem_bytes), "ATAGs"))
-    for load in list(boot.loads):
-        if load.address + len(load.data) > ram_bytes - boot.gpu_mem_bytes:
-            boot.notes.append(
-                f"{load.name}: {len(load.data)} bytes at 0x{load.address:x} end above the ARM's memory "
-                f"(0x{ram_bytes - boot.gpu_mem_bytes:x}); not loaded"
-            )
-            boot.loads.remove(load)
+        boot.loads.insert(0, Load(ATAGS_ADDRESS, _atags(arm_bytes), "ATAGs"))
     boot.delay_ns += sum(len(load.data) for load in boot.loads) * 1_000_000_000 // SD_BYTES_PER_S
     boot.entry = address
     return boot
 
 
-def _parse(files: _Files, boot: Boot) -> tuple[dict[str, list[str]], tuple[str, str] | None]:
+def _file(files: _Files, card: Path, name: str, limit_bytes: int, boot: Boot, otherwise: str) -> bytes | None:
+    """The bytes of a file that is to be loaded; None and a note if it is no file of the card, or too big."""
+    try:
+        size = files.size(name)
+        if size <= limit_bytes:
+            return files.read(name, limit_bytes)
+        boot.notes.append(f"{card}/{name} has {size} bytes, the ARM's memory {limit_bytes}: {otherwise}")
+    except CardFileError as error:
+        boot.notes.append(f"{card}/{name} {error}: {otherwise}")
+    return None
+
+
+def _put(boot: Boot, load: Load, arm_bytes: int, otherwise: str) -> bool:
+    """Add a load if both its ends are in the ARM's memory."""
+    if load.address < 0 or load.address + len(load.data) > arm_bytes:
+        where = "end above" if load.address >= 0 else "begin below"
+        boot.notes.append(
+            f"{load.name}: {len(load.data)} bytes at {load.address:#x} {where} the ARM's memory ({arm_bytes:#x}); "
+            f"{otherwise}"
+        )
+        return False
+    boot.loads.append(load)
+    return True
+
+
+def _parse(files: _Files, card: Path, boot: Boot) -> tuple[dict[str, list[str]], tuple[str, str] | None]:
     """Settings by key, in order, and the `initramfs FILE ADDRESS` line, which has no `=`."""
     settings: dict[str, list[str]] = {}
     initramfs: tuple[str, str] | None = None
-    if "config.txt" not in files:
-        return settings, None
     applies = True
-    for raw in files.read("config.txt").decode("utf-8", "replace").splitlines():
+    for raw in _lines(files, card, boot):
         line = raw.split("#", 1)[0].strip()
         if line.startswith("["):
             applies = line.strip("[]").lower() in ("all", "pi0", "pi1")
@@ -136,15 +148,37 @@ def _parse(files: _Files, boot: Boot) -> tuple[dict[str, list[str]], tuple[str, 
             initramfs = (words[1], words[2] if len(words) > 2 else "0") if len(words) > 1 else None
         elif "=" in line:
             key, value = line.split("=", 1)
-            if key.strip() == "initramfs":
+            if key.strip() == "initramfs" and "initramfs" not in settings:
                 boot.notes.append("config.txt: `initramfs=` is ignored by the firmware; write `initramfs FILE ADDRESS`")
             settings.setdefault(key.strip(), []).append(value.strip())
     return settings, initramfs
 
 
+def _lines(files: _Files, card: Path, boot: Boot) -> list[str]:
+    """The lines of config.txt as far as the firmware reads them; none without that file."""
+    try:
+        size = files.size("config.txt")
+    except CardFileError as error:
+        if str(error) != "is missing":
+            boot.notes.append(f"{card}/config.txt {error}: every setting is the firmware's own")
+        return []
+    data = files.read("config.txt", CONFIG_BYTES_MAX)
+    if size > CONFIG_BYTES_MAX:
+        boot.notes.append(f"config.txt has {size} bytes; what stands after the first {CONFIG_BYTES_MAX} is not read")
+    lines = data.splitlines()
+    long = [number for number, line in enumerate(lines, 1) if len(line) > LINE_BYTES_MAX]
+    if long:
+        boot.notes.append(
+            f"config.txt: line {long[0]} has {len(lines[long[0] - 1])} bytes; "
+            f"the firmware ignores what stands after the first {LINE_BYTES_MAX}"
+        )
+    return [line[:LINE_BYTES_MAX].decode("utf-8", "replace") for line in lines]
+
+
 def _number(
-    settings: dict[str, list[str]], key: str, default: int, boot: Boot, *, least: int = 0, most: int = NUMBER_MAX
+    settings: dict[str, list[str]], key: str, default: int, boot: Boot, limits: tuple[int, int] | None = None
 ) -> int:
+    """A setting's last value; the default, and a note, where it is no number or outside of the limits."""
     if key not in settings:
         return default
     text = settings[key][-1]
@@ -153,30 +187,56 @@ def _number(
     except ValueError:
         boot.notes.append(f"config.txt: {key}={text} is not a number; the default {default} is used")
         return default
-    if not least <= value <= most:
-        boot.notes.append(f"config.txt: {key}={text} is not from {least} to {most}; the default {default} is used")
+    if limits is not None and not limits[0] <= value <= limits[1]:
+        boot.notes.append(
+            f"config.txt: {key}={text} is outside {limits[0]} to {limits[1]}; the default {default} is used"
+        )
         return default
     return value
 
 
 def _clocks(settings: dict[str, list[str]], boot: Boot) -> None:
-    boot.arm_hz_max = _number(settings, "arm_freq", 1000, boot, least=100, most=MHZ_MAX) * 1_000_000
+    boot.arm_hz_max = _number(settings, "arm_freq", 1000, boot, ARM_MHZ) * 1_000_000
     turbo = _number(settings, "force_turbo", 0, boot) or _number(settings, "initial_turbo", 0, boot)
     boot.arm_hz = boot.arm_hz_max if turbo else min(ARM_HZ_IDLE, boot.arm_hz_max)
-    boot.core_hz = _number(settings, "core_freq", 250, boot, least=1, most=MHZ_MAX) * 1_000_000
-    boot.uart_hz = _number(settings, "init_uart_clock", 48_000_000, boot, least=1)
-    boot.gpu_mem_bytes = max(16, _number(settings, "gpu_mem", 64, boot)) * MIB
+    boot.core_hz = _number(settings, "core_freq", 250, boot, CORE_MHZ) * 1_000_000
+    boot.uart_hz = _number(settings, "init_uart_clock", 48_000_000, boot, UART_HZ)
+
+
+def _gpu_memory(settings: dict[str, list[str]], boot: Boot, ram_bytes: int) -> None:
+    """Not more than half: without a word on boards that are smaller than any real one, if the card asks for nothing."""
+    asked = _number(settings, "gpu_mem", 64, boot)
+    most = ram_bytes // 2 // MIB
+    given = min(max(GPU_MEM_MIB_MIN, asked), most)
+    if given != asked and "gpu_mem" in settings:
+        boot.notes.append(f"config.txt: gpu_mem={asked} is outside {GPU_MEM_MIB_MIN} to {most}; {given} is used")
+    boot.gpu_mem_bytes = given * MIB
+
+
+def read_pins(text: str) -> tuple[int, list[str]]:
+    """The pins of `gpio=PINS=...`, such as `4-13,16`: a mask, and the parts that name no pins of this chip."""
+    mask = 0
+    wrong: list[str] = []
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        ends = [
+            int(end) for end in (first, last if dash else first) if end.isascii() and end.isdigit() and len(end) < 9
+        ]
+        if len(ends) == 2 and ends[0] <= ends[1] < PINS:
+            mask |= (1 << ends[1] + 1) - (1 << ends[0])
+        else:
+            wrong.append(part)
+    return mask, wrong
 
 
 def _pulls(settings: dict[str, list[str]], boot: Boot) -> None:
+    said = False
     for value in settings.get("gpio", []):
         pins_text, _, options = value.partition("=")
-        mask = 0
-        for part in pins_text.split(","):
-            first, _, last = part.partition("-")
-            if first.strip().isdecimal() and (not last or last.strip().isdecimal()):
-                for pin in range(int(first), min(int(last or first) + 1, PINS)):
-                    mask |= 1 << pin
+        mask, wrong = read_pins(pins_text)
+        if wrong and not said:
+            said = True
+            boot.notes.append(f"config.txt: gpio={value}: `{wrong[0]}` names no pins of 0 to {PINS - 1}; it is ignored")
         for option in options.split(","):
             if option in ("pu", "pd", "pn"):
                 boot.pull_up_mask &= ~mask
@@ -186,7 +246,14 @@ def _pulls(settings: dict[str, list[str]], boot: Boot) -> None:
                 setattr(boot, name, getattr(boot, name) | mask)
 
 
-def _ramfs(files: _Files, card: Path, settings: dict[str, list[str]], line: tuple[str, str] | None, boot: Boot) -> None:
+def _ramfs(
+    files: _Files,
+    card: Path,
+    settings: dict[str, list[str]],
+    line: tuple[str, str] | None,
+    boot: Boot,
+    arm_bytes: int,
+) -> None:
     name, address = line or (settings.get("ramfsfile", [""])[-1], settings.get("ramfsaddr", ["0"])[-1])
     if not name:
         return
@@ -197,13 +264,9 @@ def _ramfs(files: _Files, card: Path, settings: dict[str, list[str]], line: tupl
     except ValueError:
         boot.notes.append(f"config.txt: initramfs address {address!r} is not a number; nothing loaded")
         return
-    if not 0 <= at <= NUMBER_MAX:
-        boot.notes.append(f"config.txt: initramfs address {address!r} is outside the memory; nothing loaded")
-        return
-    if name not in files:
-        boot.notes.append(f"{card / name} is missing: no ramfs loaded")
-        return
-    boot.loads.append(Load(at or after_kernel, files.read(name), name))
+    data = _file(files, card, name, arm_bytes, boot, "no ramfs loaded")
+    if data is not None:
+        _put(boot, Load(at or after_kernel, data, name), arm_bytes, "not loaded")
 
 
 def _atags(memory_bytes: int) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hil.sim.card import CORE_MHZ, UART_HZ
 from hil.sim.core import LintRecord
 
 RAM_BYTES_MAX = 512 << 20
@@ -27,6 +28,15 @@ class BoardConfig:
     temperature_mc: int = 41000
     core_clock_hz: int | None = None
     uart_clock_hz: int | None = None
+
+
+BOARD_LIMITS: dict[str, tuple[float, float]] = {
+    "drift_ppm": (-100_000, 100_000),
+    "start_delay_ns": (0, 3600 * 10**9),
+    "core_clock_hz": (CORE_MHZ[0] * 1_000_000, CORE_MHZ[1] * 1_000_000),
+    "uart_clock_hz": UART_HZ,
+}
+"""Least and most of a BoardConfig's fields that a board can have."""
 
 
 @dataclass(frozen=True)

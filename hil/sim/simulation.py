@@ -19,6 +19,7 @@ from hil.sim.card import read_card
 from hil.sim.faults import Fault
 from hil.sim.netlist import PINS, Netlist, Wire
 from hil.sim.records import (
+    BOARD_LIMITS,
     CONFLICTS,
     RAM_BYTES_MAX,
     BoardConfig,
@@ -166,6 +167,10 @@ class Simulation:
                 raise SimulationError(
                     f"board {index}: ram_bytes {board.ram_bytes} is not a whole number of MiB, 16 to 512"
                 )
+            for what, (low, high) in BOARD_LIMITS.items():
+                value = getattr(board, what)
+                if value is not None and not low <= value <= high:
+                    raise SimulationError(f"board {index}: {what} {value} is outside {low:.12g} to {high:.12g}")
 
     def _setup(self, index: int, board: BoardConfig) -> None:
         setup = core.BoardSetup(
@@ -184,9 +189,8 @@ class Simulation:
             config = self.boards[index]
             boot = read_card(config.card, ram_bytes=config.ram_bytes)
             self._notes[index] += [note for note in boot.notes if note not in self._notes[index]]
-            ram = self._core.sim_ram(self._sim, index)
             for load in boot.loads:
-                ctypes.memmove(ram + load.address, load.data, len(load.data))
+                ctypes.memmove(self._ram(index, load.address, len(load.data)), load.data, len(load.data))
             out = plan.contents
             out.delay_ps = boot.delay_ns * 1000
             out.pull_up_mask = boot.pull_up_mask

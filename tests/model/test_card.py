@@ -155,3 +155,9 @@ def test_card_that_reads_back_wrong_is_reported(tmp_path: Path, kernel: Path, mo
         CardError, match=r"kernel\.img: reads back with CRC-32 \w{8}, written was \w{8}; write it again"
     ):
         write_card(tmp_path / "card", kernel=kernel, shard=None, rank=0)
+
+
+@pytest.mark.parametrize("pins", ["0-99999999", "\u00b2", "9" * 5000, "13-4"])
+def test_pins_that_do_not_exist_set_nothing_and_cost_nothing(pins: str) -> None:
+    (problem,) = check_config(TEXT.replace("gpio=4-13,16-25=ip,pd", f"gpio={pins}=ip,pd")[: 1 << 20], FILES)[-1:]
+    assert_matches("GPIO 4, 5, 6, .* not set to input with pull-down", problem)
