@@ -23,7 +23,7 @@ from hil.session import Session
 def add_verb(parser: argparse.ArgumentParser) -> None:
     """Declare `hil verify`."""
     parser.add_argument("--train", action="store_true", help="a training instead of a generation")
-    add_shared(parser, *GENERATION, *TRAINING, "json", positions=16, steps=2)
+    add_shared(parser, *GENERATION, *TRAINING, "allow-degenerate", "json", positions=16, steps=2)
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write the mismatch map as a picture")
     on_rig(parser, verify)
 
@@ -58,11 +58,19 @@ def to_json(verification: Verification) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "what": verification.what,
         "good": verification.good,
+        "verdict": verification.verdict.name,
         "taps": verification.taps,
         "equal": verification.equal,
         "parameters": verification.parameters,
         "line_bytes": verification.line_bytes,
         "bytes_per_tensor": round(verification.bytes_per_tensor, 2),
+        "compared": list(verification.scope.compared),
+        "not_compared": list(verification.scope.left),
+        "nonfinite": verification.health.nonfinite,
+        "zero": verification.health.zero,
+        "flushed": verification.health.flushed,
+        "troubles": [{"part": one.part, "rank": one.rank, "text": one.text} for one in verification.troubles],
+        "recurrence": verification.recurrence.pattern if verification.recurrence is not None else None,
         "finding": None,
     }
     if found is not None:
@@ -84,7 +92,7 @@ def _generation(session: Session, options: argparse.Namespace) -> _Runs:
     request = GenerationRequest(prompt, options.positions, options.temperature, options.topp, options.rng_seed)
 
     def runs(ring: Ring) -> Iterator[Verification]:
-        yield verify_generation(ring, session.model.weights, request, parameters=True)[1]
+        yield verify_generation(ring, session.model.weights, request, allowed=options.allow_degenerate)[1]
 
     return runs
 
@@ -95,7 +103,10 @@ def _training(session: Session, options: argparse.Namespace) -> _Runs:
     batches = windows(text_tokens(session, options.text), plan, options.steps)
 
     def runs(ring: Ring) -> Iterator[Verification]:
-        for _, verification in VerifiedTraining(ring, session.model.weights, batches, plan, parameters=True).steps():
+        training = VerifiedTraining(
+            ring, session.model.weights, batches, plan, parameters=True, allowed=options.allow_degenerate
+        )
+        for _, verification in training.steps():
             yield verification
 
     return runs

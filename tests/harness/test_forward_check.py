@@ -7,6 +7,7 @@ import pytest
 from golden.taps import NO_LAYER, Op, RankTap, TapKey
 from hil.checks.model.taps import compare_taps
 from hil.protocol.messages import TapRecord
+from hil.ring.ring import TapRows
 
 
 def compute_rank(layer: int) -> list[TapKey]:
@@ -37,7 +38,7 @@ class RingDouble:
         assert first == 0
         if [r.key for r in self.taps[rank]] != [k.pack() for k in expected_keys]:
             return None
-        return [r.crc32 for r in self.taps[rank]]
+        return TapRows([r.crc32 for r in self.taps[rank]])
 
     def tap_records(self, rank, first=0, count=None):
         end = len(self.taps[rank]) if count is None else first + count
