@@ -13,6 +13,7 @@ from hil.checks.model.told import first_other
 from hil.checks.model.verify import Verification, verify_generation
 from hil.commands.booting import boot, logs_of, opened, serial_rows
 from hil.commands.options import GENERATION, add_shared, on_rig
+from hil.commands.oracle import oracle_lines
 from hil.commands.screen import BoardLines
 from hil.model.bundle import Model
 from hil.model.tokenizer import TextStream
@@ -26,14 +27,14 @@ from hil.session import Session
 
 def add_verb(parser: argparse.ArgumentParser) -> None:
     """Declare `hil generate`."""
-    add_shared(parser, *GENERATION, "no-verify", "allow-degenerate", "verbose", positions=64)
+    add_shared(parser, *GENERATION, "no-verify", "allow-degenerate", "oracle", "verbose", positions=64)
     on_rig(parser, _run)
 
 
 def _run(session: Session, options: argparse.Namespace) -> int:
     request = Request(
         options.prompt, options.positions, options.temperature, options.topp, options.rng_seed,
-        verify=not options.no_verify, verbose=options.verbose, allowed=options.allow_degenerate,
+        verify=not options.no_verify, verbose=options.verbose, allowed=options.allow_degenerate, oracle=options.oracle,
     )  # fmt: skip
     return generate(session, request)
 
@@ -50,6 +51,7 @@ class Request:
     verify: bool = True
     verbose: bool = False
     allowed: bool = False
+    oracle: bool = False
 
 
 class _Story:
@@ -101,6 +103,8 @@ def generate(session: Session, request: Request) -> int:
                 result = ring.run_generation(wanted, taps=False, on_token=story.token)
                 story.end()
         _table(session, ring, times, result, golden, verification)
+        if request.oracle:
+            print("\n" + "\n".join(oracle_lines(weights, wanted)))
         good = verification is None or verification.good
         return 0 if good and not ring.desk.contentions() else 1
 

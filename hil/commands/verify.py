@@ -13,7 +13,9 @@ from hil.checks.model.training import windows
 from hil.checks.model.verify import Verification, VerifiedTraining, verify_generation
 from hil.commands.booting import boot, logs_of, opened
 from hil.commands.options import GENERATION, TRAINING, add_shared, on_rig, plan_of
+from hil.commands.oracle import oracle_lines
 from hil.commands.train import text_tokens
+from hil.errors import ModelError
 from hil.pictures.mismatch import mismatch_svg
 from hil.rig.needs import Need
 from hil.ring.ring import Ring
@@ -23,7 +25,7 @@ from hil.session import Session
 def add_verb(parser: argparse.ArgumentParser) -> None:
     """Declare `hil verify`."""
     parser.add_argument("--train", action="store_true", help="a training instead of a generation")
-    add_shared(parser, *GENERATION, *TRAINING, "allow-degenerate", "json", positions=16, steps=2)
+    add_shared(parser, *GENERATION, *TRAINING, "allow-degenerate", "oracle", "json", positions=16, steps=2)
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write the mismatch map as a picture")
     on_rig(parser, verify)
 
@@ -90,6 +92,8 @@ def _generation(session: Session, options: argparse.Namespace) -> _Runs:
     session.check_memory()
     prompt = session.model.encode_prompt(options.prompt, options.positions)
     request = GenerationRequest(prompt, options.positions, options.temperature, options.topp, options.rng_seed)
+    if options.oracle:
+        print("\n".join(oracle_lines(session.model.weights, request)), flush=True)
 
     def runs(ring: Ring) -> Iterator[Verification]:
         yield verify_generation(ring, session.model.weights, request, allowed=options.allow_degenerate)[1]
@@ -99,6 +103,8 @@ def _generation(session: Session, options: argparse.Namespace) -> _Runs:
 
 def _training(session: Session, options: argparse.Namespace) -> _Runs:
     plan = plan_of(options)
+    if options.oracle:
+        raise ModelError("--oracle is for a generation: leave out --train")
     session.check_memory(plan.size)
     batches = windows(text_tokens(session, options.text), plan, options.steps)
 
