@@ -5,13 +5,13 @@ Order of taps on a board: firmware/ring/jobs.c and firmware/model/forward.c.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from golden.forward import Forward
 from golden.plan import RankPlan, shard_plan
 from golden.sampler import Sampler
-from golden.taps import NO_LAYER, Op, RankTap, TapDigest, TapKey, digest
+from golden.taps import NO_LAYER, Census, Oddity, Op, RankTap, TapDigest, TapKey
 from golden.weights import Weights
 
 BOS = 1
@@ -41,10 +41,12 @@ class Generation:
     """tokens[p] is the token chosen at position p for position p + 1, forced by the prompt or sampled.
 
     taps: key and CRC-32 of every tap in the execution order of a single board, without hops.
+    odd: of these, tensors that are not finite or all zero, by CRC-32.
     """
 
     tokens: list[int]
     taps: list[TapDigest]
+    odd: Mapping[int, Oddity] = field(default_factory=dict)
 
 
 def generate(weights: Weights, request: GenerationRequest, *, record: bool = True) -> Generation:
@@ -63,18 +65,19 @@ def generate(weights: Weights, request: GenerationRequest, *, record: bool = Tru
     sampler = Sampler(request.temperature, request.topp, request.rng_seed)
     tokens: list[int] = []
     taps: list[TapDigest] = []
+    census = Census()
     token = prompt[0]
     for position in range(positions):
         logits = forward.step(token, position)
-        taps += [(key, digest(x)) for key, x in forward.take_taps()]
+        taps += [(key, census.digest(x)) for key, x in forward.take_taps()]
         forced = position + 1 < len(prompt)
         token = prompt[position + 1] if forced else sampler.next(logits)
         if record and not forced and sampler.probs is not None:
-            taps.append((TapKey(position, NO_LAYER, Op.PROBS), digest(sampler.probs)))
+            taps.append((TapKey(position, NO_LAYER, Op.PROBS), census.digest(sampler.probs)))
         tokens.append(token)
         if token == BOS and not forced:
             break
-    return Generation(tokens, taps)
+    return Generation(tokens, taps, census.odd)
 
 
 def expected_taps(taps: Sequence[TapDigest], n_layers: int, world_size: int) -> list[list[RankTap]]:

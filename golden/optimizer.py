@@ -15,7 +15,7 @@ from golden.arithmetic import add, divide, dot8, multiply, subtract
 from golden.backward import Piece
 from golden.weights import F32Array
 
-_ONE = np.float32(1.0)
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,17 @@ def gradient_norm(gradients: Iterable[F32Array]) -> np.float32:
     Sums of squares only grow, so none can be subnormal; accumulate adds one after the other.
     Args: gradients: in the order of golden.backward.pieces; (n,) counts as one row.
     """
-    total = np.float32(0)
+    with np.errstate(all="ignore"):
+        return np.float32(np.sqrt(sum_of_squares(gradients)))
+
+
+def sum_of_squares(gradients: Iterable[F32Array], total: np.float32 = _ZERO) -> np.float32:
+    """What gradient_norm takes the root of, added to a total: a rank adds those of its own gradients."""
     with np.errstate(all="ignore"):
         for gradient in gradients:
             rows = gradient.reshape(-1, gradient.shape[-1]).T
             total = np.add.accumulate(np.concatenate([[total], dot8(rows, rows)]), dtype=np.float32)[-1]
-        return np.float32(np.sqrt(total))
+    return total
 
 
 def clip_factor(norm: np.float32, limit: float) -> np.float32:

@@ -8,11 +8,12 @@ Owns: the op numbers, the tap key, the digest of a tensor.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 
+_EXPONENT_BITS = 0x7F800000
 NO_LAYER = 0xFF
 """Layer number of a tap that belongs to no layer (embedding, head, hops)."""
 
@@ -148,6 +149,31 @@ def canonical_bits(x: np.ndarray) -> np.ndarray:
     if unknown.any():
         bits[unknown] = 0x7FC00000
     return bits
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """A tensor that no healthy run has. count: values; nonfinite: infinities and NaNs among them, 0: all are zero."""
+
+    count: int
+    nonfinite: int
+
+
+@dataclass(slots=True)
+class Census:
+    """Digests tensors and keeps what is odd about them, by their digest."""
+
+    odd: dict[int, Oddity] = field(default_factory=dict)
+
+    def digest(self, x: np.ndarray) -> int:
+        """As `digest`."""
+        bits = canonical_bits(x)
+        crc = zlib.crc32(bits.astype("<u4", copy=False).data)
+        magnitudes = bits & np.uint32(0x7FFFFFFF)
+        largest = int(magnitudes.max(initial=0))
+        if (largest == 0 and len(bits)) or largest >= _EXPONENT_BITS:
+            self.odd[crc] = Oddity(len(bits), int(np.count_nonzero(magnitudes >= np.uint32(_EXPONENT_BITS))))
+        return crc
 
 
 def digest(x: np.ndarray) -> int:

@@ -5,17 +5,17 @@ Contract: docs/arithmetic.md, sections 8 and 9. Owns the order of microbatches w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
 from golden.backward import Backward, Piece, parameters, piece_key
 from golden.backward_ops import mean_of
-from golden.optimizer import Optimizer, Settings, clip_factor, gradient_norm
+from golden.optimizer import Optimizer, Settings, State, clip_factor, gradient_norm
 from golden.plan import RankPlan, shard_plan
-from golden.taps import NO_LAYER, Op, TapDigest, TapKey, digest
+from golden.taps import NO_LAYER, Census, Oddity, Op, TapDigest, TapKey
 from golden.weights import Config, F32Array, Weights
 
 _T = TypeVar("_T")
@@ -30,6 +30,7 @@ class Step:
     loss: the mean of losses, which are those of the microbatches.
     taps: of every microbatch in turn, in the execution order of a single board.
     parameter_taps: GRAD_ of every tensor before clipping, GRAD_NORM, PARAM_ of every tensor after the step.
+    factor: on all gradients, by clipping. odd: tensors that are not finite or all zero, by CRC-32.
     """
 
     loss: float
@@ -37,14 +38,17 @@ class Step:
     gradient_norm: float
     taps: list[list[TapDigest]]
     parameter_taps: list[TapDigest]
+    factor: float
+    odd: Mapping[int, Oddity] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The steps of a run and the weights after it."""
+    """The steps of a run, the weights after it, and the optimiser's state, of which SGD uses none or the first."""
 
     steps: list[Step]
     weights: Weights
+    state: State
 
 
 def train(
@@ -65,7 +69,7 @@ def train(
     for number, batch in enumerate(batches):
         check_batch(weights.config, batch, f"step {number}")
         steps.append(_step(weights, values, optimizer, batch, clip, record))
-    return Training(steps, with_parameters(weights, values))
+    return Training(steps, with_parameters(weights, values), optimizer.state())
 
 
 def check_batch(config: Config, batch: Sequences, where: str) -> None:
@@ -140,7 +144,8 @@ def _step(
     clip: float,
     record: bool,
 ) -> Step:
-    backward = Backward(weights, values, record=record)
+    backward, census = Backward(weights, values, record=record), Census()
+    digest = census.digest
     losses, taps = accumulate(backward, batch, digest)
     norm = gradient_norm(backward.gradients.values())
     factor = clip_factor(norm, clip)
@@ -152,4 +157,4 @@ def _step(
     if record:
         parameter_taps += [(piece_key("PARAM", p), digest(value)) for p, value in values.items()]
     each = np.array([mean_of(loss) for loss in losses], np.float32)
-    return Step(float(mean_of(each)), each.tolist(), float(norm), taps, parameter_taps)
+    return Step(float(mean_of(each)), each.tolist(), float(norm), taps, parameter_taps, float(factor), census.odd)

@@ -36,7 +36,7 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.config: RigConfig = load_rig(settings.rig, world_size=settings.world_size)
-        self.model: Model = load_model(settings.model, settings.tokenizer)
+        self.model: Model = load_model(settings.model, settings.tokenizer, any_tables=settings.tables == "any")
         self._images: dict[tuple[str, str], Image] = {}
 
     def image(self, name: Literal["kernel", "ring"], compiler: Compiler | None = None) -> Image:

@@ -73,6 +73,12 @@ def _read_compiler(text: str) -> str:
     return text
 
 
+def _read_tables(text: str) -> str:
+    if text not in ("checked", "any"):
+        raise ValueError("give checked or any")
+    return text
+
+
 def _said(name: str, metavar: str, help: str, default: str = "", **more: Any) -> dict[str, Option]:
     return {"option": Option(name, metavar, help, default, **more)}
 
@@ -95,6 +101,10 @@ class Settings:
     model: str = field(default="tiny", metadata=_said("model", "MODEL", "`tiny`, or a llama2.c checkpoint", file=True))
     tokenizer: str | None = field(default=None, metadata=_said(
         "tokenizer", "FILE", "tokenizer.bin of that checkpoint", "beside it", file=True
+    ))  # fmt: skip
+    tables: str = field(default="checked", metadata=_said(
+        "tables", "WHICH", "RoPE tables of that checkpoint: `checked` against cos and sin of theta, or `any`",
+        read=_read_tables,
     ))  # fmt: skip
     logs: Path = field(default=Path("logs"), metadata=_said(
         "logs", "DIR", "folder of pi{n}.log (with arrival times) and pi{n}.raw (every byte)",

@@ -78,7 +78,8 @@ struct training {
     float *losses;    /* (microbatches,) */
     float *x;         /* (microbatches, positions, dim) on the rank with the head, else (positions, dim) */
     float loss;
-    uint32_t bytes, taps_bytes; /* of memory: all of it, and the logs of taps among it */
+    float squares_in, squares_out; /* sums over the ranks before this board, and with its own */
+    uint32_t bytes, taps_bytes;    /* of memory: all of it, and the logs of taps among it */
 };
 
 /* The serial line's baud and the watchdog: line.c. */

@@ -111,6 +111,9 @@ void handle_taps_read(struct board *board, const struct request *request, struct
     for (uint32_t i = asked.first; i < asked.first + count; i++) {
         const struct tap_record *entry = &taps->entries[i];
         part.keys_crc32 = crc32_update(part.keys_crc32, &entry->key, sizeof entry->key);
+        part.nonfinite += entry->nonfinite != 0;
+        part.zero += entry->nonfinite == 0 && entry->minimum == 0.0f && entry->maximum == 0.0f;
+        part.flushed += (entry->flags & TAP_FLUSHED) != 0;
         if (asked.full)
             give(reply, entry, sizeof *entry);
         else

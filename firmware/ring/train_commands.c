@@ -232,6 +232,8 @@ void handle_train_result(struct board *board, const struct request *request, str
         .loss = training->loss,
         .norm = board->trains[0].norm,
         .factor = board->trains[0].factor,
+        .squares_in = training->squares_in,
+        .squares_out = training->squares_out,
     };
     give(reply, &result, sizeof result);
     if (head_model(board)->has_head && (training->steps > 0 || training->state == TRAINING_HELD))

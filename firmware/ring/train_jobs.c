@@ -297,9 +297,11 @@ static enum job_step sum_squares(struct board *board, float *total)
     *total = 0.0f;
     if (!is_alone(board) && board->rank > 0)
         step = receive_squares(board, total);
+    board->training.squares_in = *total;
     trace_compute(&board->trace, TRACE_OPTIMIZER, 0, 0);
     for (uint32_t i = 0; i < board->shard_count && step == STEP_OK; i++)
         *total = model_train_squares(&board->trains[i], *total);
+    board->training.squares_out = *total;
     trace_computed(&board->trace);
     if (is_alone(board) || step != STEP_OK)
         return step;

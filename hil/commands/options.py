@@ -133,6 +133,14 @@ _SHARED: dict[str, dict[str, Any]] = {
     "clip": {"type": float, "default": 0.0, "help": f"largest norm of all gradients; 0 for no limit {_DEFAULT}"},
     "text": {"type": Path, "metavar": "FILE", "help": "to train on (default: the first line of the shipped corpus)"},
     "no-verify": {"action": "store_true", "help": "do not record and compare"},
+    "allow-degenerate": {
+        "action": "store_true",
+        "help": "values that are not finite, or zero throughout, count as good where the golden has them too",
+    },
+    "oracle": {
+        "action": "store_true",
+        "help": "compute the run in float64 with tables of theta as well, and show how far the golden drifts from it",
+    },
     "verbose": {"action": "store_true", "help": "show the lines of all boards, not of the last rank alone"},
     "json": {"action": "store_true", "help": "print what was found as JSON on the last line"},
 }

@@ -6,10 +6,12 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from golden.train import Training
+from golden.train import Step, Training
+from hil.checks.model.scope import Told, Verdict
 from hil.checks.model.training import same_parameters, windows
 from hil.checks.model.verify import Verification, VerifiedTraining
 from hil.commands.booting import boot, logs_of, opened, serial_rows
+from hil.commands.generate import scope_rows
 from hil.commands.options import TRAINING, add_shared, on_rig, plan_of
 from hil.commands.screen import BoardLines
 from hil.data import data_path
@@ -25,15 +27,16 @@ from hil.session import Session
 
 def add_verb(parser: argparse.ArgumentParser) -> None:
     """Declare `hil train`."""
-    add_shared(parser, *TRAINING, "no-verify", "verbose", steps=3, positions=16)
+    add_shared(parser, *TRAINING, "no-verify", "allow-degenerate", "verbose", steps=3, positions=16)
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained weights as a llama2.c checkpoint")
     on_rig(parser, _train)
 
 
 def _train(session: Session, options: argparse.Namespace) -> int:
     request = Request(
-        plan_of(options), options.steps, options.text, not options.no_verify, options.save, options.verbose
-    )
+        plan_of(options), options.steps, options.text, not options.no_verify, options.save, options.verbose,
+        options.allow_degenerate,
+    )  # fmt: skip
     return train(session, request)
 
 
@@ -47,6 +50,7 @@ class Request:
     verify: bool = True
     save: Path | None = None
     verbose: bool = False
+    allowed: bool = False
 
 
 @dataclass(slots=True)
@@ -60,7 +64,7 @@ class _Tally:
     good_losses: int = 0
     rig_s: float = 0.0
     wall_s: float = 0.0
-    finding: str = ""
+    last: Verification | None = None
 
     def add(self, result: RingStep, verification: Verification | None) -> None:
         self.steps += 1
@@ -70,9 +74,8 @@ class _Tally:
             self.taps += verification.taps
             self.equal += verification.equal
             self.digest_bytes += sum(part.line_bytes for part in verification.parts)
-            self.good_losses += not verification.surprise
-            if verification.finding is not None:
-                self.finding = f"step {result.number}: {verification.finding.describe()}"
+            self.good_losses += not verification.troubles
+            self.last = verification
 
 
 def train(session: Session, request: Request) -> int:
@@ -86,12 +89,15 @@ def train(session: Session, request: Request) -> int:
     with opened(session) as ring:
         BoardLines(ring, verbose=request.verbose)
         times = boot(session, ring)
-        verified = VerifiedTraining(ring, weights, batches, request.plan) if request.verify else None
+        verified = (
+            VerifiedTraining(ring, weights, batches, request.plan, allowed=request.allowed) if request.verify else None
+        )
         training = verified.training if verified is not None else RingTraining(ring, weights.config, request.plan)
         tally = _run(training, verified, batches)
         saved = _save(session, request, ring, verified.golden if verified is not None else None)
         _table(ring, times, request, training, tally, saved)
-        good = verified is None or (tally.taps == tally.equal > 0 and tally.good_losses == request.steps and saved.good)
+        good = verified is None or (tally.last is not None and tally.last.good and tally.steps == request.steps)
+        good = good and saved.good
         return 0 if good and not ring.desk.contentions() else 1
 
 
@@ -110,18 +116,29 @@ def _run(training: RingTraining, verified: VerifiedTraining | None, batches: lis
     print("\n  step        loss       norm    factor")
     for number, batch in enumerate(batches):
         if verified is None:
-            result, verification, verdict = training.step(batch, taps=False), None, ""
+            result, verification, verdict = training.step(batch, taps=False), None, "  told by the boards alone"
         else:
             result, verification = verified.step(number)
-            golden, wrong = verified.golden.steps[number], verification.taps - verification.equal
-            verdict = f"  DIFFERENT: the golden's is {golden.loss:.7f}" if verification.surprise else "  equal"
-            verdict += f", {wrong} taps DIFFERENT" if wrong else ""
+            verdict = _verdict(verification, verified.golden.steps[number])
         tally.add(result, verification)
         print(f"  {result.number:4}  {result.loss:10.7f} {result.norm:10.5g} {result.factor:9.4g}{verdict}", flush=True)
         if verification is not None and not verification.good:
             break
     print()
     return tally
+
+
+def _verdict(verification: Verification, golden: Step) -> str:
+    """What to say about a step, behind its figures."""
+    wrong = verification.taps - verification.equal
+    taps = f", {wrong} taps DIFFERENT" if wrong else ""
+    if any(one.part is Told.LOSS for one in verification.troubles):
+        return f"  DIFFERENT: the golden's is {golden.loss:.7f}{taps}"
+    if verification.troubles:
+        return f"  DIFFERENT: {verification.troubles[0].text}{taps}"
+    if verification.verdict is Verdict.DEGENERATE:
+        return "  equal, but NOT FINITE or zero throughout"
+    return f"  equal{taps}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +178,7 @@ def _table(
         *serial_rows(times),
         ("steps", f"{tally.steps} of {plan.microbatches} x {plan.positions} positions{losses}"),
         ("taps", taps if request.verify else "not recorded"),
+        *scope_rows(tally.last),
         ("memory", f"{needed:,} bytes for training on the fullest board"),
     ]
     for link in ring.desk.config.links:
@@ -177,5 +195,5 @@ def _table(
     rows.append(("logs", logs_of(ring)))
     for name, value in rows:
         print(f"  {name:11} {value}")
-    if tally.finding:
-        print(f"\n{tally.finding}")
+    if tally.last is not None and tally.last.verdict is not Verdict.EQUAL:
+        print(f"\n{tally.last.describe()}")

@@ -13,7 +13,9 @@ from hil.checks.model.training import windows
 from hil.checks.model.verify import Verification, VerifiedTraining, verify_generation
 from hil.commands.booting import boot, logs_of, opened
 from hil.commands.options import GENERATION, TRAINING, add_shared, on_rig, plan_of
+from hil.commands.oracle import oracle_lines
 from hil.commands.train import text_tokens
+from hil.errors import ModelError
 from hil.pictures.mismatch import mismatch_svg
 from hil.rig.needs import Need
 from hil.ring.ring import Ring
@@ -23,7 +25,7 @@ from hil.session import Session
 def add_verb(parser: argparse.ArgumentParser) -> None:
     """Declare `hil verify`."""
     parser.add_argument("--train", action="store_true", help="a training instead of a generation")
-    add_shared(parser, *GENERATION, *TRAINING, "json", positions=16, steps=2)
+    add_shared(parser, *GENERATION, *TRAINING, "allow-degenerate", "oracle", "json", positions=16, steps=2)
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write the mismatch map as a picture")
     on_rig(parser, verify)
 
@@ -58,11 +60,19 @@ def to_json(verification: Verification) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "what": verification.what,
         "good": verification.good,
+        "verdict": verification.verdict.name,
         "taps": verification.taps,
         "equal": verification.equal,
         "parameters": verification.parameters,
         "line_bytes": verification.line_bytes,
         "bytes_per_tensor": round(verification.bytes_per_tensor, 2),
+        "compared": list(verification.scope.compared),
+        "not_compared": list(verification.scope.left),
+        "nonfinite": verification.health.nonfinite,
+        "zero": verification.health.zero,
+        "flushed": verification.health.flushed,
+        "troubles": [{"part": one.part, "rank": one.rank, "text": one.text} for one in verification.troubles],
+        "recurrence": verification.recurrence.pattern if verification.recurrence is not None else None,
         "finding": None,
     }
     if found is not None:
@@ -82,20 +92,27 @@ def _generation(session: Session, options: argparse.Namespace) -> _Runs:
     session.check_memory()
     prompt = session.model.encode_prompt(options.prompt, options.positions)
     request = GenerationRequest(prompt, options.positions, options.temperature, options.topp, options.rng_seed)
+    if options.oracle:
+        print("\n".join(oracle_lines(session.model.weights, request)), flush=True)
 
     def runs(ring: Ring) -> Iterator[Verification]:
-        yield verify_generation(ring, session.model.weights, request, parameters=True)[1]
+        yield verify_generation(ring, session.model.weights, request, allowed=options.allow_degenerate)[1]
 
     return runs
 
 
 def _training(session: Session, options: argparse.Namespace) -> _Runs:
     plan = plan_of(options)
+    if options.oracle:
+        raise ModelError("--oracle is for a generation: leave out --train")
     session.check_memory(plan.size)
     batches = windows(text_tokens(session, options.text), plan, options.steps)
 
     def runs(ring: Ring) -> Iterator[Verification]:
-        for _, verification in VerifiedTraining(ring, session.model.weights, batches, plan, parameters=True).steps():
+        training = VerifiedTraining(
+            ring, session.model.weights, batches, plan, parameters=True, allowed=options.allow_degenerate
+        )
+        for _, verification in training.steps():
             yield verification
 
     return runs

@@ -13,6 +13,7 @@ from golden.weights import Weights
 from hil.data import build_path, data_path
 from hil.errors import ModelError
 from hil.model.checkpoint import CheckpointError, read_checkpoint
+from hil.model.rope import check_tables
 from hil.model.shard import join_shards, write_shards
 from hil.model.tokenizer import Tokenizer, TokenizerError
 
@@ -80,9 +81,11 @@ def checkpoint_path(name: str) -> Path:
     return data_path("fixtures") / SHIPPED[name][0] if name in SHIPPED else Path(name)
 
 
-def load_model(name: str, tokenizer: str | None = None) -> Model:
+def load_model(name: str, tokenizer: str | None = None, *, any_tables: bool = False) -> Model:
     """A shipped model by name, or a checkpoint by path with its tokenizer.
 
+    Args:
+        any_tables: RoPE tables that are not cos and sin of theta are taken as they are.
     Raises ModelError with one sentence if a file is missing, damaged, or does not fit the other.
     """
     if name in SHIPPED:
@@ -94,6 +97,8 @@ def load_model(name: str, tokenizer: str | None = None) -> Model:
         vocabulary = Path(tokenizer)
     try:
         weights = read_checkpoint(checkpoint)
+        if not any_tables:
+            check_tables(weights, str(checkpoint))
         words = Tokenizer.load(vocabulary, weights.config.vocab_size)
     except (CheckpointError, TokenizerError) as error:
         raise ModelError(str(error)) from None

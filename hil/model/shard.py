@@ -8,7 +8,7 @@ Owns: ShardError, the order of tensors in a shard.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +114,13 @@ def write_shards(weights: Weights, world_size: int, out_dir: Path | str) -> list
             part = together.enter_context(atomically(path))
             _write_shard(weights, ShardHeader(weights.config, world_size, plan), part)
     return paths
+
+
+def owned_tensors(weights: Weights, header: ShardHeader) -> Iterator[tuple[str, F32Array]]:
+    """What of a model a shard holds, by name in the file's order."""
+    for name in shard_shapes(header.config, header.plan):
+        tensor: F32Array = getattr(weights, name)
+        yield name, tensor[header.plan.layer_start : header.plan.layer_end] if name in _PER_LAYER else tensor
 
 
 def read_shard_header(
@@ -232,13 +239,10 @@ def _holds(plan: RankPlan, name: str) -> bool:
 
 
 def _write_shard(weights: Weights, header: ShardHeader, path: Path) -> None:
-    plan = header.plan
     with path.open("wb") as file:
         file.write(header.pack())
-        for name in shard_shapes(header.config, plan):
-            tensor: F32Array = getattr(weights, name)
-            owned = tensor[plan.layer_start : plan.layer_end] if name in _PER_LAYER else tensor
-            np.ascontiguousarray(owned, dtype="<f4").tofile(file)
+        for _, tensor in owned_tensors(weights, header):
+            np.ascontiguousarray(tensor, dtype="<f4").tofile(file)
 
 
 def _unpack(path: Path | str, data: bytes) -> ShardHeader:

@@ -1,7 +1,7 @@
 """Synth: seeded random checkpoints in the shapes that people run.
 
 The values mean nothing; they keep activations near one, so a board computes with ordinary numbers.
-Sizes: docs/formats.md. Owns: SHAPES, the scale of every tensor, the RoPE tables.
+Sizes: docs/formats.md. Owns: SHAPES, the scale of every tensor. RoPE tables: hil/model/rope.py.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from golden.weights import Config, F32Array, Weights
 from hil.files import atomically
 from hil.model.checkpoint import check_dimensions, header_words, split_tensors, tensor_shapes
+from hil.model.rope import rope_tables
 from hil.model.tokenizer import TokenizerError, base_pieces, write_tokenizer
 
 SHAPES = {
@@ -25,15 +26,7 @@ SHAPES = {
 }
 """The shapes of the tinyllamas checkpoints by name."""
 
-ROPE_BASE = 10000.0
 CHUNK_ELEMENTS = 1 << 18
-
-
-def rope_tables(config: Config) -> tuple[F32Array, F32Array]:
-    """cos and sin of position * ROPE_BASE^(-2i/head_size); each (S, head_size / 2) float32."""
-    rates = ROPE_BASE ** (-np.arange(0, config.head_size, 2) / config.head_size)
-    angles = np.outer(np.arange(config.seq_len), rates)
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
 def synthesize(shape: str | Config, path: Path | str, seed: int) -> Config:

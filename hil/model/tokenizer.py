@@ -96,8 +96,11 @@ class Tokenizer:
         return self._merge(self._start(text))
 
     def decode(self, prev: int, token: int) -> bytes:
-        """Bytes of `token`; one leading space goes away after BOS. May be part of a code point only."""
-        text = self._text[token]
+        """Bytes of `token`; one leading space goes away after BOS. May be part of a code point only.
+
+        A token that is in no vocabulary of this size, as a board may send one, is written `<?700>`.
+        """
+        text = self._text[token] if 0 <= token < len(self._text) else b"<?%d>" % token
         return text[1:] if prev == BOS and text.startswith(b" ") else text
 
     def decode_all(self, tokens: Iterable[int]) -> str:

@@ -10,6 +10,7 @@ import dataclasses
 import struct
 import typing
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Annotated, Any, ClassVar, Self
 
 
@@ -37,6 +38,14 @@ Words48 = Annotated[tuple[int, ...], Wire("48I", "uint32_t", 48)]
 Tail = Annotated[bytes, Wire("", "uint8_t")]
 Floats = Annotated[bytes, Wire("", "float")]
 """A Tail of float32."""
+
+
+def name_of(kind: type[IntEnum], value: int) -> str:
+    """The name of a number that a board sent; in words where there is no such one, because boards are not trusted."""
+    try:
+        return kind(value).name
+    except ValueError:
+        return f"{value} (there is no such {kind.__name__})"
 
 
 class MessageError(ValueError):

@@ -349,6 +349,9 @@ class TapsPart(Message):
     first: U32
     keys_crc32: U32
     dropped: U32  # taps that did not fit the buffer
+    nonfinite: U32  # taps of this part with an infinity or a NaN
+    zero: U32  # taps of this part that are zero throughout
+    flushed: U32  # taps of this part with TapFlag.FLUSHED
     data: Tail
 
 

@@ -70,4 +70,6 @@ class TrainResult(Message):
     loss: F32  # mean over the microbatches
     norm: F32  # of all gradients
     factor: F32  # by clipping
+    squares_in: F32  # sum of squares of the gradients of the ranks before this board
+    squares_out: F32  # the same with this board's own; of the head's board: of all
     losses: Tail  # float32 per microbatch

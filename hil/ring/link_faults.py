@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hil.protocol.fields import name_of
 from hil.protocol.link_messages import Bank, LinkFault, Phase, Role
 from hil.rig.pins import ACK, CLK, WIRE_NAMES, gpio, wire_name
 from hil.rig.specs import LinkSpec
@@ -47,6 +48,17 @@ def link_of(report: FaultReport, links: Sequence[LinkSpec]) -> LinkSpec | None:
     return None
 
 
+def strange(report: FaultReport) -> str:
+    """What a report says that cannot be, in a sentence; empty for one that can be believed."""
+    for kind, value in ((Phase, report.fault.phase), (Role, report.fault.role), (Bank, report.fault.bank)):
+        if value not in list(kind):
+            return (
+                f"board {report.rank} reports a link fault of {kind.__name__.lower()} {name_of(kind, value)}, so its "
+                "report cannot be believed; look at its log and its image"
+            )
+    return ""
+
+
 def explain(reports: Sequence[FaultReport], links: Sequence[LinkSpec], logs: Sequence[str]) -> str:
     """The first fault in words, with both ends' views and what follows from them.
 
@@ -54,6 +66,10 @@ def explain(reports: Sequence[FaultReport], links: Sequence[LinkSpec], logs: Seq
         reports: in any order; the earliest link is explained, later ones follow from it.
         logs: path of each rank's log.
     """
+    nonsense = [sentence for report in reports if (sentence := strange(report))]
+    reports = [report for report in reports if not strange(report)]
+    if not reports:
+        return "\n".join(nonsense)
     first = min(reports, key=lambda r: (r.time_s - r.fault.waited_us / 1e6, r.rank))
     link = link_of(first, links)
     if link is None:
@@ -67,7 +83,7 @@ def explain(reports: Sequence[FaultReport], links: Sequence[LinkSpec], logs: Seq
     lines.append(f"  so:      {_conclusion(pair, link)}")
     ranks = sorted({link.source, link.target})
     lines.append(f"  logs:    {', '.join(logs[rank] for rank in ranks if rank < len(logs))}")
-    return "\n".join(lines)
+    return "\n".join(lines + nonsense)
 
 
 def _latest_pair(reports: Sequence[FaultReport]) -> list[FaultReport]:

@@ -20,6 +20,7 @@ from hil.board.board import BOOT_TIMEOUT_S, Board
 from hil.board.channel import BoardEvent
 from hil.desk.desk import Desk
 from hil.errors import BoardError, LinkError, ModelError
+from hil.protocol.fields import name_of
 from hil.protocol.link_messages import Bank, LinkBank, LinkCounters, LinkFault, LinkRun, Pattern, PinLevels
 from hil.protocol.messages import (
     NO_RANK,
@@ -55,11 +56,25 @@ DIGEST_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class RingGeneration:
-    """What a generation gave. tokens[i] was chosen at position i; the prompt's first token is not among them."""
+    """What a generation gave. tokens[i] was chosen at position i; the prompt's first token is not among them.
+
+    shown: the board's events, one for each token as it is chosen; those that a noisy line lost are missing.
+    """
 
     tokens: tuple[int, ...]
     rig_s: float
     wall_s: float
+    shown: tuple[Token, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TapRows:
+    """Taps of a board, digests alone: nonfinite, zero, flushed count those of which the board says so."""
+
+    digests: list[int]
+    nonfinite: int = 0
+    zero: int = 0
+    flushed: int = 0
 
 
 class Ring:
@@ -190,14 +205,21 @@ class Ring:
             int(timeout_s * 1000),
             struct.pack(f"<{len(wanted.prompt)}H", *wanted.prompt),
         )
-        self.head.on_event = lambda _, event: _forward_token(event, on_token)
+        shown: list[Token] = []
+
+        def show(token: Token) -> None:
+            shown.append(token)
+            if on_token is not None:
+                on_token(token)
+
+        self.head.on_event = lambda _, event: _forward_token(event, show)
         try:
             started.append((self.head, self.head.command(Command.GENERATE, request, JobStarted).job))
             self.wait_jobs(started, timeout_s=timeout_s)
         finally:
             self.head.on_event = None
         tokens = self._read_tokens()
-        return RingGeneration(tokens, self._loop.now_s() - start_s, time.perf_counter() - wall_start_s)
+        return RingGeneration(tokens, self._loop.now_s() - start_s, time.perf_counter() - wall_start_s, tuple(shown))
 
     def wait_jobs(self, jobs: Sequence[tuple[Board, int]], *, timeout_s: float) -> list[JobState]:
         """Wait until every job has ended well; the final states, in the order given.
@@ -284,10 +306,8 @@ class Ring:
             return LinkError("\n".join(sentences))
         if sentences:
             return BoardError("\n".join(sentences))
-        rows = [
-            f"  {board}: {JobResult(states[board.rank].result).name}" if board.rank in states else f"  {board}: running"
-            for board, _ in jobs
-        ]
+        ended = {rank: name_of(JobResult, state.result) for rank, state in states.items()}
+        rows = [f"  {board}: {ended.get(board.rank, 'running')}" for board, _ in jobs]
         return BoardError(f"the job did not end well within {timeout_s:g} s:\n" + "\n".join(rows))
 
     def fault_reports(self) -> list[FaultReport]:
@@ -363,12 +383,13 @@ class Ring:
             )
         return part.total
 
-    def tap_digests(self, rank: int, expected_keys: Sequence[TapKey], first: int = 0) -> list[int] | None:
+    def tap_digests(self, rank: int, expected_keys: Sequence[TapKey], first: int = 0) -> TapRows | None:
         """Digests of the board's taps from `first` on in the order recorded, 4 bytes each over the line.
 
         Returns None if the board's taps are not the expected ones (then read `tap_records`).
         """
         digests: list[int] = []
+        nonfinite = zero = flushed = 0
         while len(digests) < len(expected_keys):
             part = self._taps_part(rank, first + len(digests), len(expected_keys) - len(digests), full=False)
             count = len(part.data) // DIGEST_BYTES
@@ -377,7 +398,8 @@ class Ring:
             if not count or part.keys_crc32 != zlib.crc32(packed):
                 return None
             digests += struct.unpack(f"<{count}I", part.data)
-        return digests
+            nonfinite, zero, flushed = nonfinite + part.nonfinite, zero + part.zero, flushed + part.flushed
+        return TapRows(digests, nonfinite, zero, flushed)
 
     def tap_records(self, rank: int, first: int = 0, count: int | None = None) -> list[TapRecord]:
         """Taps [first, first + count) in full (28 bytes each over the line); to the end without count."""
@@ -427,6 +449,6 @@ def _something_happened(jobs: Sequence[tuple[Board, int]], event_count: int) -> 
     return sum(len(board.events) for board, _ in jobs) != event_count or any(board.dead for board, _ in jobs)
 
 
-def _forward_token(noted: BoardEvent, on_token: Callable[[Token], None] | None) -> None:
-    if on_token is not None and isinstance(noted.message, Token):
+def _forward_token(noted: BoardEvent, on_token: Callable[[Token], None]) -> None:
+    if isinstance(noted.message, Token):
         on_token(noted.message)

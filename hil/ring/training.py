@@ -125,6 +125,10 @@ class RingTraining:
             wall_s=time.perf_counter() - wall_start_s,
         )
 
+    def told(self) -> list[TrainResult]:
+        """What every board says of the last step. Raises BoardError."""
+        return [board.command(Command.TRAIN_RESULT, Empty(), TrainResult) for board in self.ring.boards]
+
     def apply(self, held: RingStep, *, timeout_s: float = 600.0) -> RingStep:
         """Change the parameters by the step that was held.
 

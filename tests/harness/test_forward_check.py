@@ -7,6 +7,7 @@ import pytest
 from golden.taps import NO_LAYER, Op, RankTap, TapKey
 from hil.checks.model.taps import compare_taps
 from hil.protocol.messages import TapRecord
+from hil.ring.ring import TapRows
 
 
 def compute_rank(layer: int) -> list[TapKey]:
@@ -37,7 +38,7 @@ class RingDouble:
         assert first == 0
         if [r.key for r in self.taps[rank]] != [k.pack() for k in expected_keys]:
             return None
-        return [r.crc32 for r in self.taps[rank]]
+        return TapRows([r.crc32 for r in self.taps[rank]])
 
     def tap_records(self, rank, first=0, count=None):
         end = len(self.taps[rank]) if count is None else first + count
@@ -125,3 +126,16 @@ def test_boards_without_taps_are_a_failure(ring, golden):
     assert comparison.equal == 0
     assert not comparison.good
     assert "board:  nothing" in comparison.first.describe()
+
+
+def test_tap_of_an_op_that_there_is_not_is_a_sentence(ring, golden):
+    """A flipped bit in a key, as a board may send it: in place of a tap, and behind the last."""
+    strange = TapRecord(0x57 << 24, 1, 64, -1.0, 1.0, 0, 0)
+    ring.taps[1][1] = strange
+    text = compare_taps(ring, golden).first.describe()
+    assert "golden: Q layer 1 position 0" in text
+    assert "board:  a tap of op 0x57, which there is not (key 0x57000000)" in text
+    ring.taps[1] = [record(key, 100 + i) for i, key in enumerate(PLAN[1])] + [strange]
+    first = compare_taps(ring, golden).first
+    assert first.key == PLAN[1][-1]
+    assert "golden: nothing\n  board:  a tap of op 0x57" in first.describe()

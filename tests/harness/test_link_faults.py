@@ -112,3 +112,13 @@ def test_bank_without_link_is_said():
 def test_data_wire_that_differs_is_named(wire):
     text = explain([sender(1 << (16 + wire), Phase.WAIT_CLAIM_TAKEN), receiver(0, Phase.WAIT_CLAIM)], LINKS, LOGS)
     assert f"the D{wire} wire does not carry its level" in text
+
+
+def test_report_with_numbers_that_there_are_not_is_a_sentence_and_the_others_are_explained():
+    strange = report(3, Bank.UPSTREAM, Role.SENDER, 99, 0)
+    sentence = "board 3 reports a link fault of phase 99 (there is no such Phase), so its report cannot be believed"
+    assert explain([strange], LINKS, LOGS).startswith(sentence)
+    text = explain([sender(SENDER_CLK), strange, receiver(0)], LINKS, LOGS)
+    assert "the CLK wire does not carry its level" in text
+    assert sentence in text
+    assert "role 7 (there is no such Role)" in explain([report(1, Bank.UPSTREAM, 7, Phase.WAIT_CLAIM, 0)], LINKS, LOGS)

@@ -18,6 +18,7 @@ SAID = {
     "world_size": ("2", 2),
     "model": ("other.bin", "other.bin"),
     "tokenizer": ("other_tokenizer.bin", "other_tokenizer.bin"),
+    "tables": ("any", "any"),
     "logs": ("elsewhere", Path("elsewhere")),
     "compiler": ("gcc", "gcc"),
     "faults": ("open:1-2.D3", ("open:1-2.D3",)),
@@ -63,6 +64,7 @@ def test_repeated_option_replaces_the_list_of_the_environment():
         ("world", "17", "a ring has 1 to 16 boards; give one of these numbers"),
         ("world", "two", "a ring has 1 to 16 boards; give one of these numbers"),
         ("compiler", "tcc", "give zig or gcc"),
+        ("tables", "some", "give checked or any"),
     ],
 )
 def test_wrong_value_is_one_sentence_that_says_where_it_came_from(option, text, cure):

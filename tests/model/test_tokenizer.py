@@ -164,3 +164,8 @@ def test_file_begins_as_the_format_says(path: Path) -> None:
     assert path.read_bytes()[:30] == (
         struct.pack("<I", 6) + struct.pack("<fI", 0, 5) + b"<unk>" + struct.pack("<fI", 0, 5) + b"\n<s>\n"
     )
+
+
+@pytest.mark.parametrize("token", [512, 65535, -1])
+def test_token_beyond_the_vocabulary_is_written_as_what_it_is(tokenizer: Tokenizer, token: int) -> None:
+    assert tokenizer.decode_all([1, token]) == f"<?{token}>"

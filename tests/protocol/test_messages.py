@@ -27,7 +27,9 @@ def test_message_comes_back():
 
 
 def test_tail_takes_the_rest():
-    part = messages.TapsPart(total=9, first=3, keys_crc32=1, dropped=0, data=b"\x01\x02\x03")
+    part = messages.TapsPart(
+        total=9, first=3, keys_crc32=1, dropped=0, nonfinite=1, zero=2, flushed=3, data=b"\x01\x02\x03"
+    )
     assert messages.TapsPart.unpack(part.pack()) == part
 
 

@@ -142,9 +142,7 @@ class Court:
             self._flip(fault.bit)
         elif isinstance(fault.bit, CacheBit):
             on_token = self._strike(fault.bit)
-        return verify_generation(
-            self.ring, self._weights, request, parameters=True, golden=golden, source=source, on_token=on_token
-        )[1]
+        return verify_generation(self.ring, self._weights, request, golden=golden, source=source, on_token=on_token)[1]
 
     def _start_training(self) -> VerifiedTraining:
         batches = self._batches

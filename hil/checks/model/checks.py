@@ -41,7 +41,7 @@ def parameters(setup: Setup, seed: int) -> Result:
     model = setup.model
     tokens = model.encode_prompt("Once upon", LAYERS_POSITIONS) if model.name == "tiny" else [1]
     request = GenerationRequest(tokens, LAYERS_POSITIONS, TEMPERATURE)
-    _, verification = verify_generation(setup.ring, model.weights, request, parameters=True)
+    _, verification = verify_generation(setup.ring, model.weights, request)
     return _verified([verification])
 
 
@@ -84,8 +84,9 @@ def generation(setup: Setup, seed: int) -> Result:
     equal = sum(a == b for a, b in zip(result.tokens, golden.tokens, strict=False))
     figures = {"tokens": len(golden.tokens), "tokens_equal": equal, "tokens_s": len(result.tokens) / result.rig_s}
     found = Result(figures=figures)
-    if verification.surprise:
-        found.sentence = f"{verification.surprise}; `layers` with the same seed names the op"
+    found.detail = verification.describe()
+    if not verification.good:
+        found.sentence = f"{verification.why}; `layers` with the same seed names the op"
     return found
 
 
@@ -156,10 +157,12 @@ def _verified(verifications: Sequence[Verification]) -> Result:
     """What is kept of verified runs, of which only the last may have gone wrong."""
     figures = {"taps": float(sum(one.taps for one in verifications)),
                "taps_equal": float(sum(one.equal for one in verifications))}  # fmt: skip
-    found = Result(figures=figures, detail="\n".join(one.summary() for one in verifications))
+    figures["not_finite"] = float(sum(one.health.nonfinite + one.health.zero for one in verifications))
+    detail = [line for one in verifications for line in (one.summary(), *one.scope.lines())]
+    found = Result(figures=figures, detail="\n".join(detail))
     last = verifications[-1]
     if not last.good:
-        found.sentence = last.finding.describe() if last.finding is not None else last.surprise or last.summary()
+        found.sentence = last.why
         found.sign = Sign.LINK if last.finding is not None and last.finding.kind == "link" else Sign.VALUES
         found.detail, found.mismatch_map = last.describe(), list(last.mismatches.rows)
     return found

@@ -7,7 +7,7 @@ digests of parameters and of the cache tell; a hop whose two ends differ is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from golden.backward import Piece
@@ -16,7 +16,7 @@ from golden.tensors import piece_of
 from golden.weights import F32Array
 from hil.checks.model.replays import GoldenSource, StepSource
 from hil.checks.model.taps import TapDifference
-from hil.checks.model.values import ValueDifference, compare_values, shown
+from hil.checks.model.values import ValueDifference, compare_values, same_bits, shown
 from hil.errors import BoardError
 from hil.protocol.tensor_messages import Source
 from hil.ring.ring import Ring
@@ -24,8 +24,9 @@ from hil.ring.tensors import BLOCK, RankTensors
 
 BLOCKS_READ_MAX = 8
 """Wrong blocks of a tensor whose values are fetched: 2 KiB."""
-KINDS = {"op": "op", "order": "op", "link": "link", "weights": "input", "cache": "input", "memory": "input",
-         "state": "input", "stale gradient": "input"}  # fmt: skip
+KINDS = {"op": "op", "order": "op", "squares": "op", "link": "link", "squares hop": "link", "weights": "input",
+         "cache": "input", "memory": "input", "state": "input", "stale gradient": "input", "digest": "digest",
+         "transient": "transient", "unknown": "unknown"}  # fmt: skip
 """Kind of every cause."""
 Again = Callable[[int, int], None]
 """Do the run again with the tensors of a rank kept from a tap on: (rank, first)."""
@@ -72,7 +73,7 @@ class Finding:
 
     op, layer, rank, microbatch, position: where it shows first. cause: a key of KINDS. difference: None where only a
     parameter differs and no tap does. replayed: what doing the op again gave. culprits: the wrong inputs that were
-    found. line_bytes: what looking into it took, both ways.
+    found. line_bytes: what looking into it took, both ways. alone: no tap differs in the whole run.
     """
 
     op: Op
@@ -86,21 +87,22 @@ class Finding:
     replayed: str = "not done again"
     culprits: tuple[WrongValue, ...] = ()
     line_bytes: int = 0
+    alone: bool = True
 
     @property
     def kind(self) -> str:
-        """`op`, `input` or `link`."""
+        """`op`, `input`, `link`, `digest`, `transient` or `unknown`."""
         return KINDS[self.cause]
 
     def describe(self) -> str:
         """Everything known, for a person."""
         if self.difference is None:
-            lines = ["every tap is the golden's, and yet:"]
+            lines = ["every tap is the golden's, and yet:" if self.alone else "wrong as well:"]
         else:
             lines = [line for line in self.difference.describe().splitlines() if "  so: " not in line]
         if self.values is not None:
             lines += [f"  {line}" for line in self.values.describe()]
-        if self.difference is not None and self.cause not in ("link", "order"):
+        if self.difference is not None and self.cause not in _NOT_AGAIN:
             lines.append(f"  again:   {self.replayed}")
         lines += [f"  wrong:   {one.describe()}" for one in self.culprits]
         lines.append(f"  kind:    {self.kind}{'' if self.kind == self.cause else f' ({self.cause})'}")
@@ -112,6 +114,12 @@ class Finding:
         source = self.difference.source_rank if self.difference is not None else None
         return {
             "op": f"every input of {op} is right, so {op} itself is wrong on {rank}",
+            "squares": f"the sum of squares that came to {rank} is right and the one that it passes on is not",
+            "squares hop": f"the sum of squares was right before it went to {rank} and is wrong there",
+            "digest": f"the values of {op} on {rank} are the golden's bit for bit; the digest of them is wrong",
+            "transient": f"it came and went: {op} on {rank} is right on the golden's inputs and was right again when "
+            "the run was done again; an upset of memory or of the processor does that, and what it was is gone",
+            "unknown": f"{op} cannot be done again alone, so whether it or its input is wrong on {rank} is not known",
             "order": f"the firmware of {rank} runs other ops, or in another order, from here on",
             "link": f"rank {source} handed over the right values; what {rank} took from the link is not that",
             "weights": f"{op} is right and a parameter on {rank} is wrong: its memory, its card or an earlier step",
@@ -120,6 +128,10 @@ class Finding:
             "state": f"{op} is right; the optimiser's state on {rank} was wrong before this step",
             "stale gradient": f"{rank} went on from the gradient of the step before instead of from zero",
         }[self.cause]
+
+
+_NOT_AGAIN = ("link", "order", "squares", "squares hop", "digest")
+"""Causes that are told without doing the op again."""
 
 
 def line_bytes(ring: Ring) -> int:
@@ -141,6 +153,20 @@ def wrong_parameters(ring: Ring, golden: GoldenSource, rank: int) -> list[WrongV
     return wrong
 
 
+def wrong_moments(
+    ring: Ring, rank: int, source: Source, pieces: Sequence[Piece], state: Mapping[Piece, F32Array]
+) -> list[WrongValue]:
+    """The first wrong value of every moment (or momentum) of a rank that is not the golden's. pieces: in its order."""
+    tensors = RankTensors(ring, rank)
+    found = tensors.parameters(source)
+    found += [0] * (len(pieces) - len(found))
+    wrong = []
+    for index, piece in enumerate(pieces):
+        if found[index] != digest(state[piece]):
+            wrong += _wrong_values(tensors, source, index, piece, state[piece].reshape(-1))
+    return wrong
+
+
 def reader_of(name: str, *, shared: bool) -> Op:
     """The first op that reads a parameter."""
     if name == "tok_emb" and not shared:
@@ -148,17 +174,20 @@ def reader_of(name: str, *, shared: bool) -> Op:
     return next(op for op, names in READS.items() if name in names)
 
 
-def finding_of_parameter(wrong: WrongValue, *, shared: bool) -> Finding:
-    """A wrong parameter that no tap has shown."""
+def finding_of_parameter(wrong: WrongValue, *, shared: bool, alone: bool = True) -> Finding:
+    """A wrong parameter that the first wrong tap does not show. alone: there is no wrong tap."""
     op = reader_of(wrong.name, shared=shared)
-    return Finding(op, wrong.layer, wrong.rank, 0, None, "weights", culprits=(wrong,))
+    return Finding(op, wrong.layer, wrong.rank, 0, None, "weights", culprits=(wrong,), alone=alone)
 
 
-def find_cause(ring: Ring, difference: TapDifference, golden: GoldenSource, again: Again) -> Finding:
-    """Look into the first difference of a run: values, cause, culprit.
+def find_cause(
+    ring: Ring, difference: TapDifference, golden: GoldenSource, again: Again, wrong: Sequence[WrongValue]
+) -> Finding:
+    """Look into the first difference of a run: values, cause, culprits.
 
     Args:
         again: called when the memory of a board did not suffice to keep the tensor.
+        wrong: parameters of all ranks that are known to be wrong.
     """
     before = line_bytes(ring)
     key = difference.key
@@ -168,9 +197,14 @@ def find_cause(ring: Ring, difference: TapDifference, golden: GoldenSource, agai
     if difference.kind == "missing":
         return replace(finding, cause="order", line_bytes=line_bytes(ring) - before)
     tensors = RankTensors(ring, difference.rank)
-    finding = replace(finding, values=_values(tensors, difference, golden, again))
-    if difference.kind != "link":
-        finding = _cause(ring, tensors, finding, golden)
+    values, seen = _values(tensors, difference, golden, again)
+    finding = replace(finding, values=values)
+    if seen and values is None:
+        finding = replace(finding, cause="digest")
+    elif difference.key.op is Op.GRAD_NORM and isinstance(golden, StepSource):
+        finding = _cause_of_norm(finding, golden)
+    elif difference.kind != "link":
+        finding = _cause(tensors, finding, golden, [one for one in wrong if one.rank == difference.rank])
     return replace(finding, line_bytes=line_bytes(ring) - before)
 
 
@@ -179,12 +213,13 @@ def find_cause(ring: Ring, difference: TapDifference, golden: GoldenSource, agai
 
 def _values(
     tensors: RankTensors, difference: TapDifference, golden: GoldenSource, again: Again
-) -> ValueDifference | None:
+) -> tuple[ValueDifference | None, bool]:
+    """How the values differ, and whether they could be looked at."""
     key = difference.key
     expected = golden.tensor(difference.rank, key, difference.microbatch)
     source, index = Source.TAP, difference.index
     if key.op is Op.GRAD_NORM:
-        return None  # TRAIN_RESULT tells them
+        return None, False  # TRAIN_RESULT tells them
     if key.op > Op.D_LAYER:
         kind, piece = piece_of(key)
         source = Source.GRADIENT if kind == "GRAD" else Source.VALUE
@@ -196,8 +231,8 @@ def _values(
     try:
         board, unseen = _fetch(tensors, source, index, expected)
     except BoardError:
-        return None  # no memory is left for a copy of this one
-    return compare_values(expected, board, unseen=unseen)
+        return None, False  # no memory is left for a copy of this one
+    return compare_values(expected, board, unseen=unseen), True
 
 
 def _fetch(tensors: RankTensors, source: Source, index: int, golden: F32Array) -> tuple[F32Array, int]:
@@ -227,11 +262,10 @@ def _wrong_values(tensors: RankTensors, source: Source, index: int, piece: Piece
 # --- causes ------------------------------------------------------------------------------------
 
 
-def _cause(ring: Ring, tensors: RankTensors, finding: Finding, golden: GoldenSource) -> Finding:
+def _cause(tensors: RankTensors, finding: Finding, golden: GoldenSource, parameters: list[WrongValue]) -> Finding:
     key, op = TapKey(finding.position, finding.layer, finding.op), finding.op
-    if op > Op.D_LAYER and op is not Op.GRAD_NORM:
+    if op > Op.D_LAYER:
         return _cause_of_whole(tensors, finding, golden, key)
-    parameters = wrong_parameters(ring, golden, finding.rank)
     weights = [one for one in parameters if one.name in READS.get(op, ()) and one.layer in (key.layer, NO_LAYER)]
     cache = _wrong_cache(tensors, golden, key)
     with _Mended(tensors, golden, weights, parameters):
@@ -244,7 +278,7 @@ def _cause(ring: Ring, tensors: RankTensors, finding: Finding, golden: GoldenSou
     elif cache and right is not False:
         cause, with_what = "cache", "the golden's inputs and cache"
     else:
-        cause, with_what = ("memory" if right else "op"), "the golden's inputs"
+        cause, with_what = {True: "memory", False: "op", None: "unknown"}[right], "the golden's inputs"
     return replace(finding, cause=cause, culprits=culprits, replayed=_replayed(op, right, with_what))
 
 
@@ -252,6 +286,22 @@ def _replayed(op: Op, right: bool | None, with_what: str) -> str:
     if right is None:
         return f"{op.name} is no op that can be done again alone"
     return f"on {with_what} {op.name} is {'right' if right else 'still wrong'}"
+
+
+def _cause_of_norm(finding: Finding, golden: StepSource) -> Finding:
+    """Which board's part of the sum of squares is wrong first: its own, or what the link brought."""
+    told, sums = golden.told(), golden.squares
+    for board, one in enumerate(told):
+        rank = board if len(told) > 1 else len(sums) - 1
+        came = sums[board - 1] if board else 0.0
+        for cause, mine, theirs in (("squares hop", one.squares_in, came), ("squares", one.squares_out, sums[rank])):
+            if not same_bits(mine, theirs):
+                replayed = f"the sum of squares is {mine:.9g}, the golden's {theirs:.9g}"
+                return replace(finding, cause=cause, rank=rank if len(told) > 1 else finding.rank, replayed=replayed)
+    norm, factor = (float(x) for x in golden.step.norm_and_factor)
+    one = told[finding.rank if len(told) > 1 else 0]
+    what = f"norm {one.norm:.9g} and factor {one.factor:.9g}, the golden's {norm:.9g} and {factor:.9g}"
+    return replace(finding, cause="op", replayed=f"not needed: every board's sum of squares is right; {what}")
 
 
 class _Mended:

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from golden.backward import Piece
+from golden.optimizer import sum_of_squares
 from golden.plan import RankPlan, shard_plan
 from golden.taps import NO_LAYER, Op, TapKey, digest
 from golden.tensors import (
@@ -28,6 +29,7 @@ from golden.tensors import (
 from golden.train import Sequences
 from golden.weights import F32Array, Weights
 from hil.protocol.tensor_messages import Part, Source
+from hil.protocol.training_messages import TrainResult
 from hil.ring.tensors import BLOCK, RankTensors
 from hil.ring.training import Plan, RingTraining
 
@@ -142,6 +144,20 @@ class StepSource:
     def step(self) -> StepTensors:
         """Every tensor of the step."""
         return step_tensors(self.weights, self.batches, self.plan.optimizer, self.plan.clip)
+
+    @cached_property
+    def squares(self) -> list[float]:
+        """The sum of squares of the gradients as each rank passes it on."""
+        found, total = list[float](), np.float32(0)
+        for rank in range(len(self.plans)):
+            own = [self.step.gradients[piece] for piece in self.pieces(rank) if piece in self.step.gradients]
+            total = sum_of_squares(own, total)
+            found.append(float(total))
+        return found
+
+    def told(self) -> list[TrainResult]:
+        """What every board says of the step."""
+        return self._training.told()
 
     def tensor(self, rank: int, key: TapKey, microbatch: int | None) -> F32Array:
         """See GoldenSource."""

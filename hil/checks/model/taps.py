@@ -6,14 +6,14 @@ rank, position and microbatch; whether the op or the link is to blame follows fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from golden.generate import GenerationRequest, expected_taps, generate
-from golden.taps import NO_LAYER, Op, RankTap, TapKey
+from golden.taps import NO_LAYER, Oddity, Op, RankTap, TapKey
 from golden.weights import Weights
 from hil.protocol.messages import TapFlag, TapRecord
-from hil.ring.ring import DIGEST_BYTES, Ring
+from hil.ring.ring import DIGEST_BYTES, Ring, TapRows
 
 Expected = Sequence[Sequence[RankTap]]
 """By rank: the taps that it must record, in its order."""
@@ -23,15 +23,22 @@ _AFTER_ALL = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class GoldenRun:
-    """A generation as the golden does it: tokens, and the taps that each rank must record."""
+    """A generation as the golden does it: tokens, and the taps that each rank must record.
+
+    odd: tensors of it that are not finite or all zero, by digest.
+    """
 
     tokens: tuple[int, ...]
     by_rank: Expected
+    odd: Mapping[int, Oddity] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class TapDifference:
-    """A tap that differs. record is what the board holds; golden is None for a tap that should not be there."""
+    """A tap that differs. record is what the board holds; golden is None for a tap that should not be there.
+
+    last: the golden's last tap on that rank.
+    """
 
     rank: int
     index: int
@@ -39,6 +46,7 @@ class TapDifference:
     record: TapRecord | None
     source_rank: int | None = None
     microbatch: int | None = None
+    last: TapKey | None = None
 
     @property
     def key(self) -> TapKey:
@@ -47,7 +55,10 @@ class TapDifference:
             return self.golden.key
         if self.record is None:
             raise ValueError("a difference without golden and record")
-        return TapKey.unpack(self.record.key)
+        try:
+            return TapKey.unpack(self.record.key)
+        except ValueError:
+            return self.last if self.last is not None else TapKey(0, NO_LAYER, Op.EMBED)
 
     @property
     def kind(self) -> str:
@@ -69,8 +80,9 @@ class TapDifference:
         layer = "" if key.layer == NO_LAYER else f" of layer {key.layer}"
         head = f"first difference: {key.op.name}{layer} on rank {self.rank}, {self._place()} (tap {self.index})"
         if self.kind == "missing" or record is None or self.golden is None:
-            found = "nothing" if record is None else str(TapKey.unpack(record.key))
-            return f"{head}\n  golden: {key}\n  board:  {found}; the board runs other ops than the golden"
+            found = "nothing" if record is None else tap_in_words(record.key)
+            wanted = "nothing" if self.golden is None else str(key)
+            return f"{head}\n  golden: {wanted}\n  board:  {found}; the board runs other ops than the golden"
         if self.kind == "link":
             so = f"rank {self.source_rank} sent the right values; the link to rank {self.rank} changed them"
         else:
@@ -90,13 +102,15 @@ class TapComparison:
     """Expected taps beside what was found.
 
     cells: for each rank one character per expected tap: `=` equal, `x` different, `?` missing.
-    line_bytes: of digests. first: in the order of execution.
+    line_bytes: of digests. first: in the order of execution. rows: for each rank what the board says of these taps;
+    None where its log is not the golden's.
     """
 
     expected: Expected
     cells: tuple[str, ...]
     line_bytes: int
     first: TapDifference | None
+    rows: tuple[TapRows | None, ...] = ()
 
     @property
     def compared(self) -> int:
@@ -114,10 +128,19 @@ class TapComparison:
         return self.first is None and self.compared == self.equal and self.compared > 0
 
 
+def tap_in_words(word: int) -> str:
+    """A tap's key as a board sent it, which may be anything."""
+    try:
+        return str(TapKey.unpack(word))
+    except ValueError:
+        return f"a tap of op {word >> 24:#04x}, which there is not (key {word:#010x})"
+
+
 def golden_run(weights: Weights, request: GenerationRequest, world_size: int) -> GoldenRun:
     """Do a generation in NumPy. world_size decides who records what."""
     generation = generate(weights, request)
-    return GoldenRun(tuple(generation.tokens), expected_taps(generation.taps, weights.config.n_layers, world_size))
+    by_rank = expected_taps(generation.taps, weights.config.n_layers, world_size)
+    return GoldenRun(tuple(generation.tokens), by_rank, generation.odd)
 
 
 def compare_taps(ring: Ring, expected: Expected, *, since: Expected | None = None) -> TapComparison:
@@ -128,19 +151,21 @@ def compare_taps(ring: Ring, expected: Expected, *, since: Expected | None = Non
     """
     line_bytes = 0
     cells: list[str] = []
+    rows: list[TapRows | None] = []
     found: list[tuple[tuple[int, int, int], TapDifference]] = []
     for rank, taps in enumerate(expected):
         skip = len(since[rank]) if since is not None else 0
         count = ring.tap_count(rank)
-        digests = ring.tap_digests(rank, [tap.key for tap in taps], skip) if count == skip + len(taps) else None
-        if digests is None:
+        row = ring.tap_digests(rank, [tap.key for tap in taps], skip) if count == skip + len(taps) else None
+        rows.append(row)
+        if row is None:
             records = ring.tap_records(rank, skip)
             cells.append(_aligned(taps, records))
             at = _parting(taps, records)
             record = records[at] if at < len(records) else None
         else:
-            line_bytes += DIGEST_BYTES * len(digests)
-            cells.append("".join("=" if crc == tap.crc else "x" for crc, tap in zip(digests, taps, strict=True)))
+            line_bytes += DIGEST_BYTES * len(row.digests)
+            cells.append("".join("=" if crc == tap.crc else "x" for crc, tap in zip(row.digests, taps, strict=True)))
             if "x" not in cells[-1]:
                 continue
             wrong = (i for i, cell in enumerate(cells[-1]) if cell == "x")
@@ -148,7 +173,7 @@ def compare_taps(ring: Ring, expected: Expected, *, since: Expected | None = Non
             record = ring.tap_records(rank, skip + at, 1)[0]
         found.append((_place(taps, at), _difference(ring, rank, taps, at, skip, record)))
     first = min(found, key=lambda pair: pair[0])[1] if found else None
-    return TapComparison(expected, tuple(cells), line_bytes, first)
+    return TapComparison(expected, tuple(cells), line_bytes, first, tuple(rows))
 
 
 def _aligned(expected: Sequence[RankTap], records: Sequence[TapRecord]) -> str:
@@ -182,7 +207,9 @@ def _difference(
     ring: Ring, rank: int, taps: Sequence[RankTap], at: int, skip: int, record: TapRecord | None
 ) -> TapDifference:
     if at >= len(taps):
-        return TapDifference(rank, skip + at, None, record, None, taps[-1].microbatch if taps else None)
+        last = taps[-1] if taps else None
+        microbatch, key = (last.microbatch, last.key) if last is not None else (None, None)
+        return TapDifference(rank, skip + at, None, record, None, microbatch, key)
     tap = taps[at]
     step = 1 if tap.key.op.name.startswith("D_") else -1
     return TapDifference(rank, skip + at, tap, record, (rank + step) % ring.world_size, tap.microbatch)

@@ -15,6 +15,7 @@ from golden.train import Step, Training, train
 from golden.train_ring import ring_taps
 from golden.weights import Weights
 from hil.checks.model.taps import Expected
+from hil.checks.model.values import same_bits
 from hil.errors import ModelError
 from hil.ring.ring import Ring
 from hil.ring.training import Plan, RingStep
@@ -53,7 +54,8 @@ def expected_step(step: Step, ring: Ring, n_layers: int, plan: Plan) -> Expected
 
 def same_losses(step: RingStep, golden: Step) -> bool:
     """Whether loss, losses of the microbatches and the norm of all gradients are equal bit for bit."""
-    return (step.loss, *step.losses, step.norm) == (golden.loss, *golden.losses, golden.gradient_norm)
+    mine, theirs = (step.loss, *step.losses, step.norm), (golden.loss, *golden.losses, golden.gradient_norm)
+    return len(mine) == len(theirs) and all(map(same_bits, mine, theirs))
 
 
 def same_parameters(weights: Weights, golden: Weights) -> bool:

@@ -62,6 +62,12 @@ def as_float(bits: int) -> float:
     return float(np.uint32(bits).view(np.float32))
 
 
+def same_bits(mine: float, golden: float) -> bool:
+    """Whether two float32 values are one in the contract: any NaN is, and so are the zeros."""
+    ours, theirs = canonical_bits(np.array([mine, golden], np.float32))
+    return bool(ours == theirs)
+
+
 def shown(bits: int) -> str:
     """A float with its bits: `0x3f800000 (1)`."""
     return f"{bits:#010x} ({as_float(bits):.9g})"
