@@ -34,6 +34,12 @@ TRACE_CHANGES = 200_000
 TRACED = ("link", "wiring", "probe")
 """Markers of tests whose wires are recorded on a simulated rig."""
 RINGS: pytest.StashKey[list[Ring]] = pytest.StashKey()
+CAUSES: pytest.StashKey[dict[int, str]] = pytest.StashKey()
+"""By id of a ring whose wires were asked after a failure: what is wrong with them, or nothing."""
+SPARED: pytest.StashKey[list[str]] = pytest.StashKey()
+"""Tests that were skipped because of that."""
+ON_WIRES = ("ring", "loopback_ring")
+"""Fixtures that hand out boards with wires between them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,6 +73,8 @@ def pytest_configure(config: pytest.Config) -> None:
     ):
         config.addinivalue_line("markers", line)
     config.stash[RINGS] = []
+    config.stash[CAUSES] = {}
+    config.stash[SPARED] = []
 
 
 def _settings(config: pytest.Config, given: Mapping[str, Any]) -> Settings:
@@ -99,6 +107,17 @@ def hil_session(config: pytest.Config) -> Session:
     return config.stash[SESSION]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Wiring first: what follows from a loose jumper is not to fail before the test that names it."""
+    items.sort(key=lambda item: not _scans_wires(item))
+
+
+def _scans_wires(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    return item.get_closest_marker("wiring") is not None and any(name in fixtures for name in ON_WIRES)
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Rig, seed and how to replay. The firmware hash comes with the first boot: building may take seconds."""
     settings = config.stash[SETTINGS]
@@ -112,6 +131,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("hil", sep="-")
     for line in config.stash[SESSION].describe():
         terminalreporter.line(line)
+    spared = len(config.stash[SPARED])
+    for cause in dict.fromkeys(filter(None, config.stash[CAUSES].values())):
+        skipped = f"; {spared} test{'s' if spared > 1 else ''} skipped because of that" if spared else ""
+        terminalreporter.line(f"cause: {cause}{skipped}")
     for folder in dict.fromkeys(str(ring.desk.logs) for ring in config.stash[RINGS]):
         terminalreporter.line(f"logs: {folder}")
 
@@ -125,6 +148,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         from hil import attach
 
         item.stash[FAILED] = True
+        if call.when != "teardown":  # then the rig may be closed
+            _ask_wires(item)
         for ring in item.config.stash[RINGS]:
             trace = ring.desk.flush_trace(TRACE_CHANGES)
             if trace is not None:
@@ -140,6 +165,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         report.sections.append(("again", _again(item)))
         attach.text("again", _again(item))
     return report
+
+
+def _ask_wires(item: pytest.Item) -> None:
+    """After the first failed test of a ring: what its wires say, once."""
+    from hil.checks.ask_wires import cause_text
+    from hil.checks.wiring import scan_wiring
+
+    causes = item.config.stash[CAUSES]
+    used = getattr(item, "funcargs", {})
+    for ring in (used[name] for name in ON_WIRES if name in used):
+        if id(ring) in causes or any(board.dead is not None or not board.booted for board in ring.boards):
+            continue
+        causes[id(ring)] = ""
+        with contextlib.suppress(HilError):
+            report = scan_wiring(ring)
+            causes[id(ring)] = "" if report.good else cause_text(report)
 
 
 def _again(item: pytest.Item) -> str:
@@ -172,6 +213,16 @@ def golden(hil: Session) -> Model:
 
 
 @contextlib.contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """What goes wrong in a fixture is told without the fixture's code."""
+    __tracebackhide__ = True
+    try:
+        yield
+    except HilError as error:
+        pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+
+
+@contextlib.contextmanager
 def _booted(
     hil: Session, config: RigConfig, logs: Path, pytestconfig: pytest.Config, *, shards: bool
 ) -> Iterator[Ring]:
@@ -182,7 +233,8 @@ def _booted(
     pytestconfig.stash[RINGS].append(ring)
     try:
         with attach.step(f"boot {config.world_size} boards of rig {config.name}"):
-            times = hil.boot(ring)
+            with _in_a_sentence():
+                times = hil.boot(ring)
             attach.text("boot times", "\n".join(f"board {r}: {s:.3f} s" for r, s in enumerate(times.seconds)))
         yield ring
     finally:
@@ -208,9 +260,15 @@ def _loopback_session(hil: Session, pytestconfig: pytest.Config) -> Iterator[Rin
 
 def _guard(ring: Ring, request: pytest.FixtureRequest) -> Iterator[Ring]:
     """Hand out a ring that works and has the model's weights; fail the test that lets outputs meet on a wire."""
+    __tracebackhide__ = True
+    cause = request.config.stash[CAUSES].get(id(ring))
+    if cause and request.node.get_closest_marker("wiring") is None:
+        request.config.stash[SPARED].append(request.node.nodeid)
+        pytest.skip(f"because {cause}")
     lost = ring.trained or any(board.dead is not None or not board.booted for board in ring.boards)
     if lost and ring.image is not None:
-        ring.boot(ring.image)
+        with _in_a_sentence():
+            ring.boot(ring.image)
     before = len(ring.desk.contentions())
     _describe(ring, request)
     _begin_trace(ring, request)

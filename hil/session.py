@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from hil.board.board import Board
+from hil.checks.ask_wires import ask_wires
 from hil.desk.desk import Desk, open_desk
 from hil.model.bundle import Model, load_model
 from hil.model.plan import TrainingSize, arm_bytes, check_fits, plan_boards
@@ -89,7 +90,9 @@ class Session:
             work=work or self.settings.work,
             faults=self.settings.faults if config.name == self.config.name else (),
         )
-        return Ring(desk)
+        ring = Ring(desk)
+        ring.ask_wires = ask_wires
+        return ring
 
     def card_shards(self, config: RigConfig) -> list[Path | None]:
         """The model's shards for the cards of simulated boards; a board with loopback jumpers gets all in one."""

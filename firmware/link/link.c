@@ -172,20 +172,33 @@ static uint32_t limit_us(const struct link *link, uint32_t phase)
                                                : link->phase_limit_us * LINK_REOPEN_FACTOR;
 }
 
+static struct msg_link_fault stand_at(const struct link *link, uint32_t phase, uint32_t waited_us)
+{
+    uint32_t index = link_byte_index(link);
+    return (struct msg_link_fault){
+        .role = link_sends_burst(link) ? ROLE_SENDER : ROLE_RECEIVER,
+        .phase = (uint8_t)phase,
+        .byte_index = index < link->burst_bytes ? index : link->burst_bytes - 1,
+        .burst_bytes = link->burst_bytes,
+        .gplev0 = port_level(),
+        .waited_us = waited_us,
+    };
+}
+
 static void record_fault(struct link *link, uint32_t phase, uint32_t waited_us)
 {
     /* A peer that does not open again says less than where the burst broke. */
     if (link->attempt > 1 && is_opening(phase))
         return;
-    link->fault = (struct msg_link_fault){
-        .role = link_sends_burst(link) ? ROLE_SENDER : ROLE_RECEIVER,
-        .phase = phase,
-        .byte_index =
-            link_byte_index(link) < link->burst_bytes ? link_byte_index(link) : link->burst_bytes - 1,
-        .burst_bytes = link->burst_bytes,
-        .gplev0 = port_level(),
-        .waited_us = waited_us,
-    };
+    link->fault = stand_at(link, phase, waited_us);
+}
+
+int link_stand(const struct link *link, struct msg_link_fault *stand)
+{
+    if (link->stage == STAGE_IDLE || link->stage == STAGE_PAUSE)
+        return 0;
+    *stand = stand_at(link, current_phase(link), port_now_us() - link->since_us);
+    return 1;
 }
 
 static enum link_status finish(struct link *link, enum link_status status)
@@ -381,6 +394,7 @@ static enum link_status check_limit(struct link *link, uint32_t now_us)
         link_sends_burst(link) ? link->tx.left << 8 | link->tx.state : link->rx.left << 8 | link->rx.state;
     if (mark != link->mark) {
         link->mark = mark;
+        link->moves++;
         link->since_us = now_us;
         return LINK_PENDING;
     }

@@ -35,6 +35,9 @@ void link_send_start(struct link *link, uint8_t type, const void *payload, uint3
 void link_receive_start(struct link *link, void *buffer, uint32_t capacity, uint32_t open_limit_us);
 enum link_status link_poll(struct link *link);
 
+/* Where the frame in progress stands now, with the levels of now; its bank is not set. 0 if no burst is under way. */
+int link_stand(const struct link *link, struct msg_link_fault *stand);
+
 /* Gives up the frame in progress: all ten pins inputs. */
 void link_abort(struct link *link);
 

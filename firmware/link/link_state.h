@@ -84,6 +84,7 @@ struct link {
     uint32_t open_limit_us, pause_us, since_us;
     uint32_t looked_us; /* the last poll: whoever was away for longer than a phase must not go on */
     uint32_t opened_us; /* when the header was through */
+    uint32_t moves;     /* counts what moved, as far as looks at the clock see it; never reset */
     uint32_t mark;      /* state and byte at the last look, to see progress */
     uint8_t discard;    /* where unwanted bytes go */
 

@@ -40,6 +40,7 @@ struct job {
     uint8_t pending; /* accepted, not started: the response goes out first */
     volatile uint8_t abort;
     uint32_t progress, detail;
+    uint32_t moves; /* counts parts of computations, since boot; job_state adds those of links */
     union {
         struct msg_link_run link_run;
         struct msg_serve serve;

@@ -81,14 +81,38 @@ enum job_step job_jump(struct board *board, uint32_t out, uint8_t type, uint32_t
     return sent < 0 ? job_report(board, out, sent) : job_report(board, in, got);
 }
 
+/* The first bank with a burst under way, if there is one: a job of the model has one at a time. */
+static void add_stand(const struct board *board, struct msg_job_state *state)
+{
+    struct msg_link_fault stand;
+    for (uint32_t bank = 0; bank < BANK_COUNT; bank++) {
+        state->moves += board->links[bank].moves;
+        if (state->activity == ACTIVITY_LINK || !link_stand(&board->links[bank], &stand))
+            continue;
+        state->activity = ACTIVITY_LINK;
+        state->bank = (uint8_t)bank;
+        state->role = stand.role;
+        state->phase = stand.phase;
+        state->byte_index = stand.byte_index;
+        state->burst_bytes = stand.burst_bytes;
+        state->gplev0 = stand.gplev0;
+        state->waited_us = stand.waited_us;
+    }
+}
+
 struct msg_job_state job_state(const struct board *board)
 {
     const struct job *job = &board->job;
-    return (struct msg_job_state){
+    struct msg_job_state state = {
         .job = job->number,
         .command = job->command,
         .result = job->result,
         .progress = job->progress,
         .detail = job->detail,
+        .moves = job->moves,
+        .activity = job->result == JOB_RUNNING ? ACTIVITY_COMPUTING : ACTIVITY_NONE,
     };
+    if (job->result == JOB_RUNNING)
+        add_stand(board, &state);
+    return state;
 }

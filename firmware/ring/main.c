@@ -50,7 +50,13 @@ static void serve(struct board *self)
         command_execute(self, &command);
 }
 
-static void serve_model(void *context) { serve(context); }
+/* In mid-computation, every few rows. */
+static void serve_model(void *context)
+{
+    struct board *self = context;
+    self->job.moves++;
+    serve(self);
+}
 
 static void find_board(struct board *self)
 {

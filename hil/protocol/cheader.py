@@ -25,6 +25,7 @@ _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
     (messages.Command, "COMMAND"),
     (messages.Event, "EVENT"),
     (messages.JobResult, "JOB"),
+    (messages.Activity, "ACTIVITY"),
     (messages.JobFlag, "FLAG"),
     (messages.TapFlag, "TAP"),
     (messages.CrashKind, "EXCEPTION"),

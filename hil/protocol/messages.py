@@ -154,6 +154,14 @@ class JobResult(IntEnum):
     REFUSED = 5
 
 
+class Activity(IntEnum):
+    """What a board does for its job at the moment."""
+
+    NONE = 0  # no job runs
+    COMPUTING = 1  # or between two frames
+    LINK = 2  # a burst is under way at one of its banks, or waits for the other end
+
+
 class JobFlag(IntEnum):
     """Flags of SERVE, GENERATE and TRAIN_STEP, one bit each."""
 
@@ -277,13 +285,26 @@ class Crash(Message):
 
 @dataclass(frozen=True)
 class JobState(Message):
-    """The current or last job. job counts up from 1 since boot; 0 means none yet."""
+    """The current or last job. job counts up from 1 since boot; 0 means none yet.
+
+    moves counts up with every part of a computation and all that moves on a link: while it stands still, nothing
+    happens. From bank on: where the burst stands if activity is LINK, as in a LinkFault; gplev0 is of now.
+    """
 
     job: U32
     command: U8
     result: U8
     progress: U32  # positions, frames or bytes done
     detail: U32  # token count of a generation; count of frames with wrong content of a link test
+    moves: U32 = 0
+    activity: U8 = 0  # Activity
+    bank: U8 = 0
+    role: U8 = 0
+    phase: U8 = 0
+    byte_index: U32 = 0
+    burst_bytes: U32 = 0
+    gplev0: U32 = 0
+    waited_us: U32 = 0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Takes the reports that boards send when a link operation gives up (message LinkF
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hil.protocol.fields import name_of
@@ -13,7 +13,7 @@ from hil.protocol.link_messages import Bank, LinkFault, Phase, Role
 from hil.rig.pins import ACK, CLK, WIRE_NAMES, gpio, wire_name
 from hil.rig.specs import LinkSpec
 
-PHASE_TEXT = {
+PHASE_TEXT: dict[int, str] = {
     Phase.WAIT_GRANT: "waiting for the receiver's grant (ACK high)",
     Phase.WAIT_CLAIM_TAKEN: "claim on D, waiting for ACK low",
     Phase.WAIT_ACK_HIGH: "CLK raised, waiting for ACK",
@@ -26,17 +26,24 @@ PHASE_TEXT = {
     Phase.CONTESTED: "drives ACK high as grant, reads it low",
     Phase.HELD_UP: "did nothing: its own program was away",
 }
+NO_ANSWER = "no answer to"
+"""Part of what a channel says of a board that is silent; others have said what happened to them."""
 HELD_UP_TEXT = "the board was held up, no wire is to blame"
 """Ends the conclusion about a board whose own program was away."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultReport:
-    """A LinkFault and the rank and time it came from."""
+    """A LinkFault and the rank and time it came from.
+
+    still: the board has not given up but stands there, and nothing moves: the levels of two such reports are of the
+        same state, whenever they were read. Levels of others are of different instants and are not compared.
+    """
 
     rank: int
     fault: LinkFault
     time_s: float
+    still: bool = False
 
 
 def link_of(report: FaultReport, links: Sequence[LinkSpec]) -> LinkSpec | None:
@@ -59,47 +66,90 @@ def strange(report: FaultReport) -> str:
     return ""
 
 
-def explain(reports: Sequence[FaultReport], links: Sequence[LinkSpec], logs: Sequence[str]) -> str:
+def explain(
+    reports: Sequence[FaultReport],
+    links: Sequence[LinkSpec],
+    logs: Sequence[str],
+    *,
+    silent: Mapping[int, str] | None = None,
+    ask_wires: Callable[[LinkSpec], str | None] = lambda link: None,
+) -> str:
     """The first fault in words, with both ends' views and what follows from them.
 
     Args:
         reports: in any order; the earliest link is explained, later ones follow from it.
         logs: path of each rank's log.
+        silent: for ranks of boards that do not answer their UART, what is known about it.
+        ask_wires: what the wires say when they are measured; asked only where every board can answer.
     """
     nonsense = [sentence for report in reports if (sentence := strange(report))]
     reports = [report for report in reports if not strange(report)]
     if not reports:
         return "\n".join(nonsense)
-    first = min(reports, key=lambda r: (r.time_s - r.fault.waited_us / 1e6, r.rank))
+    silent = silent or {}
+    first = _first(reports, links, silent)
     link = link_of(first, links)
     if link is None:
         return f"board {first.rank} gave up on a bank that is not wired in this rig; add the link to the rig file"
     pair = _latest_pair([r for r in reports if link_of(r, links) == link])
-    lines = [f"link {link}: byte {first.fault.byte_index} of {first.fault.burst_bytes} stopped after "
-             f"{first.fault.waited_us / 1000:.1f} ms"]  # fmt: skip
+    lines = [f"link {link}: {_headline(first)}"]
     for report in pair:
         phase = PHASE_TEXT[Phase(report.fault.phase)]
         lines.append(f"  board {report.rank}: {phase:45}  GPLEV 0x{report.fault.gplev0:08x}")
-    lines.append(f"  so:      {_conclusion(pair, link)}")
+    measured = None if silent else ask_wires(link)
+    lines.append(f"  so:      {measured or _conclusion(pair, link, silent)}")
     ranks = sorted({link.source, link.target})
     lines.append(f"  logs:    {', '.join(logs[rank] for rank in ranks if rank < len(logs))}")
     return "\n".join(lines + nonsense)
 
 
+def _headline(first: FaultReport) -> str:
+    fault = first.fault
+    place = f"byte {fault.byte_index} of {fault.burst_bytes}"
+    if first.still:
+        return f"nothing moves at {place}, for {fault.waited_us / 1e6:.1f} s"
+    if fault.phase == Phase.DAMAGED:
+        return f"a burst of {fault.burst_bytes} bytes came damaged, again and again"
+    if not fault.waited_us:
+        return f"{place} could not begin"
+    return f"{place} stopped after {fault.waited_us / 1000:.1f} ms"
+
+
+def _first(reports: Sequence[FaultReport], links: Sequence[LinkSpec], silent: Collection[int]) -> FaultReport:
+    """The report to explain: at a silent board, of the link that failed first, or where two boards wait in vain."""
+    for rank in silent:
+        for report in reports:
+            link = link_of(report, links)
+            if link is not None and rank in (link.source, link.target):
+                return report
+    failed = [r for r in reports if not r.still]
+    if failed:
+        return min(failed, key=lambda r: (r.time_s - r.fault.waited_us / 1e6, r.rank))
+
+    def lonely(report: FaultReport) -> tuple[bool, bool, int]:
+        ends = [r for r in reports if link_of(r, links) == link_of(report, links)]
+        opposed = {r.fault.role for r in ends} == set(Role)
+        return not opposed, report.fault.role != Role.SENDER, report.rank
+
+    return min(reports, key=lonely)
+
+
 def _latest_pair(reports: Sequence[FaultReport]) -> list[FaultReport]:
     """The last report of each board and bank: both ends' view of the final attempt."""
-    last = {(r.rank, r.fault.bank): r for r in sorted(reports, key=lambda r: r.time_s)}
+    last: dict[tuple[int, int], FaultReport] = {}
+    for report in sorted(reports, key=lambda r: (not r.still, r.time_s)):  # what gave up says more than what stands
+        last[report.rank, report.fault.bank] = report
     return sorted(last.values(), key=lambda r: (r.fault.role, r.rank))
 
 
-def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
-    if len(pair) < 2 and pair[0].fault.phase != Phase.CONTESTED:
-        only = pair[0]
-        other = link.target if only.rank == link.source else link.source
-        return f"board {other} said nothing; it is not on this link, has stopped, or most of its wires are off"
+def _conclusion(pair: Sequence[FaultReport], link: LinkSpec, silent: Mapping[int, str]) -> str:
+    for rank in sorted({link.source, link.target} & set(silent)):
+        if NO_ANSWER in silent[rank]:
+            return f"board {rank} does not answer its UART either: it has no power, or its program has stopped"
+        return f"no wire is to blame: {silent[rank]}"
     away = next((r for r in pair if r.fault.phase == Phase.HELD_UP), None)
     if away is not None:
-        return _held_up(away, next(r for r in pair if r is not away))
+        return _held_up(away, link)
     fights = next((r for r in pair if r.fault.phase == Phase.CONTESTED), None)
     if fights is not None:
         far = link.target if fights.rank == link.source else link.source
@@ -107,13 +157,16 @@ def _conclusion(pair: Sequence[FaultReport], link: LinkSpec) -> str:
             f"board {fights.rank} drives ACK high and reads it low: a short to ground, "
             f"or board {far} holds it: {wire_name(link, ACK)}"
         )
+    if len(pair) < 2:
+        only = pair[0]
+        other = link.target if only.rank == link.source else link.source
+        return f"board {other} has reported nothing about this link; `hil wiring` measures its wires"
     damaged = [r for r in pair if r.fault.phase == Phase.DAMAGED]
-    # Behind a whole burst the lines are idle; in mid-burst the sender still holds the byte.
-    wires = () if len(damaged) == len(pair) else range(8) if damaged else (CLK, ACK, *range(8))
-    for wire in wires:
-        levels = {Bank(r.fault.bank): (r.fault.gplev0 >> gpio(Bank(r.fault.bank), wire)) & 1 for r in pair}
-        if len(set(levels.values())) == 2:
-            return f"the {WIRE_NAMES[wire]} wire does not carry its level: {wire_name(link, wire)}"
+    if all(r.still for r in pair):
+        for wire in (CLK, ACK, *range(8)):
+            levels = {Bank(r.fault.bank): (r.fault.gplev0 >> gpio(Bank(r.fault.bank), wire)) & 1 for r in pair}
+            if len(set(levels.values())) == 2:
+                return f"the {WIRE_NAMES[wire]} wire does not carry its level: {wire_name(link, wire)}"
     if damaged:
         return (
             "the handshake works and the bytes are wrong, again and again: a broken or noisy wire among D0..D7 of link "
@@ -140,13 +193,14 @@ def _lost_step(pair: Sequence[FaultReport], link: LinkSpec) -> str:
             f"board {sender.rank} has not seen it: look at {wire_name(link, ACK)}"
         )
     return (
-        f"all ten wires agree at both ends; board {receiver.rank} and board {sender.rank} lost step, "
-        "which points to noise on CLK or ACK or to a board that was held up"
+        f"board {receiver.rank} and board {sender.rank} lost step: noise on CLK or ACK, a wire that does not carry its "
+        f"level, or a board that was held up; `hil wiring` measures the wires of link {link}"
     )
 
 
-def _held_up(away: FaultReport, peer: FaultReport) -> str:
-    waiter = f"the other bank of board {peer.rank}" if peer.rank == away.rank else f"board {peer.rank}"
+def _held_up(away: FaultReport, link: LinkSpec) -> str:
+    peer = link.target if away.rank == link.source else link.source
+    waiter = f"the other bank of board {peer}" if peer == away.rank else f"board {peer}"
     place = f"{Bank(away.fault.bank).name.lower()} bank, as {Role(away.fault.role).name.lower()}"
     return (
         f"{waiter} waited for board {away.rank}, which did nothing for {away.fault.waited_us / 1000:.1f} ms "

@@ -44,10 +44,13 @@ from hil.protocol.messages import (
 from hil.rig.specs import LinkSpec
 from hil.ring.boot import BootTimes, RingBoot
 from hil.ring.link_faults import FaultReport, explain
+from hil.ring.look import Look
 from hil.toolchain import Image
 
 SILENCE_S = 5.0
-"""A job that says nothing for this long is asked how it is."""
+"""Jobs that are to fail and say nothing for this long are asked how they are."""
+LOOK_EVERY_S = 1.0
+"""As long as boards say nothing, they are asked so often what they do for their job."""
 TAPS_PART_BYTES = 4000
 TAPS_PART_BYTES_MIN = 250
 """Taps are read in parts of so many bytes; in smaller ones where noise on the line lets no long answer through."""
@@ -90,6 +93,7 @@ class Ring:
         self.trained = False  # the boards hold other weights than their cards; booting mends it
         self._loop = desk.loop
         self._taps_part_bytes = TAPS_PART_BYTES
+        self.ask_wires: Callable[[Ring, LinkSpec], str | None] | None = None  # measures wires when a link gave up
 
     def __repr__(self) -> str:
         return f"<Ring of {self.world_size} boards, rig {self.desk.config.name}>"
@@ -230,24 +234,24 @@ class Ring:
         __tracebackhide__ = True
         deadline_s = self._loop.now_s() + timeout_s
         states: dict[int, JobState] = {}
-        while len(states) < len(jobs):
+        before = Look()
+        while True:
             self._collect_done(jobs, states)
             if len(states) == len(jobs) or any(s.result != JobResult.DONE for s in states.values()):
                 break
             count = sum(len(b.events) for b, _ in jobs)
-            remaining_s = deadline_s - self._loop.now_s()
-            woke = self._loop.run_until(
-                partial(_something_happened, jobs, count),
-                max(0.0, min(SILENCE_S, remaining_s)),
-            )
+            patience_s = max(0.0, min(LOOK_EVERY_S, deadline_s - self._loop.now_s()))
+            if self._loop.run_until(partial(_something_happened, jobs, count), patience_s):
+                before = Look()
+            elif self._loop.now_s() >= deadline_s:
+                break
+            else:
+                look = self._look(jobs, states)
+                if look.silent or look.stands_still_since(before):
+                    break
+                before = look
             if any(board.dead for board, _ in jobs):
                 break
-            if not woke:
-                self._ask_states(jobs, states)
-                if any(board.dead for board, _ in jobs):
-                    break
-                if self._loop.now_s() >= deadline_s and len(states) < len(jobs):
-                    break
         if len(states) < len(jobs) or any(s.result != JobResult.DONE for s in states.values()):
             raise self._job_failure(jobs, states, timeout_s)
         return [states[board.rank] for board, _ in jobs]
@@ -268,7 +272,7 @@ class Ring:
             if len(states) < len(jobs) and not self._loop.run_until(
                 partial(_something_happened, jobs, count), remaining_s
             ):
-                self._ask_states(jobs, states)
+                self._look(jobs, states)
         if len(states) < len(jobs):
             self.quiet()
             running = ", ".join(str(board) for board, _ in jobs if board.rank not in states)
@@ -282,33 +286,58 @@ class Ring:
                 if isinstance(noted.message, JobState) and noted.message.job == job:
                     states[board.rank] = noted.message
 
-    @staticmethod
-    def _ask_states(jobs: Sequence[tuple[Board, int]], states: dict[int, JobState]) -> None:
+    def _look(self, jobs: Sequence[tuple[Board, int]], states: dict[int, JobState]) -> Look:
+        """Ask every board whose job has not ended; adds those that have to `states`."""
+        look = Look()
         for board, job in jobs:
+            if board.rank in states:
+                continue
             try:
                 state = board.command(Command.JOB_STATUS, Empty(), JobState)
-            except BoardError:
-                continue  # board.dead tells why; the caller looks there
+            except BoardError as error:
+                look.silent[board.rank] = str(error)
+                continue
             if state.job == job and state.result != JobResult.RUNNING:
                 states[board.rank] = state
+            else:
+                look.states[board.rank] = state
+        return look
 
     def _job_failure(
-        self, jobs: Sequence[tuple[Board, int]], states: Mapping[int, JobState], timeout_s: float
+        self, jobs: Sequence[tuple[Board, int]], states: dict[int, JobState], timeout_s: float
     ) -> Exception:
-        """Let the last reports arrive, stop everything, and put the failure into words."""
-        dead = [board.dead for board, _ in jobs if board.dead]
+        """Let the last reports arrive, see where the others stand, stop everything, and put the failure into words."""
         self._loop.run_until(lambda: False, 0.2)
+        alive = [(board, job) for board, job in jobs if board.dead is None]
+        look = self._look(alive, dict(states))
+        silent = {board.rank: str(board.dead) for board, _ in jobs if board.dead} | look.silent
         reports = self.fault_reports()
-        dead += [text for text in self.quiet() if text not in dead]
-        sentences = [explain(reports, self.desk.config.links, self._log_paths())] if reports else []
-        sentences += [text for text in dead if text is not None]
+        reports += [r for r in look.reports(self._loop.now_s()) if self._belongs(r, reports)]
+        for text in self.quiet():
+            rank = next((board.rank for board in self.boards if text.startswith(str(board))), NO_RANK)
+            silent.setdefault(rank, text)
+        sentences = list(dict.fromkeys(silent.values()))
         if reports:
-            return LinkError("\n".join(sentences))
+            text = self._explain(reports, silent)
+            return LinkError("\n".join([text, *(sentence for sentence in sentences if sentence not in text)]))
         if sentences:
             return BoardError("\n".join(sentences))
         ended = {rank: name_of(JobResult, state.result) for rank, state in states.items()}
         rows = [f"  {board}: {ended.get(board.rank, 'running')}" for board, _ in jobs]
         return BoardError(f"the job did not end well within {timeout_s:g} s:\n" + "\n".join(rows))
+
+    @staticmethod
+    def _belongs(stand: FaultReport, reports: Sequence[FaultReport]) -> bool:
+        """Where a board stands is told unless it has given up there."""
+        return all((r.rank, r.fault.bank) != (stand.rank, stand.fault.bank) for r in reports)
+
+    def _explain(self, reports: Sequence[FaultReport], silent: Mapping[int, str]) -> str:
+        ask, self.ask_wires = self.ask_wires, None  # a measurement that fails does not ask for another one
+        try:
+            wires = partial(ask, self) if ask is not None else lambda link: None
+            return explain(reports, self.desk.config.links, self._log_paths(), silent=silent, ask_wires=wires)
+        finally:
+            self.ask_wires = ask
 
     def fault_reports(self) -> list[FaultReport]:
         """The link faults that boards have reported and nobody has looked at yet; forgets them."""

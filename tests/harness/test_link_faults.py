@@ -11,8 +11,8 @@ LOGS = [f"logs/pi{n}.log" for n in range(4)]
 SENDER_CLK, RECEIVER_CLK, SENDER_ACK, RECEIVER_ACK = 1 << 24, 1 << 12, 1 << 25, 1 << 13
 
 
-def report(rank, bank, role, phase, level, *, byte=1375, time_s=1.0):
-    return FaultReport(rank, LinkFault(bank, role, phase, byte, 2052, level, 10_000), time_s)
+def report(rank, bank, role, phase, level, *, byte=1375, time_s=1.0, still=False):
+    return FaultReport(rank, LinkFault(bank, role, phase, byte, 2052, level, 10_000), time_s, still)
 
 
 def sender(level, phase=Phase.WAIT_ACK_HIGH, **kw):
@@ -23,9 +23,16 @@ def receiver(level, phase=Phase.WAIT_CLK_HIGH, **kw):
     return report(2, Bank.UPSTREAM, Role.RECEIVER, phase, level, **kw)
 
 
-def test_clk_high_at_one_end_only_names_the_clk_wire():
+def test_levels_of_different_instants_are_not_compared():
     text = explain([sender(SENDER_CLK), receiver(0)], LINKS, LOGS)
     assert "link 1->2: byte 1375 of 2052 stopped after 10.0 ms" in text
+    assert "does not carry its level: link" not in text
+    assert "board 2 and board 1 lost step" in text
+
+
+def test_clk_high_at_one_end_only_of_what_stands_still_names_the_clk_wire():
+    text = explain([sender(SENDER_CLK, still=True), receiver(0, still=True)], LINKS, LOGS)
+    assert "link 1->2: nothing moves at byte 1375 of 2052, for 0.0 s" in text
     assert (
         "the CLK wire does not carry its level: link 1->2 CLK: board 1 GPIO24 (pin 18) -> board 2 GPIO12 (pin 32)"
         in text
@@ -35,7 +42,8 @@ def test_clk_high_at_one_end_only_names_the_clk_wire():
 
 
 def test_ack_high_at_one_end_only_names_the_ack_wire():
-    text = explain([sender(SENDER_CLK), receiver(RECEIVER_CLK | RECEIVER_ACK, Phase.WAIT_CLK_LOW)], LINKS, LOGS)
+    waits = receiver(RECEIVER_CLK | RECEIVER_ACK, Phase.WAIT_CLK_LOW, still=True)
+    text = explain([sender(SENDER_CLK, still=True), waits], LINKS, LOGS)
     assert "the ACK wire does not carry its level" in text
 
 
@@ -84,8 +92,59 @@ def test_bytes_that_arrive_wrong_point_to_the_data_wires():
     assert "a broken or noisy wire among D0..D7 of link 1->2, or a bad ground; `hil wiring` finds a broken one" in text
 
 
-def test_one_report_names_the_silent_board():
-    assert "board 2 said nothing" in explain([sender(SENDER_CLK)], LINKS, LOGS)
+def test_one_report_accuses_nobody():
+    text = explain([sender(SENDER_CLK)], LINKS, LOGS)
+    assert "so:      board 2 has reported nothing about this link; `hil wiring` measures its wires" in text
+
+
+def test_board_that_does_not_answer_its_uart_is_the_cause():
+    text = explain([sender(SENDER_CLK)], LINKS, LOGS, silent={2: "board 2: no answer to JOB_STATUS after 8 tries"})
+    assert "so:      board 2 does not answer its UART either: it has no power, or its program has stopped" in text
+
+
+def test_board_that_said_what_happened_to_it_is_quoted():
+    text = explain([sender(SENDER_CLK)], LINKS, LOGS, silent={2: "board 2: restarted by itself"})
+    assert "so:      no wire is to blame: board 2: restarted by itself" in text
+
+
+def test_link_at_the_silent_board_is_explained_not_the_earliest():
+    early = report(0, Bank.DOWNSTREAM, Role.SENDER, Phase.WAIT_GRANT, 0, time_s=0.1)
+    text = explain([early, sender(SENDER_CLK)], LINKS, LOGS, silent={2: "board 2: no answer to PING"})
+    assert text.startswith("link 1->2")
+
+
+def test_what_the_wires_say_is_the_conclusion_and_is_asked_for_the_link_that_failed():
+    asked = []
+
+    def ask(link):
+        asked.append(str(link))
+        return "D3 is open"
+
+    assert "so:      D3 is open" in explain([sender(SENDER_CLK), receiver(0)], LINKS, LOGS, ask_wires=ask)
+    assert asked == ["1->2"]
+
+
+def test_wires_are_not_asked_where_a_board_is_silent():
+    def ask(link):
+        raise AssertionError
+
+    explain([sender(SENDER_CLK)], LINKS, LOGS, silent={2: "board 2: no answer to PING"}, ask_wires=ask)
+
+
+def test_of_boards_that_stand_still_the_two_that_wait_for_each_other_are_told():
+    waits = report(0, Bank.UPSTREAM, Role.RECEIVER, Phase.WAIT_CLAIM, 0, still=True)
+    text = explain([waits, sender(0, Phase.WAIT_GRANT, still=True), receiver(0, still=True)], LINKS, LOGS)
+    assert text.startswith("link 1->2: nothing moves")
+
+
+def test_phase_that_does_not_exist_is_said():
+    assert "board 1 reports a link fault of phase 99 (there is no such Phase)" in explain([sender(0, 99)], LINKS, LOGS)
+
+
+def test_damage_has_no_byte_at_which_it_stopped():
+    text = explain([sender(0, Phase.DAMAGED), receiver(0, Phase.DAMAGED)], LINKS, LOGS)
+    assert text.startswith("link 1->2: a burst of 2052 bytes came damaged, again and again\n")
+    assert "stopped" not in text
 
 
 def test_two_receivers_are_named():
@@ -110,7 +169,8 @@ def test_bank_without_link_is_said():
 
 @pytest.mark.parametrize("wire", range(8))
 def test_data_wire_that_differs_is_named(wire):
-    text = explain([sender(1 << (16 + wire), Phase.WAIT_CLAIM_TAKEN), receiver(0, Phase.WAIT_CLAIM)], LINKS, LOGS)
+    claims = sender(1 << (16 + wire), Phase.WAIT_CLAIM_TAKEN, still=True)
+    text = explain([claims, receiver(0, Phase.WAIT_CLAIM, still=True)], LINKS, LOGS)
     assert f"the D{wire} wire does not carry its level" in text
 
 

@@ -75,6 +75,56 @@ def test_the_command_that_repeats_works_for_tests_of_an_installed_package(pytest
     again.assert_outcomes(failed=1)
 
 
+TWO_GENERATIONS = """
+import pytest
+
+@pytest.mark.parametrize("positions", [4, 8])
+def test_story(ring, golden, positions):
+    ring.generate(golden.encode_prompt("", positions), positions)
+"""
+
+
+def test_loose_jumper_fails_one_test_and_the_rest_is_skipped_because_of_it(pytester):
+    pytester.makepyfile(TWO_GENERATIONS)
+    result = pytester.runpytest_subprocess("--hil-fault", "open:1-2.D3", "-rs")
+    result.assert_outcomes(failed=1, skipped=1)
+    result.stdout.fnmatch_lines(
+        ["cause: link 1->2 D3 is open (board 1 pin 35); 1 test skipped because of that",
+         "SKIPPED * because link 1->2 D3 is open (board 1 pin 35)"]
+    )  # fmt: skip
+
+
+def test_failure_on_sound_wires_spares_no_test(pytester):
+    pytester.makepyfile(TWO_GENERATIONS + "    assert positions > 4\n")
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.no_fnmatch_line("cause: *")
+
+
+def test_wiring_is_tested_first(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def test_story(ring, golden):
+            ring.generate(golden.encode_prompt("", 4), 4)
+
+        def test_without_boards():
+            pass
+
+        @pytest.mark.wiring
+        def test_wires(ring):
+            from hil.checks.wiring import scan_wiring
+
+            assert scan_wiring(ring).good
+        """
+    )
+    result = pytester.runpytest_subprocess("--hil-fault", "stuck0:0-1.ACK", "-v")
+    result.assert_outcomes(failed=1, skipped=1, passed=1)
+    result.stdout.fnmatch_lines(["*::test_wires FAILED*", "*::test_story SKIPPED*", "*::test_without_boards PASSED*"])
+    result.stdout.fnmatch_lines(["cause: link 0->1 ACK is stuck at 0 (board 0 pin 22); 1 test skipped*"])
+
+
 def test_unknown_rig_is_refused_in_one_sentence(project):
     result = project.runpytest_subprocess("--hil-rig", "nowhere.toml")
     result.stdout.fnmatch_lines(["*rig nowhere.toml: no such file; give a rig file, or `sim` for the simulated ring*"])
