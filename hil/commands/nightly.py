@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
     values = read_values(vars(options))
     if options.check is not None and "seed" not in values:
         raise HilError("--check: give --seed too, as the failure's `again` line does")
-    return nightly(Session(Settings(**{"seed": secrets.randbits(32)} | values)), options)
+    return nightly(Session(Settings(**{"seed": secrets.randbits(32)} | values), verb="nightly"), options)
 
 
 def _duration(text: str) -> float:

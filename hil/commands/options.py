@@ -77,7 +77,7 @@ def on_rig(parser: argparse.ArgumentParser, run: Callable[[Session, argparse.Nam
     def run_on_rig(options: argparse.Namespace) -> int:
         from hil.session import Session
 
-        return run(Session(settings_of(options)), options)
+        return run(Session(settings_of(options), verb=options.verb), options)
 
     parser.set_defaults(run=run_on_rig)
 

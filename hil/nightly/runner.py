@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TextIO
 
 from hil.checks import boards
 from hil.checks.check import Result, Setup, Sign
+from hil.data import revision, version
 from hil.errors import BoardError, HilError
 from hil.nightly import evidence, triage
 from hil.nightly.history import History, HistoryError
@@ -35,17 +35,13 @@ from hil.nightly.triage import Trial, Twin, dead_boards, try_check
 from hil.nightly.verdict import closing_lines, write_reports
 from hil.session import Session
 from hil.timeline.spans import Timeline
-from hil.toolchain import Image, git_revision
+from hil.toolchain import Image
 
 
 def harness_revision() -> str:
-    """`0.1.0 3099970abcde`, with `+` behind it when files were changed; the version alone outside a clone."""
-    try:
-        number = version("pi-ring-hil")
-    except PackageNotFoundError:
-        number = "0"
-    revision = git_revision(Path(__file__).resolve().parent.parent)
-    return number if revision == "unknown" else f"{number} {revision}"
+    """`0.1.0 3099970abcde`, with `+` behind it when files were changed; the version alone where none is known."""
+    number, known = version(), revision()
+    return number if known == "unknown" else f"{number} {known}"
 
 
 HISTORY_NAME = "history.sqlite"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FLOORS = (
-    ("golden", "hil.sim", "hil.errors", "hil.text", "hil.data", "hil"),
-    ("hil.protocol",),
+    ("hil.data", "hil.kept", "hil"),
+    ("golden", "hil.sim", "hil.errors", "hil.text", "hil.files"),
+    ("hil.protocol", "hil.runs"),
     ("hil.line", "hil.rig"),
     ("hil.model", "hil.settings"),
     ("hil.toolchain",),
