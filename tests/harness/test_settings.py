@@ -19,6 +19,7 @@ SAID = {
     "model": ("other.bin", "other.bin"),
     "tokenizer": ("other_tokenizer.bin", "other_tokenizer.bin"),
     "logs": ("elsewhere", Path("elsewhere")),
+    "keep": ("3", 3),
     "compiler": ("gcc", "gcc"),
     "faults": ("open:1-2.D3", ("open:1-2.D3",)),
 }

@@ -46,7 +46,7 @@ class Use:
 USES = (
     Use("train", ("hil", "train", "--steps", "1", "--positions", "4"), r"1 losses equal to the golden's"),
     Use("verify --train", ("hil", "verify", "--train", "--steps", "1", "--positions", "4"), r"equal"),
-    Use("trace", ("hil", "trace", "--train", "--microbatches", "1", "--positions", "2", "--out", "trace"), r"wrote trace"),
+    Use("trace", ("hil", "trace", "--microbatches", "1", "--positions", "2", "--out", "trace"), r"wrote trace"),
     Use("nightly", ("hil", "nightly", "--world", "2", "--rounds", "1", "--out", "nights"), r"passed"),
     Use("a user's test", ("python", "-m", "pytest", "-q", "test_mine.py"), r"1 passed"),
     Use("a user's test, two processes", ("python", "-m", "pytest", "-q", "-n", "2", "test_mine.py"), r"1 passed"),
