@@ -59,7 +59,7 @@ def _make(base: Path, verb: str) -> Path:
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{verb}"
     number = 1
     while True:
-        folder = runs / (name if number == 1 else f"{name}-{number}")
+        folder = runs / (name if number == 1 else f"{name}-{number:02}")
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             words = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -13,6 +13,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from hil.errors import HilError
 from hil.settings import OPTIONS, Settings, read_number, read_values
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     "text": {"type": Path, "metavar": "FILE", "help": "to train on (default: the first line of the shipped corpus)"},
     "no-verify": {"action": "store_true", "help": "do not record and compare"},
     "verbose": {"action": "store_true", "help": "show the lines of all boards, not of the last rank alone"},
+    "force": {"action": "store_true", "help": "replace files that are there already"},
     "json": {"action": "store_true", "help": "print what was found as JSON on the last line"},
 }
 
@@ -145,6 +147,13 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: Any) ->
         if name in defaults:
             keywords["default"] = defaults[name]
         parser.add_argument(*(["-v"] if name == "verbose" else []), f"--{name}", **keywords)
+
+
+def need_free(*paths: Path, force: bool) -> None:
+    """Refuse to write over what is there, unless that is asked for. Raises: HilError."""
+    for path in paths:
+        if not force and path.exists():
+            raise HilError(f"{path}: is there already; name another file, or replace it with --force")
 
 
 def slots_of(options: argparse.Namespace, microbatches: int) -> int:

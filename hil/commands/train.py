@@ -10,7 +10,7 @@ from golden.train import Training
 from hil.checks.model.training import same_parameters, windows
 from hil.checks.model.verify import Verification, VerifiedTraining
 from hil.commands.booting import boot, logs_of, opened, serial_rows
-from hil.commands.options import TRAINING, add_shared, on_rig, plan_of
+from hil.commands.options import TRAINING, add_shared, need_free, on_rig, plan_of
 from hil.commands.screen import BoardLines
 from hil.data import data_path
 from hil.errors import ModelError
@@ -25,21 +25,28 @@ from hil.session import Session
 
 def add_verb(parser: argparse.ArgumentParser) -> None:
     """Declare `hil train`."""
-    add_shared(parser, *TRAINING, "no-verify", "verbose", steps=3, positions=16)
+    add_shared(parser, *TRAINING, "no-verify", "verbose", "force", steps=3, positions=16)
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained weights as a llama2.c checkpoint")
     on_rig(parser, _train)
 
 
 def _train(session: Session, options: argparse.Namespace) -> int:
     request = Request(
-        plan_of(options), options.steps, options.text, not options.no_verify, options.save, options.verbose
+        plan_of(options),
+        options.steps,
+        options.text,
+        not options.no_verify,
+        options.save,
+        options.verbose,
+        options.force,
     )
     return train(session, request)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One training: what, on which text (None: the corpus' first line), whether to compare, where to save it."""
+    """One training: what, on which text (None: the corpus' first line), whether to compare, where to save it
+    and whether over a file that is there."""
 
     plan: Plan
     steps: int
@@ -47,6 +54,7 @@ class Request:
     verify: bool = True
     save: Path | None = None
     verbose: bool = False
+    force: bool = False
 
 
 @dataclass(slots=True)
@@ -80,6 +88,7 @@ def train(session: Session, request: Request) -> int:
     Need.RANKS.require(session.config)
     if request.save is not None:
         check_target(request.save)
+        need_free(request.save, force=request.force)
     batches = windows(text_tokens(session, request.text), request.plan, request.steps)
     session.check_memory(request.plan.size)
     weights = session.model.weights

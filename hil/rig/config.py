@@ -20,12 +20,15 @@ from hil.rig.specs import (
     BAUD_DEFAULT,
     BAUD_MAX,
     BAUD_MIN,
+    DRIFT_PPM_MAX,
     GPU_MEM_DEFAULT,
     GPU_MEM_MIN,
     MEMORY_MB,
+    START_DELAY_MS_MAX,
     WATCHDOG_S_DEFAULT,
     WATCHDOG_S_MAX,
     WATCHDOG_S_MIN,
+    WORLD_SIZE_MAX,
     BoardSpec,
     LinkSpec,
     ProbeSpec,
@@ -128,10 +131,46 @@ def parse_gpu_mem(value: Any, memory_mb: Sequence[int], where: str) -> int:
     return value
 
 
-def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:
+def _refuse_unknown(table: Any, known: set[str], where: str) -> None:
+    if not isinstance(table, Mapping):
+        raise RigError(f"{where}: {table!r} is not a table of `key = value`; known keys are {', '.join(sorted(known))}")
     for key in table:
         if key not in known:
             raise RigError(f"{where}: unknown key `{key}`; known are {', '.join(sorted(known))}")
+
+
+def _tables(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise RigError(f"{where}: {value!r} is not a list of tables; write [[...]] with two brackets")
+    return value
+
+
+def _whole(value: Any, what: str, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise RigError(f"{where}: {what} = {value!r}: give a whole number")
+    return value
+
+
+def _numbers(table: Mapping[str, Any], key: str, low: float, high: float, where: str) -> tuple[float, ...]:
+    values = table.get(key, [])
+    good = isinstance(values, list) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high for value in values
+    )
+    if not good:
+        raise RigError(f"{where} {key} = {values!r}: give a list of numbers from {low:.12g} to {high:.12g}")
+    return tuple(values)
+
+
+def _serial(text: Any, where: str) -> int:
+    try:
+        value = int(text, 16) if isinstance(text, str) else -1
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1 << 64:
+        raise RigError(
+            f'{where}: serial = {text!r}: give the 16 hexadecimal digits of the board, as "00000000a5c0ffee"'
+        )
+    return value
 
 
 def _parse_sim(table: Mapping[str, Any], path: Path) -> SimSpec:
@@ -140,27 +179,34 @@ def _parse_sim(table: Mapping[str, Any], path: Path) -> SimSpec:
     if not isinstance(faults, list) or not all(isinstance(fault, str) for fault in faults):
         raise RigError(f'rig {path}: [sim] faults = {faults!r}: give a list of texts, like ["open:1-2.D3"]')
     cards = table.get("cards", [])
-    if cards and (not isinstance(cards, list) or len(cards) != table.get("boards")):
+    if cards != [] and (not isinstance(cards, list) or len(cards) != table.get("boards")):
         raise RigError(f"rig {path}: [sim] cards = {cards!r}: give a list with one folder or image for each board")
     found = tuple(path.parent / str(card) for card in cards)
     for card in found:
-        if not card.exists():
+        if "\0" in str(card) or not card.exists():
             raise RigError(f"rig {path}: [sim] cards: {card} does not exist; `hil sd write` makes one")
-    return SimSpec(tuple(table.get("drift_ppm", ())), tuple(table.get("start_delay_ms", ())), tuple(faults), found)
+    where = f"rig {path}: [sim]"
+    drift_ppm = _numbers(table, "drift_ppm", -DRIFT_PPM_MAX, DRIFT_PPM_MAX, where)
+    start_delay_ms = _numbers(table, "start_delay_ms", 0, START_DELAY_MS_MAX, where)
+    return SimSpec(drift_ppm, start_delay_ms, tuple(faults), found)
 
 
 def _parse_boards(data: Mapping[str, Any], path: Path, *, sim_boards: int | None) -> tuple[BoardSpec, ...]:
     if sim_boards is not None:
         if "board" in data:
             raise RigError(f"rig {path}: give either `boards` in [sim] or [[board]] tables, not both")
-        return sim_rig(sim_boards).boards
+        count = _whole(sim_boards, "boards", f"rig {path}: [sim]")
+        if not 1 <= count <= WORLD_SIZE_MAX:
+            raise RigError(f"rig {path}: [sim] boards = {count}: give 1 to {WORLD_SIZE_MAX}")
+        return sim_rig(count).boards
     boards = []
-    for table in data.get("board", []):
+    for table in _tables(data.get("board", []), f"rig {path}: [[board]]"):
         _refuse_unknown(table, {"rank", "port", "serial"}, f"rig {path}: [[board]]")
         if "rank" not in table or "port" not in table:
             raise RigError(f"rig {path}: every [[board]] needs `rank` and `port`; got {dict(table)}")
-        serial = int(table["serial"], 16) if "serial" in table else None
-        boards.append(BoardSpec(int(table["rank"]), str(table["port"]), serial))
+        where = f"rig {path}: [[board]]"
+        serial = _serial(table["serial"], where) if "serial" in table else None
+        boards.append(BoardSpec(_whole(table["rank"], "rank", where), str(table["port"]), serial))
     return by_rank(boards, f"rig {path}")
 
 
@@ -185,11 +231,12 @@ def _parse_probe(
     return probe
 
 
-def _parse_links(tables: list[Mapping[str, Any]], world_size: int, path: Path) -> tuple[LinkSpec, ...]:
+def _parse_links(tables: Any, world_size: int, path: Path) -> tuple[LinkSpec, ...]:
     links = []
-    for table in tables:
-        _refuse_unknown(table, {"from", "to"}, f"rig {path}: [[link]]")
-        link = LinkSpec(int(table.get("from", -1)), int(table.get("to", -1)))
+    where = f"rig {path}: [[link]]"
+    for table in _tables(tables, where):
+        _refuse_unknown(table, {"from", "to"}, where)
+        link = LinkSpec(*(_whole(table.get(key, -1), key, where) for key in ("from", "to")))
         if not (0 <= link.source < world_size and 0 <= link.target < world_size):
             raise RigError(f"rig {path}: link {link}: `from` and `to` must be ranks 0..{world_size - 1}")
         links.append(link)

@@ -17,13 +17,12 @@ from typing import Annotated, Any, ClassVar, Literal, NoReturn, Protocol, Self, 
 from hil.errors import RigError
 from hil.protocol.link_messages import Bank
 from hil.rig.pins import CLK, WIRE_NAMES, gpio
-from hil.rig.specs import LinkSpec, RigConfig, end_text
+from hil.rig.specs import DRIFT_PPM_MAX, LinkSpec, RigConfig, end_text
 from hil.sim import Wire
 from hil.sim import faults as models
 
 UNITS_NS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
 DELAY_NS_MAX = 100_000.0
-DRIFT_PPM_MAX = 10_000.0
 TIME_NS_MAX = 3600e9
 BAUD_MAX = 12e6
 GLITCH_WIDTH_NS = 100.0

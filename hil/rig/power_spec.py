@@ -54,7 +54,7 @@ def parse_power(table: Any, world_size: int, where: str) -> PowerSpec:
     if kind == "reset":
         return PowerSpec(kind, command=_command(value, where))
     if kind == "uhubctl":
-        ports = tuple(table.get("ports", ()))
+        ports = tuple(found) if isinstance(found := table.get("ports"), list) else ()
         if not isinstance(value, str) or len(ports) != world_size or not all(isinstance(port, int) for port in ports):
             raise RigError(f'{where}: write uhubctl = "HUB", ports = [one port number for each of {world_size} boards]')
         return PowerSpec(kind, hub=value, ports=ports)

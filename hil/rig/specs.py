@@ -22,6 +22,9 @@ MEMORY_MB = (512, 256)
 """What boards of this family have; 256 is an old A+."""
 GPU_MEM_DEFAULT = 64
 GPU_MEM_MIN = 16
+DRIFT_PPM_MAX = 10_000.0
+START_DELAY_MS_MAX = 3_600_000.0
+"""Both of simulated boards."""
 WATCHDOG_S_DEFAULT = 15.0
 WATCHDOG_S_MIN = 0.1
 WATCHDOG_S_MAX = 15.999

@@ -99,7 +99,7 @@ def test_words_of_a_replay_give_the_same_settings():
     settings = Settings(**{name: value for name, (_, value) in SAID.items()})
     words = replay_words(settings)
     assert words[:2] == ["--rig=desk.toml", "--seed=0x77"]
-    again = settings_of(build_parser().parse_args(["generate", *words, "--logs=elsewhere"]))
+    again = settings_of(build_parser().parse_args(["generate", *words, "--logs=elsewhere", "--keep=3"]))
     assert again == settings
 
 
