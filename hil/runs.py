@@ -1,7 +1,7 @@
 """Runs: the one folder of ours in a user's, `.hil/`, with a folder for every run and its logs.
 
-`.hil/runs/20261128-191530-generate/` is a run, `.hil/latest` points at the newest. A run's folder is its own: no other
-run writes there, and old ones go only when their process has ended. Owns: the names in `.hil/`.
+`.hil/runs/20261128-191530.042-generate/` is a run, `.hil/latest` points at the newest. A run's folder is its own: no
+other run writes there, and old ones go only when their process has ended. Owns: the names in `.hil/`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import shlex
 import shutil
 import sys
-import time
 import weakref
+from datetime import datetime
 from pathlib import Path
 
 from hil.errors import HilError
@@ -56,16 +56,14 @@ def _make(base: Path, verb: str) -> Path:
     runs.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError), (base / ".gitignore").open("x", encoding="ascii") as file:
         file.write("# logs of runs: not for the repository\n*\n")
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{verb}"
-    number = 1
     while True:
-        folder = runs / (name if number == 1 else f"{name}-{number:02}")
+        now = f"{datetime.now():%Y%m%d-%H%M%S.%f}"[:-3]
+        folder = runs / f"{now}-{verb}"  # one that is there is another run's: then the clock has moved on
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             words = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
             (folder / "command").write_text(f"{words}\n", encoding="utf-8", errors="backslashreplace")
             return folder
-        number += 1
 
 
 def _hold(folder: Path) -> int:

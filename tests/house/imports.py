@@ -28,6 +28,7 @@ FLOORS = (
     ("hil.commands",),
     ("hil.bench",),
     ("hil.cli", "hil.plugin", "hil.suite"),
+    ("hil.entry",),
 )
 """From the ground up. Rooms on one floor do not import each other: so the simulator and the golden stand alone."""
 PYTEST_ROOMS = ("hil.plugin", "hil.suite")
