@@ -6,6 +6,8 @@ STAMP  := $(VENV)/.installed
 
 # Small products only: BLAS threads would get in each other's way.
 export OPENBLAS_NUM_THREADS ?= 1
+# Processes of the tests.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup ring loopback test fuzz sanitize lint format firmware bench clean
@@ -30,7 +32,7 @@ loopback: $(STAMP) ## the checks for one board
 	@$(BIN)/python -m pytest -q -m loopback hil/suite
 
 test: $(STAMP) ## the whole test suite
-	@$(BIN)/python -m pytest -m 'not slow'
+	@$(BIN)/python -m pytest -m 'not slow' -n $(JOBS) --dist loadgroup
 
 FOR ?= 1m
 fuzz: $(STAMP) ## search every parser for inputs that break it, FOR=1h or as long as you like
@@ -57,4 +59,4 @@ bench: $(STAMP) ## the figures of docs/performance.md
 	@$(BIN)/hil bench sim --json
 
 clean: ## remove what was built (the virtual environment stays)
-	@rm -rf build logs .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf build .hil .pytest_cache .mypy_cache .ruff_cache

@@ -1,16 +1,22 @@
 """The `hil` command: one verb per job. Thin: options in, a check called, text out.
 
-Exit codes: 0 well, 1 a check failed or something is wrong with the rig or a setting, 2 wrong usage.
+Exit codes: 0 well, 1 a check failed or something is wrong with the rig or a setting, 2 wrong usage, 130 interrupted,
+141 the reader of its output has gone.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from hil.commands.options import add_verbs
 from hil.errors import HilError
+
+INTERRUPTED, BROKEN_PIPE = 130, 141
+"""As a shell shows what SIGINT and SIGPIPE ended."""
 
 VERBS = {
     "generate": (
@@ -58,15 +64,45 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code. A HilError is shown as its sentence, without a traceback."""
-    options = build_parser().parse_args(arguments)
+    verb = _verb(sys.argv[1:] if arguments is None else arguments)
     try:
-        return int(options.run(options))
+        options = build_parser().parse_args(arguments)
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except HilError as error:
-        print(f"hil {options.verb}: {error}", file=sys.stderr)
-        return 1
+        return _end(1, f"{verb}: {error}")
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        return BROKEN_PIPE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _end(1, f"{verb}: {where}{error.strerror or error}; is there room, and may you read and write there?")
     except KeyboardInterrupt:
-        print(f"hil {options.verb}: interrupted", file=sys.stderr)
-        return 130
+        return _end(INTERRUPTED, f"{verb}: interrupted")
+
+
+def _verb(arguments: Sequence[str]) -> str:
+    """How messages begin: `hil generate`."""
+    return " ".join(["hil", *(word for word in arguments[:1] if word in VERBS)])
+
+
+def _end(code: int, sentence: str) -> int:
+    """Say it, and leave what cannot be written any more, on a full disk for instance, unwritten."""
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"{sentence}\n")):
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError:
+            _silence(stream)
+    return code
+
+
+def _silence(stream: TextIO) -> None:
+    """Let Python's own flush at the end find a file that takes everything."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,6 +41,27 @@ SPARED: pytest.StashKey[list[str]] = pytest.StashKey()
 """Tests that were skipped because of that."""
 ON_WIRES = ("ring", "loopback_ring")
 """Fixtures that hand out boards with wires between them."""
+SUMMARY: pytest.StashKey[list[str]] = pytest.StashKey()
+"""What the processes of pytest-xdist had to say."""
+PROBLEM: pytest.StashKey[str] = pytest.StashKey()
+"""What one of them found wrong with the rig."""
+LINES, WRONG = "hil_summary", "hil_wrong"
+"""The same on their way from one process to the other."""
+FIXTURES = frozenset(("hil", "rig", "golden", "ring", "loopback_ring", "board", "boards", "probe", "close_check"))
+"""Ours that need the rig or the model: tests that ask for one are hardware tests."""
+MARKERS = (
+    "ring: needs a whole ring, simulated or real",
+    "probe: needs one board and an FT232H on one of its banks",
+    "loopback: needs one board, high bank jumpered to its low bank",
+    "wiring: checks wires",
+    "link: checks the link between two boards",
+    "layers: compares every activation with the golden",
+    "gradients: compares every gradient with the golden",
+    "generate: whole text generations",
+    "train: whole trainings",
+    "hardware: makes sense on real boards only",
+    "slow: left out by default; select with -m slow",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,25 +78,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the settings; register markers for projects that have no pytest.ini of ours. Raises pytest.UsageError."""
-    config.stash[SETTINGS] = _settings(config, vars(config.option))
-    for line in (
-        "ring: needs a whole ring, simulated or real",
-        "probe: needs one board and an FT232H on one of its banks",
-        "loopback: needs one board, high bank jumpered to its low bank",
-        "wiring: checks wires",
-        "link: checks the link between two boards",
-        "layers: compares every activation with the golden",
-        "gradients: compares every gradient with the golden",
-        "generate: whole text generations",
-        "train: whole trainings",
-        "hardware: makes sense on real boards only",
-        "slow: left out by default",
-    ):
+    """Read the settings, give each process of pytest-xdist its own, register markers. Raises pytest.UsageError."""
+    config.stash[SETTINGS] = _own_share(config, _settings(config, vars(config.option)))
+    for line in MARKERS:
         config.addinivalue_line("markers", line)
     config.stash[RINGS] = []
     config.stash[CAUSES] = {}
     config.stash[SPARED] = []
+    config.stash[SUMMARY] = []
+
+
+def _own_share(config: pytest.Config, settings: Settings) -> Settings:
+    """Of several rigs the one of this process of pytest-xdist; and a folder of its own in the logs that were named."""
+    rigs = settings.rig.split(",")
+    worker = _worker(config)
+    if len(rigs) > 1:
+        processes = config.getoption("numprocesses", None) or 1
+        if worker is None and processes != len(rigs):
+            raise pytest.UsageError(
+                f"--hil-rig {settings.rig}: names {len(rigs)} rigs, and each needs a process of its own; "
+                f"run with -n {len(rigs)} (pytest-xdist)"
+            )
+        settings = replace(settings, rig=rigs[int(worker.removeprefix("gw")) % len(rigs)] if worker else settings.rig)
+    if worker is not None and settings.logs is not None:
+        settings = replace(settings, logs=settings.logs / worker)
+    return settings
+
+
+def _worker(config: pytest.Config) -> str | None:
+    """The name of this process of pytest-xdist, such as `gw0`; None in the only one, or the one that leads."""
+    given = getattr(config, "workerinput", None)
+    return None if given is None else str(given["workerid"])
 
 
 def _settings(config: pytest.Config, given: Mapping[str, Any]) -> Settings:
@@ -100,17 +134,30 @@ def hil_session(config: pytest.Config) -> Session:
     if SESSION not in config.stash:
         from hil.session import Session
 
+        worker = _worker(config)
         try:
-            config.stash[SESSION] = Session(config.stash[SETTINGS])
+            config.stash[SESSION] = Session(config.stash[SETTINGS], verb=f"pytest-{worker}" if worker else "pytest")
         except HilError as error:
             raise pytest.UsageError(str(error)) from None
     return config.stash[SESSION]
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Wiring first: what follows from a loose jumper is not to fail before the test that names it."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Wiring first: what follows from a loose jumper is not to fail before the test that names it.
+
+    Where hardware tests will run, look at the rig and the model before the first: one sentence if they are wrong.
+    """
     items.sort(key=lambda item: not _scans_wires(item))
+    if not any(FIXTURES & set(getattr(item, "fixturenames", ())) for item in items):
+        return
+    try:
+        hil_session(config)
+    except pytest.UsageError as error:
+        if _worker(config) is None:
+            raise
+        config.workeroutput[WRONG] = str(error)  # type: ignore[attr-defined]
+        items.clear()  # the process that asks says it, once for all
 
 
 def _scans_wires(item: pytest.Item) -> bool:
@@ -118,25 +165,55 @@ def _scans_wires(item: pytest.Item) -> bool:
     return item.get_closest_marker("wiring") is not None and any(name in fixtures for name in ON_WIRES)
 
 
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Rig, seed and how to replay. The firmware hash comes with the first boot: building may take seconds."""
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Rig and seed, where hardware tests will run. The firmware comes with the first boot: building takes seconds."""
+    if SESSION not in config.stash:
+        return []
     settings = config.stash[SETTINGS]
-    return [f"hil: rig {settings.rig}, seed {settings.seed:#x}, model {settings.model}, logs {settings.logs}"]
+    return [f"hil: rig {settings.rig}, seed {settings.seed:#x}, model {settings.model}"]
+
+
+def _summary(config: pytest.Config) -> list[str]:
+    """What ran: rig, seed, firmware; and where the logs are. Empty where no ring was opened."""
+    if SESSION not in config.stash or not config.stash[RINGS]:
+        return []
+    folders = dict.fromkeys(str(ring.desk.logs) for ring in config.stash[RINGS])
+    spared = len(config.stash[SPARED])
+    skipped = f"; {spared} test{'s' if spared > 1 else ''} skipped because of that" if spared else ""
+    causes = dict.fromkeys(filter(None, config.stash[CAUSES].values()))
+    found = [f"cause: {cause}{skipped}" for cause in causes]
+    return [*config.stash[SESSION].describe(), *found, *(f"logs: {folder}" for folder in folders)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a process of pytest-xdist has to say when it is done."""
+    output = getattr(node, "workeroutput", None) or {}
+    lines = node.config.stash[SUMMARY]
+    lines += [line for line in output.get(LINES, ()) if line not in lines]
+    if WRONG in output:
+        node.config.stash[PROBLEM] = output[WRONG]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process of pytest-xdist hands its summary over; a wrong rig that one found is wrong usage for all."""
+    config = session.config
+    if _worker(config) is not None:
+        config.workeroutput[LINES] = _summary(config)  # type: ignore[attr-defined]
+    elif PROBLEM in config.stash:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """What ran: rig, seed, firmware; and where the logs are."""
-    if SESSION not in config.stash or not config.stash[RINGS]:
-        return
-    terminalreporter.section("hil", sep="-")
-    for line in config.stash[SESSION].describe():
-        terminalreporter.line(line)
-    spared = len(config.stash[SPARED])
-    for cause in dict.fromkeys(filter(None, config.stash[CAUSES].values())):
-        skipped = f"; {spared} test{'s' if spared > 1 else ''} skipped because of that" if spared else ""
-        terminalreporter.line(f"cause: {cause}{skipped}")
-    for folder in dict.fromkeys(str(ring.desk.logs) for ring in config.stash[RINGS]):
-        terminalreporter.line(f"logs: {folder}")
+    """What ran, of all processes."""
+    if PROBLEM in config.stash:
+        terminalreporter.line(f"ERROR: {config.stash[PROBLEM]}", red=True)
+    lines = config.stash[SUMMARY] or _summary(config)
+    if lines:
+        terminalreporter.section("hil", sep="-")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -228,8 +305,11 @@ def _booted(
 ) -> Iterator[Ring]:
     from hil import attach
 
-    hil.check_memory(config=config)
-    ring = hil.open_ring(config, logs=logs, shards=shards)
+    try:
+        hil.check_memory(config=config)
+        ring = hil.open_ring(config, logs=logs, shards=shards)
+    except HilError as error:
+        pytest.fail(str(error), pytrace=False)
     pytestconfig.stash[RINGS].append(ring)
     try:
         with attach.step(f"boot {config.world_size} boards of rig {config.name}"):
@@ -243,7 +323,7 @@ def _booted(
 
 @pytest.fixture(scope="session")
 def _ring_session(hil: Session, rig: RigConfig, pytestconfig: pytest.Config) -> Iterator[Ring]:
-    with _booted(hil, rig, hil.settings.logs, pytestconfig, shards=True) as ring:
+    with _booted(hil, rig, hil.logs, pytestconfig, shards=True) as ring:
         yield ring
 
 
@@ -253,7 +333,7 @@ def _loopback_session(hil: Session, pytestconfig: pytest.Config) -> Iterator[Rin
         config = hil.loopback_config()
     except RigError as error:
         pytest.skip(str(error))
-    logs = hil.settings.logs if config is hil.config else hil.settings.logs / "loopback"
+    logs = hil.logs if config is hil.config else hil.logs / "loopback"
     with _booted(hil, config, logs, pytestconfig, shards=True) as ring:
         yield ring
 
@@ -343,7 +423,7 @@ def _probe_session(hil: Session, pytestconfig: pytest.Config, request: pytest.Fi
         with open_probe(request.getfixturevalue("_ring_session")) as probe:
             yield probe
         return
-    logs = hil.settings.logs / "probe"
+    logs = hil.logs / "probe"
     with _booted(hil, config, logs, pytestconfig, shards=False) as ring, open_probe(ring) as probe:
         yield probe
 

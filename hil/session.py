@@ -21,6 +21,7 @@ from hil.rig.needs import Need
 from hil.rig.specs import RigConfig
 from hil.ring.boot import BootTimes
 from hil.ring.ring import Ring
+from hil.runs import Run
 from hil.settings import Compiler, Settings
 from hil.toolchain import Image, build_image
 
@@ -31,14 +32,27 @@ LOOPBACK_RANKS = 4
 class Session:
     """Settings resolved: the rig's description, the model, the images. Nothing is open yet.
 
+    Args:
+        verb: what the run's folder is named for.
     Raises: RigError or ModelError from the constructor when rig or model are wrong.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, verb: str = "run") -> None:
         self.settings = settings
+        self._verb = verb
+        self._run: Run | None = None
         self.config: RigConfig = load_rig(settings.rig, world_size=settings.world_size)
         self.model: Model = load_model(settings.model, settings.tokenizer, any_tables=settings.tables == "any")
         self._images: dict[tuple[str, str], Image] = {}
+
+    @property
+    def logs(self) -> Path:
+        """The folder of logs that the user named, or of this run; made when it is first asked for. Raises RunError."""
+        if self.settings.logs is not None:
+            return self.settings.logs
+        if self._run is None:
+            self._run = Run(self._verb, keep=self.settings.keep)
+        return self._run.folder
 
     def image(self, name: Literal["kernel", "ring"], compiler: Compiler | None = None) -> Image:
         """A firmware image, built when it is first asked for."""
@@ -83,7 +97,7 @@ class Session:
         files = self.card_shards(config) if shards and simulated else []
         desk: Desk = open_desk(
             config,
-            logs or self.settings.logs,
+            logs or self.logs,
             seed=self.settings.seed,
             kernel=self.image("kernel") if simulated else None,
             shards=files or None,

@@ -67,6 +67,12 @@ def _read_world(text: str) -> int:
     return int(text)
 
 
+def _read_keep(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ValueError("give a whole number from 1")
+    return int(text)
+
+
 def _read_compiler(text: str) -> str:
     if text not in get_args(Compiler):
         raise ValueError(f"give {' or '.join(get_args(Compiler))}")
@@ -106,9 +112,12 @@ class Settings:
         "tables", "WHICH", "RoPE tables of that checkpoint: `checked` against cos and sin of theta, or `any`",
         read=_read_tables,
     ))  # fmt: skip
-    logs: Path = field(default=Path("logs"), metadata=_said(
+    logs: Path | None = field(default=None, metadata=_said(
         "logs", "DIR", "folder of pi{n}.log (with arrival times) and pi{n}.raw (every byte)",
-        read=Path, replay="never",
+        "a new one in .hil/runs", read=Path, replay="never",
+    ))  # fmt: skip
+    keep: int = field(default=20, metadata=_said(
+        "keep", "N", "runs that stay in .hil/runs; older ones are removed", read=_read_keep, replay="never"
     ))  # fmt: skip
     compiler: Compiler = field(default="zig", metadata=_said(
         "compiler", "COMPILER", "compiler of the firmware: `zig` or `gcc` (arm-none-eabi-gcc)",
@@ -117,7 +126,8 @@ class Settings:
     faults: tuple[str, ...] = field(default=(), metadata=_said(
         "fault", "FAULT", "fault of a simulated rig, like `open:1-2.D3`: docs/rigs.md", "none", many=True
     ))  # fmt: skip
-    work: Path = Path("build/hil")
+    work: Path | None = None
+    """Folder of simulated boards' cards; default: a new one beside the logs, which goes when the rig is closed."""
 
 
 def _described(one: Field[Any]) -> Option:

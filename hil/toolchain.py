@@ -1,9 +1,9 @@
 """Toolchain: builds the firmware images on demand and finds them again by content.
 
 Compilers: `zig cc` from the ziglang wheel, or `arm-none-eabi-gcc` when asked. Sources and memory map:
-firmware/README.md, firmware/layout.ld. Owns build/firmware/: one folder per content key (all sources,
-flags, compiler version, git revision), written under a temporary name and renamed, so that two builders
-at once do no harm. The same source and toolchain give the same bytes: no path and no date enters an image.
+firmware/README.md, firmware/layout.ld. Owns build/firmware/: one kept folder (hil/kept.py) per content
+key (all sources, flags, compiler version, git revision). The same source and toolchain give the same
+bytes: no path and no date enters an image.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
+from hil.data import build_path, compiler_environment, data_path, git_revision, is_checkout
+from hil.data import revision as installed_revision
 from hil.errors import HilError
 from hil.files import atomically
+from hil.kept import kept_folder
 from hil.protocol.boot import BOOTLOADER_ADDRESS, LOAD_ADDRESS
 from hil.protocol.cheader import headers, write_headers
 from hil.settings import Compiler
@@ -117,15 +119,21 @@ def build_image(
     if name not in _PARTS:
         raise BuildError(f"there is no image {name!r}; choose one of {', '.join(_PARTS)}")
     root = (source or firmware_folder()).resolve()
-    revision = git_revision(root)
+    revision = git_revision(root) if is_checkout() or source is not None else installed_revision()
     macros = {"UART_BAUD": f"{baud}u", **(defines or {})}
     key = _content_key(name, compiler, macros, root, revision)
     build_id = key[:16]
     folder = (out or default_out()) / f"{name}-{compiler}-{key.hex()[:16]}"
-    if not (folder / f"{name}.img").exists():
-        macros["BUILD_ID_BYTES"] = ",".join(f"0x{byte:02x}" for byte in build_id)
-        macros["GIT_REVISION"] = f'"{revision}"'
-        _build_into(folder, name, compiler, macros, root, objects)
+    macros |= {
+        "BUILD_ID_BYTES": ",".join(f"0x{byte:02x}" for byte in build_id), "GIT_REVISION": f'"{revision}"',
+    }  # fmt: skip
+    try:
+        kept_folder(folder, partial(_build_into, name, compiler, macros, root, objects))
+    except OSError as error:
+        raise BuildError(
+            f"{name}.img cannot be written into {folder.parent}: {error.strerror or error}; "
+            "make room there, or name another folder in HIL_CACHE"
+        ) from None
     path = folder / f"{name}.img"
     return Image(
         path=path,
@@ -138,35 +146,16 @@ def build_image(
 
 
 def firmware_folder() -> Path:
-    """The firmware's sources: beside the package in a clone, inside it when installed from a wheel."""
-    package = Path(__file__).resolve().parent
-    for folder in (package.parent / "firmware", package / "_data" / "firmware"):
-        if (folder / "layout.ld").exists():
-            return folder
-    raise BuildError(f"no firmware sources beside {package}; work in a clone of the repository or pass source=")
+    """The firmware's sources: of the checkout, or inside the installed package."""
+    folder = data_path("firmware")
+    if (folder / "layout.ld").exists():
+        return folder
+    raise BuildError(f"{folder} holds no firmware sources; install pi-ring-hil again, or pass source=")
 
 
 def default_out() -> Path:
-    """build/firmware of the clone, or of the working folder when installed from a wheel."""
-    root = Path(__file__).resolve().parent.parent
-    base = root if (root / "firmware" / "layout.ld").exists() else Path.cwd()
-    return base / "build" / "firmware"
-
-
-def git_revision(folder: Path) -> str:
-    """12 hex digits of HEAD, `+` appended when the firmware's tree is dirty; `unknown` outside git."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
-        except OSError:
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    head = git("rev-parse", "--short=12", "HEAD")
-    if head is None:
-        return "unknown"
-    return head[:12] + ("+" if git("status", "--porcelain", "--", ".") else "")
+    """The folder `firmware` among the built things (hil/data.py)."""
+    return build_path() / "firmware"
 
 
 def symbols(elf: Path, names: Sequence[str]) -> dict[str, int]:
@@ -207,7 +196,9 @@ def compiler_command(compiler: Compiler) -> list[str]:
 def compiler_version(compiler: Compiler) -> str:
     """First line of what the compiler says about its version."""
     command = compiler_command(compiler)
-    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--version"], capture_output=True, text=True, check=False, env=compiler_environment()
+    )
     if done.returncode != 0:
         raise BuildError(f"{' '.join(command)} --version fails: {_tail(done.stderr)}")
     return done.stdout.splitlines()[0]
@@ -249,23 +240,13 @@ def _flags(compiler: Compiler) -> tuple[str, ...]:
 
 
 def _build_into(
-    folder: Path, name: str, compiler: Compiler, macros: Mapping[str, str], root: Path, objects: Path | None
+    name: str, compiler: Compiler, macros: Mapping[str, str], root: Path, objects: Path | None, work: Path
 ) -> None:
-    """Build in a temporary folder beside the final one and rename it; the first builder wins."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    try:
-        elf = _compile_and_link(work, name, compiler, macros, root, objects)
-        (work / f"{name}.img").write_bytes(raw_image(elf))
-        for leftover in work.glob("*.o"):
-            leftover.unlink()
-        try:
-            work.rename(folder)
-        except OSError:
-            if not (folder / f"{name}.img").exists():
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    """Build in the folder `work`, which then holds the image, the ELF file and the headers."""
+    elf = _compile_and_link(work, name, compiler, macros, root, objects)
+    (work / f"{name}.img").write_bytes(raw_image(elf))
+    for leftover in work.glob("*.o"):
+        leftover.unlink()
 
 
 def _compile_and_link(
@@ -326,7 +307,7 @@ def _link_command(compiler: Compiler, name: str, root: Path, objects: Sequence[P
 
 
 def _run(command: Sequence[str], what: str, root: Path) -> None:
-    environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
+    environment = {**compiler_environment(), "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment)
     if done.returncode != 0:
         raise BuildError(f"{what}:\n{_tail(done.stderr or done.stdout)}")

@@ -18,6 +18,7 @@ from hil.line.loop import RECONNECT_S, Loop, WallWaiter
 from hil.line.port import Port
 from hil.rig.config import load_rig
 from hil.rig.specs import RigConfig
+from hil.runs import Run
 from hil.text import printable
 
 END_KEY = b"\x1d"
@@ -30,14 +31,19 @@ def add_verb(parser: argparse.ArgumentParser) -> None:
     """Declare `hil console`."""
     parser.add_argument("rank", type=int, metavar="N", help="rank of the board")
     parser.add_argument("--raw", action="store_true", help="let the board's control characters through")
-    add_run_options(parser, "rig", "logs")
+    add_run_options(parser, "rig", "logs", "keep")
     parser.set_defaults(run=console)
 
 
 def console(options: argparse.Namespace) -> int:
     """Talk until Ctrl-]."""
     settings = settings_of(options)
-    run_console(load_rig(settings.rig), options.rank, settings.logs, terminal=_own_terminal(), raw=options.raw)
+    config = load_rig(settings.rig)
+    if settings.logs is not None:
+        run_console(config, options.rank, settings.logs, terminal=_own_terminal(), raw=options.raw)
+    else:
+        run = Run("console", keep=settings.keep)
+        run_console(config, options.rank, run.folder, terminal=_own_terminal(), raw=options.raw)
     return 0
 
 

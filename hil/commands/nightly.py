@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from hil.commands.options import add_run_options, at_least_one
+from hil.commands.options import add_run_options, at_least_one, real
 from hil.errors import HilError
 from hil.session import Session
 from hil.settings import Settings, read_values
@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
     values = read_values(vars(options))
     if options.check is not None and "seed" not in values:
         raise HilError("--check: give --seed too, as the failure's `again` line does")
-    return nightly(Session(Settings(**{"seed": secrets.randbits(32)} | values)), options)
+    return nightly(Session(Settings(**{"seed": secrets.randbits(32)} | values), verb="nightly"), options)
 
 
 def _time_s(text: str) -> float:
@@ -59,10 +59,7 @@ def _time_s(text: str) -> float:
 
 
 def _rate(text: str) -> float:
-    rate = float(text)
-    if not 1e-15 <= rate <= 0.1:
-        raise argparse.ArgumentTypeError(f"{text}: a bit error rate is 1e-15 to 0.1")
-    return rate
+    return real(1e-15, 0.1, "a bit error rate of 1e-15 to 0.1")(text)
 
 
 def nightly(session: Session, options: argparse.Namespace) -> int:

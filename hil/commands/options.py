@@ -8,11 +8,13 @@ described in hil/settings.py.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from hil.errors import HilError
 from hil.settings import OPTIONS, Settings, read_number, read_values
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def on_rig(parser: argparse.ArgumentParser, run: Callable[[Session, argparse.Nam
     def run_on_rig(options: argparse.Namespace) -> int:
         from hil.session import Session
 
-        return run(Session(settings_of(options)), options)
+        return run(Session(settings_of(options), verb=options.verb), options)
 
     parser.set_defaults(run=run_on_rig)
 
@@ -100,6 +102,28 @@ def at_least_one(text: str) -> int:
     return number(text)
 
 
+def real(low: float, high: float, words: str) -> Callable[[str], float]:
+    """Reads a number from low to high. words: what to give, for the message about another."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:  # not a number is in no range
+            raise argparse.ArgumentTypeError(f"{text}: give {words}")
+        return value
+
+    return read
+
+
+def seed64(text: str) -> int:
+    """A whole number of 64 bits without sign, as a sampler takes it."""
+    if not 0 <= number(text) < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 0 to 2**64 - 1")
+    return number(text)
+
+
 def count(text: str) -> int | None:
     """A whole number from 0; None for `all`."""
     if text != "all" and number(text) < 0:
@@ -117,20 +141,33 @@ TRAINING = (
 """Options of a training."""
 
 _DEFAULT = "(default: %(default)s)"
+_FROM_0 = real(0, 1e30, "0 or more")
 _SHARED: dict[str, dict[str, Any]] = {
     "prompt": {"default": "", "help": "text that a generation goes on from (default: none)"},
     "positions": {"type": number, "metavar": "T", "help": f"of a generation or of a microbatch {_DEFAULT}"},
-    "temperature": {"type": float, "default": 0.0, "help": f"of a generation; 0 is greedy {_DEFAULT}"},
-    "topp": {"type": float, "default": 0.9, "help": f"top-p when temperature > 0 {_DEFAULT}"},
-    "rng-seed": {"type": number, "default": 1, "help": f"seed of the sampler {_DEFAULT}"},
+    "temperature": {
+        "type": real(0, 1e6, "0 or more"),
+        "default": 0.0,
+        "help": f"of a generation; 0 is greedy {_DEFAULT}",
+    },
+    "topp": {"type": real(0, 1, "0 to 1"), "default": 0.9, "help": f"top-p when temperature > 0 {_DEFAULT}"},
+    "rng-seed": {"type": seed64, "default": 1, "help": f"seed of the sampler {_DEFAULT}"},
     "steps": {"type": at_least_one, "metavar": "N", "help": f"of a training {_DEFAULT}"},
-    "microbatches": {"type": number, "default": 1, "metavar": "M", "help": f"of a step {_DEFAULT}"},
-    "slots": {"type": number, "metavar": "S", "help": "microbatches under way at a time (default: all, at most 64)"},
+    "microbatches": {"type": at_least_one, "default": 1, "metavar": "M", "help": f"of a step {_DEFAULT}"},
+    "slots": {
+        "type": at_least_one,
+        "metavar": "S",
+        "help": "microbatches under way at a time (default: all, at most 64)",
+    },
     "optimizer": {"choices": ("adamw", "sgd"), "default": "adamw", "help": _DEFAULT[1:-1]},
-    "rate": {"type": float, "default": 3e-4, "help": f"learning rate {_DEFAULT}"},
-    "momentum": {"type": float, "default": 0.0, "help": f"of sgd {_DEFAULT}"},
-    "decay": {"type": float, "default": 0.0, "help": f"weight decay, decoupled {_DEFAULT}"},
-    "clip": {"type": float, "default": 0.0, "help": f"largest norm of all gradients; 0 for no limit {_DEFAULT}"},
+    "rate": {"type": real(1e-30, 1e6, "a number above 0"), "default": 3e-4, "help": f"learning rate {_DEFAULT}"},
+    "momentum": {"type": real(0, 1, "0 to 1"), "default": 0.0, "help": f"of sgd {_DEFAULT}"},
+    "decay": {"type": _FROM_0, "default": 0.0, "help": f"weight decay, decoupled {_DEFAULT}"},
+    "clip": {
+        "type": real(0, 1e30, "0 or more"),
+        "default": 0.0,
+        "help": f"largest norm of all gradients; 0 for no limit {_DEFAULT}",
+    },
     "text": {"type": Path, "metavar": "FILE", "help": "to train on (default: the first line of the shipped corpus)"},
     "no-verify": {"action": "store_true", "help": "do not record and compare"},
     "allow-degenerate": {
@@ -142,6 +179,7 @@ _SHARED: dict[str, dict[str, Any]] = {
         "help": "compute the run in float64 with tables of theta as well, and show how far the golden drifts from it",
     },
     "verbose": {"action": "store_true", "help": "show the lines of all boards, not of the last rank alone"},
+    "force": {"action": "store_true", "help": "replace files that are there already"},
     "json": {"action": "store_true", "help": "print what was found as JSON on the last line"},
 }
 
@@ -153,6 +191,15 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: Any) ->
         if name in defaults:
             keywords["default"] = defaults[name]
         parser.add_argument(*(["-v"] if name == "verbose" else []), f"--{name}", **keywords)
+
+
+def need_free(*paths: Path, force: bool) -> None:
+    """Refuse to write over what is there, unless that is asked for and it is a file. Raises: HilError."""
+    for path in paths:
+        if path.exists() and not path.is_file():
+            raise HilError(f"{path}: is no file, so that none can be written there; name another")
+        if not force and path.exists():
+            raise HilError(f"{path}: is there already; name another file, or replace it with --force")
 
 
 def slots_of(options: argparse.Namespace, microbatches: int) -> int:

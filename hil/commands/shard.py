@@ -6,12 +6,13 @@ import argparse
 import zlib
 from pathlib import Path
 
-from hil.commands.options import add_run_options, settings_of
+from hil.commands.options import add_run_options, add_shared, need_free, settings_of
 from hil.errors import ModelError
 from hil.model.bundle import checkpoint_path
 from hil.model.checkpoint import read_checkpoint
-from hil.model.shard import join_shards, read_shard_header, write_shards
+from hil.model.shard import join_shards, read_shard_header, shard_name, write_shards
 from hil.model.synth import SHAPES, synthesize, synthesize_tokenizer
+from hil.protocol.shard_header import WORLD_SIZE_MAX
 
 
 def add_shard(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,7 @@ def add_shard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--joined", action="store_true", help="also joined.bin: every rank's shard, for one board with loopback jumpers"
     )
+    add_shared(parser, "force")
     parser.set_defaults(run=shard)
 
 
@@ -31,6 +33,8 @@ def shard(options: argparse.Namespace) -> int:
     _need_parent(out)
     if out.exists() and not out.is_dir():
         raise ModelError(f"{out}: is a file; name a folder for the shards")
+    named = [shard_name(rank) for rank in range(min(options.world, WORLD_SIZE_MAX))] + ["joined.bin"] * options.joined
+    need_free(*(out / name for name in named), force=options.force)
     try:
         weights = read_checkpoint(checkpoint_path(options.model))
         paths = write_shards(weights, options.world, out)
@@ -55,6 +59,7 @@ def add_synth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shape", metavar="SHAPE", help=f"one of {', '.join(SHAPES)}")
     parser.add_argument("out", metavar="OUT", type=Path, help="checkpoint to write")
     parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="write one that fits, so that it can be run")
+    add_shared(parser, "force")
     add_run_options(parser, "seed")
     parser.set_defaults(run=synth)
 
@@ -67,6 +72,7 @@ def synth(options: argparse.Namespace) -> int:
     _need_parent(out)
     if out.is_dir():
         raise ModelError(f"{out}: is a folder; name a file for the checkpoint")
+    need_free(out, *([] if options.tokenizer is None else [options.tokenizer]), force=options.force)
     seed = settings_of(options).seed
     config = synthesize(options.shape, out, seed)
     if options.tokenizer is not None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hil.commands.options import on_rig
+from hil.desk.desk import own_folder
 from hil.desk.faulty import apply_faults
 from hil.desk.sim_desk import REQUESTS, SimDesk, control
 from hil.desk.simulated import simulate
@@ -44,18 +45,19 @@ def serve_ptys(session: Session, options: argparse.Namespace) -> int:
     if config.probe is not None:
         raise RigError(f"rig {config.name} has a probe, which `hil sim` cannot hand to another process; use --rig sim")
     faults = [parse_fault(fault, config) for fault in (*config.sim.faults, *session.settings.faults)]
-    simulation = simulate(
-        config,
-        seed=session.settings.seed,
-        kernel=session.image("kernel"),
-        shards=session.card_shards(config),
-        work=session.settings.work,
-    )
-    try:
-        apply_faults(simulation, config, faults)
-        return _serve(session, simulation, options.pty, real_time=not options.fast)
-    finally:
-        simulation.close()
+    with own_folder(session.logs) as cards:
+        simulation = simulate(
+            config,
+            seed=session.settings.seed,
+            kernel=session.image("kernel"),
+            shards=session.card_shards(config),
+            work=session.settings.work or cards,
+        )
+        try:
+            apply_faults(simulation, config, faults)
+            return _serve(session, simulation, options.pty, real_time=not options.fast)
+        finally:
+            simulation.close()
 
 
 def _serve(session: Session, simulation: Simulation, folder: Path, *, real_time: bool) -> int:

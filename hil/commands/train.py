@@ -12,7 +12,7 @@ from hil.checks.model.training import same_parameters, windows
 from hil.checks.model.verify import Verification, VerifiedTraining
 from hil.commands.booting import boot, logs_of, opened, serial_rows
 from hil.commands.generate import scope_rows
-from hil.commands.options import TRAINING, add_shared, on_rig, plan_of
+from hil.commands.options import TRAINING, add_shared, need_free, on_rig, plan_of
 from hil.commands.screen import BoardLines
 from hil.data import data_path
 from hil.errors import ModelError
@@ -27,7 +27,7 @@ from hil.session import Session
 
 def add_verb(parser: argparse.ArgumentParser) -> None:
     """Declare `hil train`."""
-    add_shared(parser, *TRAINING, "no-verify", "allow-degenerate", "verbose", steps=3, positions=16)
+    add_shared(parser, *TRAINING, "no-verify", "allow-degenerate", "verbose", "force", steps=3, positions=16)
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained weights as a llama2.c checkpoint")
     on_rig(parser, _train)
 
@@ -35,14 +35,15 @@ def add_verb(parser: argparse.ArgumentParser) -> None:
 def _train(session: Session, options: argparse.Namespace) -> int:
     request = Request(
         plan_of(options), options.steps, options.text, not options.no_verify, options.save, options.verbose,
-        options.allow_degenerate,
+        options.allow_degenerate, options.force,
     )  # fmt: skip
     return train(session, request)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One training: what, on which text (None: the corpus' first line), whether to compare, where to save it."""
+    """One training: what, on which text (None: the corpus' first line), whether to compare, where to save it
+    and whether over a file that is there."""
 
     plan: Plan
     steps: int
@@ -51,6 +52,7 @@ class Request:
     save: Path | None = None
     verbose: bool = False
     allowed: bool = False
+    force: bool = False
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ def train(session: Session, request: Request) -> int:
     Need.RANKS.require(session.config)
     if request.save is not None:
         check_target(request.save)
+        need_free(request.save, force=request.force)
     batches = windows(text_tokens(session, request.text), request.plan, request.steps)
     session.check_memory(request.plan.size)
     weights = session.model.weights

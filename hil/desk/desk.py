@@ -6,8 +6,10 @@ Owns: opening every port *before* any board is reset, closing in order. Simulate
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -40,7 +42,7 @@ class Desk:
         logs: folder for pi{n}.log and pi{n}.raw.
         seed: of everything random; printed in reports.
         simulation: set for a simulated rig; see `simulate`.
-        held: what a real rig holds (locks, places); let go by `close`.
+        held: what the rig holds (locks, places, simulated cards); let go by `close`.
         power: resets the boards; default what the rig file says.
         virtual_probe: the plugged-in adapter of a simulated rig's probe; unplugged by `close`.
     Raises: PortError if a port cannot be opened; then every port is closed again.
@@ -180,7 +182,7 @@ def open_desk(
     seed: int,
     kernel: Image | None = None,
     shards: Sequence[Path | None] | None = None,
-    work: Path = Path("build/hil"),
+    work: Path | None = None,
     faults: Iterable[str] = (),
 ) -> Desk:
     """Open a rig: for a simulated one, write the boards' cards and start the simulation first.
@@ -188,7 +190,7 @@ def open_desk(
     Args:
         kernel: bootloader for the simulated cards; needed for a simulated rig only.
         shards: one shard file per rank for the simulated cards, or None for boards without a model.
-        work: folder for the simulated cards.
+        work: folder for the simulated cards; default: one of this desk alone beside its logs, removed when it closes.
         faults: of a simulated rig, beside those of its rig file.
     Raises: RigError, PortError.
     """
@@ -204,8 +206,10 @@ def open_desk(
         raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
     from hil.desk.simulated import simulate
 
-    simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
-    desk = _open_simulated(config, logs, seed, simulation)
+    with ExitStack() as held:
+        folder = work or held.enter_context(own_folder(logs))
+        simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=folder)
+        desk = _open_simulated(config, logs, seed, simulation, held.pop_all())
     try:
         desk.set_faults((*config.sim.faults, *faults))
     except BaseException:
@@ -214,7 +218,35 @@ def open_desk(
     return desk
 
 
-def _open_simulated(config: RigConfig, logs: Path, seed: int, simulation: Simulation) -> Desk:
+@contextmanager
+def own_folder(logs: Path) -> Iterator[Path]:
+    """A folder for simulated cards that no other run has, beside the logs; removed at the end. Raises RigError."""
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="cards-", dir=logs))
+    except OSError as error:
+        raise RigError(
+            f"{logs}: cannot be written: {error.strerror or error}; name another folder with --logs"
+        ) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _simulation(
+    config: RigConfig, seed: int, kernel: Image, shards: Sequence[Path | None] | None, work: Path
+) -> Simulation:
+    from hil.desk.simulated import simulate
+    from hil.sim import BuildError, SimulationError
+
+    try:
+        return simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
+    except (BuildError, SimulationError) as error:
+        raise RigError(f"rig {config.name}: the simulation cannot start: {error}") from None
+
+
+def _open_simulated(config: RigConfig, logs: Path, seed: int, simulation: Simulation, held: ExitStack) -> Desk:
     """The desk of a simulation, which is closed if that does not work."""
     from hil.desk.simulated import plug_probe, sim_ports
     from hil.sim import registry
@@ -222,10 +254,11 @@ def _open_simulated(config: RigConfig, logs: Path, seed: int, simulation: Simula
     registry.register(config.name, simulation)
     try:
         config, probe = plug_probe(config, simulation)
-        return Desk(sim_ports(config), logs, seed=seed, simulation=simulation, virtual_probe=probe)
+        return Desk(sim_ports(config), logs, seed=seed, simulation=simulation, held=held, virtual_probe=probe)
     except BaseException:
         registry.unregister(config.name)
         simulation.close()
+        held.close()
         raise
 
 

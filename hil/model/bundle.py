@@ -6,15 +6,17 @@ Owns: the names of the shipped models and the cache of shard files.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from golden.weights import Weights
 from hil.data import build_path, data_path
 from hil.errors import ModelError
+from hil.kept import kept_folder
 from hil.model.checkpoint import CheckpointError, read_checkpoint
 from hil.model.rope import check_tables
-from hil.model.shard import join_shards, write_shards
+from hil.model.shard import join_shards, shard_name, write_shards
 from hil.model.tokenizer import Tokenizer, TokenizerError
 
 SHIPPED = {"tiny": ("tiny.bin", "tiny_tokenizer.bin")}
@@ -55,8 +57,8 @@ class Model:
     def joined_shards(self, world_size: int) -> Path:
         """One file with the shards of all ranks, for a board that plays every rank. Raises ModelError."""
         shards = self.shards(world_size)
-        joined = shards[0].with_name("joined.bin")
-        return joined if joined.exists() else join_shards(shards, joined)
+        folder = shards[0].parent.with_name(f"{shards[0].parent.name}-joined")
+        return _kept(folder, lambda part: join_shards(shards, part / "joined.bin")) / "joined.bin"
 
 
 def kept_shards(checkpoint: Path, weights: Weights, world_size: int) -> list[Path]:
@@ -64,16 +66,21 @@ def kept_shards(checkpoint: Path, weights: Weights, world_size: int) -> list[Pat
     with checkpoint.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     folder = build_path() / "shards" / f"{digest}-{world_size}"
-    done = folder / "complete"
-    paths = [folder / f"rank{rank}.bin" for rank in range(world_size)]
-    if done.exists() and all(path.exists() for path in paths):
-        return paths
     try:
-        written = write_shards(weights, world_size, folder)
+        _kept(folder, lambda part: write_shards(weights, world_size, part))
     except ValueError as error:
         raise ModelError(str(error)) from None
-    done.touch()
-    return written
+    return [folder / shard_name(rank) for rank in range(world_size)]
+
+
+def _kept(folder: Path, make: Callable[[Path], object]) -> Path:
+    try:
+        return kept_folder(folder, make)
+    except OSError as error:
+        raise ModelError(
+            f"shards cannot be written into {folder.parent}: {error.strerror or error}; "
+            "make room there, or name another folder in HIL_CACHE"
+        ) from None
 
 
 def checkpoint_path(name: str) -> Path:

@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TextIO
 
 from hil.checks import boards
 from hil.checks.check import Result, Setup, Sign
+from hil.data import revision, version
 from hil.errors import BoardError, HilError
 from hil.nightly import evidence, triage
 from hil.nightly.history import HISTORY_NAME, History, HistoryError
@@ -37,7 +37,7 @@ from hil.nightly.trends import LOOKBACK_NIGHTS, marks_of
 from hil.nightly.triage import Trial, Twin, dead_boards, try_check
 from hil.session import Session
 from hil.timeline.spans import Timeline
-from hil.toolchain import Image, git_revision
+from hil.toolchain import Image
 
 RESERVE_BYTES = 1 << 20
 """Kept on the disk and given up when it is full, so that the end of the night still fits."""
@@ -378,16 +378,6 @@ class Runner:
         return replace(night, stopped="; ".join(filter(None, [stopped, *problems])) or None)
 
 
-def harness_revision() -> str:
-    """`0.1.0 3099970abcde`, with `+` behind it when files were changed; the version alone outside a clone."""
-    try:
-        number = version("pi-ring-hil")
-    except PackageNotFoundError:
-        number = "0"
-    revision = git_revision(Path(__file__).resolve().parent.parent)
-    return number if revision == "unknown" else f"{number} {revision}"
-
-
 class _DiskFull(Exception):
     """What could not be written."""
 
@@ -424,3 +414,9 @@ def _details(first: Trial, retry: Trial, simulated: Trial) -> str:
         parts.append(f"{name}: {'as before' if text == first.attempt.sentence else text}")
         parts.append(trial.detail if trial.detail != first.detail else "")
     return "\n".join(filter(None, parts))
+
+
+def harness_revision() -> str:
+    """`0.1.0 3099970abcde`, with `+` behind it when files were changed; the version alone where none is known."""
+    number, known = version(), revision()
+    return number if known == "unknown" else f"{number} {known}"

@@ -28,6 +28,7 @@ from hil.rig.specs import (
     WATCHDOG_S_DEFAULT,
     WATCHDOG_S_MAX,
     WATCHDOG_S_MIN,
+    WORLD_SIZE_MAX,
     BoardSpec,
     LinkSpec,
     ProbeSpec,
@@ -194,7 +195,10 @@ def _parse_boards(data: Mapping[str, Any], path: Path, *, sim_boards: int | None
     if sim_boards is not None:
         if "board" in data:
             raise RigError(f"rig {path}: give either `boards` in [sim] or [[board]] tables, not both")
-        return sim_rig(_whole(sim_boards, "boards", f"rig {path}: [sim]")).boards
+        count = _whole(sim_boards, "boards", f"rig {path}: [sim]")
+        if not 1 <= count <= WORLD_SIZE_MAX:
+            raise RigError(f"rig {path}: [sim] boards = {count}: give 1 to {WORLD_SIZE_MAX}")
+        return sim_rig(count).boards
     boards = []
     for table in _tables(data.get("board", []), f"rig {path}: [[board]]"):
         _refuse_unknown(table, {"rank", "port", "serial"}, f"rig {path}: [[board]]")

@@ -8,7 +8,6 @@ with sanitizers (SANITIZE_VARIABLE) takes clang. How that one is run: docs/harde
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -21,6 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from hil.data import build_path, compiler_environment
+from hil.kept import kept_folder
 
 CORE = Path(__file__).resolve().parent / "core"
 CFLAGS = (
@@ -97,11 +99,8 @@ def system_compiler() -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Where built libraries live: build/sim of a source checkout, else ~/.cache/pi-ring-hil/sim."""
-    root = CORE.parents[2]
-    if (root / "firmware").is_dir() and os.access(root, os.W_OK):
-        return root / "build" / "sim"
-    return Path.home() / ".cache" / "pi-ring-hil" / "sim"
+    """Where built libraries live: the folder `sim` among the built things (hil/data.py)."""
+    return build_path() / "sim"
 
 
 def unicorn_folder() -> Path:
@@ -188,29 +187,29 @@ def _cached(target: str, compiler: list[str], unicorn: Path, folder: Path, suffi
         str(archive.stat().st_size).encode(),
     ]
     parts += [metadata.version("unicorn").encode()]
-    library = folder / f"sim-{target}-{_digest(parts)}{suffix}"
-    if library.exists():
-        return library
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "build.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file closes
-        if not library.exists():
-            _compile(compiler, sources, unicorn, TARGETS[target], library)
+    name = f"sim-{target}-{_digest(parts)}"
+    library = folder / name / f"{name}{suffix}"
+    try:
+        kept_folder(
+            library.parent, lambda part: _compile(compiler, sources, unicorn, TARGETS[target], part / library.name)
+        )
+    except OSError as error:
+        raise BuildError(
+            f"the simulator core cannot be written into {folder}: {error.strerror or error}; "
+            "make room there, or name another folder in HIL_CACHE"
+        ) from None
     return library
 
 
 def _compile(compiler: list[str], sources: list[Path], unicorn: Path, target: Target, library: Path) -> None:
     if "ziglang" not in compiler and "macos" not in target.zig:
         sources = [s for s in sources if s.name != "clrsb.c"]  # GCC's runtime has it
-    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
-        output = Path(scratch) / library.name
-        command = [*compiler, *CFLAGS, f"-I{unicorn / 'include'}", *map(str, sources)]
-        command += [str(unicorn / "lib" / "libunicorn.a"), *target.link, "-o", str(output)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            tail = "\n".join(done.stderr.strip().splitlines()[-20:])
-            raise BuildError(f"the simulator core did not compile with {' '.join(compiler)}:\n{tail}")
-        os.replace(output, library)
+    command = [*compiler, *CFLAGS, f"-I{unicorn / 'include'}", *map(str, sources)]
+    command += [str(unicorn / "lib" / "libunicorn.a"), *target.link, "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=compiler_environment())
+    if done.returncode != 0:
+        tail = "\n".join(done.stderr.strip().splitlines()[-20:])
+        raise BuildError(f"the simulator core did not compile with {' '.join(compiler)}:\n{tail}")
 
 
 def _foreign_unicorn(target: str, folder: Path) -> Path:

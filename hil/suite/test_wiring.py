@@ -34,7 +34,7 @@ def bare_ring(hil: Session) -> Iterator[Ring]:
     config = sim_rig(1, name="sim-bare") if hil.settings.rig == "sim" else hil.config
     if lack := Need.BARE.lack(config):
         pytest.skip(lack)
-    ring = hil.open_ring(config, logs=hil.settings.logs / "bare", shards=False)
+    ring = hil.open_ring(config, logs=hil.logs / "bare", shards=False)
     try:
         hil.boot(ring)
         yield ring

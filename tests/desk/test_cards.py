@@ -255,6 +255,27 @@ def test_shard_and_synth_show_what_they_wrote(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"rank{n}.bin" for n in range(4)]
 
 
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("out/rank1.bin", ["shard", "tiny", "4", "out"]),
+        ("out/joined.bin", ["shard", "tiny", "4", "out", "--joined"]),
+        ("out.bin", ["synth", "260K", "out.bin"]),
+        ("words.bin", ["synth", "260K", "out.bin", "--tokenizer", "words.bin"]),
+    ],
+)
+def test_shard_and_synth_replace_nothing_unless_told(tmp_path, monkeypatch, capsys, name, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    Path(name).write_text("a week's work")
+    assert main(command) == 1
+    said = f"hil {command[0]}: {name}: is there already; name another file, or replace it with --force\n"
+    assert capsys.readouterr().err == said
+    assert Path(name).read_text() == "a week's work"
+    assert main([*command, "--force"]) == 0
+    assert Path(name).stat().st_size > 1000
+
+
 def test_synth_writes_a_tokenizer_with_which_the_model_can_be_run(tmp_path, capsys):
     model, tokenizer = tmp_path / "model.bin", tmp_path / "words.bin"
     assert main(["synth", "260K", str(model), "--tokenizer", str(tokenizer)]) == 0

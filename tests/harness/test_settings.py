@@ -20,6 +20,7 @@ SAID = {
     "tokenizer": ("other_tokenizer.bin", "other_tokenizer.bin"),
     "tables": ("any", "any"),
     "logs": ("elsewhere", Path("elsewhere")),
+    "keep": ("3", 3),
     "compiler": ("gcc", "gcc"),
     "faults": ("open:1-2.D3", ("open:1-2.D3",)),
 }
@@ -100,7 +101,7 @@ def test_words_of_a_replay_give_the_same_settings():
     settings = Settings(**{name: value for name, (_, value) in SAID.items()})
     words = replay_words(settings)
     assert words[:2] == ["--rig=desk.toml", "--seed=0x77"]
-    again = settings_of(build_parser().parse_args(["generate", *words, "--logs=elsewhere"]))
+    again = settings_of(build_parser().parse_args(["generate", *words, "--logs=elsewhere", "--keep=3"]))
     assert again == settings
 
 

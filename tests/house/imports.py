@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FLOORS = (
-    ("golden", "hil.sim", "hil.errors", "hil.text", "hil.files", "hil.data", "hil"),
-    ("hil.protocol",),
+    ("hil.data", "hil.kept", "hil"),
+    ("golden", "hil.sim", "hil.errors", "hil.text", "hil.files"),
+    ("hil.protocol", "hil.runs"),
     ("hil.line", "hil.rig"),
     ("hil.model", "hil.settings"),
     ("hil.toolchain",),
@@ -27,6 +28,7 @@ FLOORS = (
     ("hil.commands",),
     ("hil.bench",),
     ("hil.cli", "hil.plugin", "hil.suite"),
+    ("hil.entry",),
 )
 """From the ground up. Rooms on one floor do not import each other: so the simulator and the golden stand alone."""
 PYTEST_ROOMS = ("hil.plugin", "hil.suite")

@@ -26,9 +26,10 @@ def test_ring_test_of_a_user_passes_without_hardware(project):
     result = project.runpytest_subprocess("-m", "ring", "--hil-world", "2", "--hil-seed", "0x77")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["hil: rig sim, seed 0x77, model tiny, logs logs", "rig sim (simulated, 2 boards), seed 0x77*", "firmware *"]
+        ["hil: rig sim, seed 0x77, model tiny", "rig sim (simulated, 2 boards), seed 0x77*", "firmware *"]
     )
-    assert (project.path / "logs" / "pi1.log").stat().st_size > 0
+    assert (project.path / ".hil" / "latest" / "pi1.log").stat().st_size > 0
+    assert not [name for name in ("logs", "build") if (project.path / name).exists()]
 
 
 def test_ring_test_is_deselected_by_other_markers(project):
@@ -51,7 +52,7 @@ def test_failure_shows_the_boards_logs_and_the_command_that_repeats_it(pytester)
     result = pytester.runpytest_subprocess("--hil-world", "2", "--hil-seed", "5")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
-        ["*board 1 (sim://sim/1): crashed: data abort at 0x*", "*board 1: end of logs/pi1.log*",
+        ["*board 1 (sim://sim/1): crashed: data abort at 0x*", "*board 1: end of .hil/runs/*-pytest/pi1.log*",
          "pytest test_failure*.py::test_crash --hil-rig=sim --hil-seed=0x5 --hil-world=2"]
     )  # fmt: skip
 
@@ -127,8 +128,69 @@ def test_wiring_is_tested_first(pytester):
 
 def test_unknown_rig_is_refused_in_one_sentence(project):
     result = project.runpytest_subprocess("--hil-rig", "nowhere.toml")
-    result.stdout.fnmatch_lines(["*rig nowhere.toml: no such file; give a rig file, or `sim` for the simulated ring*"])
-    assert result.ret != 0
+    assert result.errlines == [
+        "ERROR: rig nowhere.toml: no such file; give a rig file, or `sim` for the simulated ring", ""
+    ]  # fmt: skip
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_unknown_rig_is_refused_in_one_sentence_by_several_processes(project):
+    result = project.runpytest_subprocess("--hil-rig", "nowhere.toml", "-n", "2", "-p", "xdist")
+    said = [line for line in [*result.outlines, *result.errlines] if "nowhere.toml" in line]
+    assert said == ["ERROR: rig nowhere.toml: no such file; give a rig file, or `sim` for the simulated ring"]
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_wrong_rig_is_no_matter_where_no_test_needs_it(pytester):
+    pytester.makepyfile("def test_other(): pass")
+    result = pytester.runpytest_subprocess("--hil-rig", "nowhere.toml")
+    result.assert_outcomes(passed=1)
+    assert not [line for line in result.outlines if line.startswith("hil:")], "a header where nothing of ours runs"
+    assert not (pytester.path / ".hil").exists()
+
+
+def test_two_processes_have_a_ring_and_a_folder_each(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_boards(boards, number):
+            assert len(boards) == 2
+        """
+    )
+    result = pytester.runpytest_subprocess("--hil-world", "2", "-n", "2")
+    result.assert_outcomes(passed=4)
+    logs = [line for line in result.outlines if line.startswith("logs: ")]
+    assert sorted(line.rpartition("-")[2] for line in logs) == ["gw0", "gw1"]
+    assert len([line for line in result.outlines if line.startswith("rig sim (simulated, 2 boards)")]) == 1
+
+
+def test_each_process_takes_a_rig_of_its_own(pytester):
+    for name in ("left", "right"):
+        (pytester.path / f"{name}.toml").write_text("[sim]\nboards = 2\n")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_rig(rig, number, worker_id):
+            assert rig.name == {"gw0": "left", "gw1": "right"}[worker_id]
+        """
+    )
+    rigs = "left.toml,right.toml"
+    pytester.runpytest_subprocess("--hil-rig", rigs, "-n", "2").assert_outcomes(passed=4)
+    alone = pytester.runpytest_subprocess("--hil-rig", rigs)
+    assert alone.ret == pytest.ExitCode.USAGE_ERROR
+    assert alone.errlines[0] == (
+        "ERROR: --hil-rig left.toml,right.toml: names 2 rigs, and each needs a process of its own; "
+        "run with -n 2 (pytest-xdist)"
+    )
+
+
+def test_markers_are_registered_once(pytester):
+    result = pytester.runpytest_subprocess("--markers")
+    assert len([line for line in result.outlines if line.startswith("@pytest.mark.ring:")]) == 1
 
 
 def test_ring_test_on_a_single_board_is_skipped_with_a_reason(project):
@@ -218,9 +280,9 @@ def test_failing_link_test_keeps_the_wires_as_vcd_and_a_passing_one_does_not(pyt
     )
     result = pytester.runpytest_subprocess("--hil-world", "2", "--alluredir", "allure")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["logs/test_frames_True_.vcd (VCD: open with GTKWave)"])
-    assert [path.name for path in (pytester.path / "logs").glob("*.vcd")] == ["test_frames_True_.vcd"]
-    dump = (pytester.path / "logs" / "test_frames_True_.vcd").read_text()
+    result.stdout.fnmatch_lines([".hil/runs/*-pytest/test_frames_True_.vcd (VCD: open with GTKWave)"])
+    assert [path.name for path in (pytester.path / ".hil" / "latest").glob("*.vcd")] == ["test_frames_True_.vcd"]
+    dump = (pytester.path / ".hil" / "latest" / "test_frames_True_.vcd").read_text()
     assert "$scope module link_0_1 $end" in dump
     assert dump.count("#") > 100, "no changes in the dump"
 

@@ -118,7 +118,12 @@ def test_weight_that_changed_after_the_last_step_is_saved_and_told(tmp_path, cap
     assert main(command) == 0
     assert "equal to the golden's; " in capsys.readouterr().out
     monkeypatch.setattr("hil.commands.train.line_seconds", changed)
+    capsys.readouterr()
     assert main(command) == 1
+    assert capsys.readouterr().err == (
+        f"hil train: {path}: is there already; name another file, or replace it with --force\n"
+    )
+    assert main([*command, "--force"]) == 1
     assert "DIFFERENT from the golden's; " in capsys.readouterr().out
     assert path.exists()
 
