@@ -203,12 +203,8 @@ def open_desk(
     if kernel is None:
         raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
     from hil.desk.simulated import simulate
-    from hil.sim import BuildError, SimulationError
 
-    try:
-        simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
-    except (BuildError, SimulationError) as error:
-        raise RigError(f"rig {config.name}: the simulation cannot start: {error}") from None
+    simulation = simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
     desk = _open_simulated(config, logs, seed, simulation)
     try:
         desk.set_faults((*config.sim.faults, *faults))
