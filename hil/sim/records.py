@@ -100,3 +100,4 @@ class Counters:
     uart_overruns: int
     uart_received: int
     uart_sent: int
+    qpu_instructions: int

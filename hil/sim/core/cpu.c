@@ -18,7 +18,8 @@ enum {
     EXC_SWI,
     EXC_PREFETCH,
     EXC_DATA,
-    EXC_FATAL
+    EXC_FATAL,
+    EXC_REFUSED
 };
 enum {
     MODE_SVC = 0x13,
@@ -157,6 +158,8 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
     if (b->ticks >= b->window_ticks && !b->kill) {
         if (b->vfp_allowed)
             check_runfast(b);
+        if (v3d_busy(b))
+            v3d_advance(b, board_now(b));
         sched_window(b);
     }
     if (!b->vfp_allowed && !b->kill)
@@ -263,6 +266,13 @@ static void vector(board_t *b, uint32_t exception, uint32_t pc)
     b->last_vector_ticks = b->ticks;
 }
 
+void cpu_refuse(board_t *b)
+{
+    b->sim->refused = true;
+    sched_stop(b->sim, board_now(b));
+    raise_exception(b, EXC_REFUSED);
+}
+
 /* uc_emu_start has come back: for an exception, for WFI, or for good. */
 static void emulation_ended(board_t *b, uc_err error)
 {
@@ -292,6 +302,10 @@ static void emulation_ended(board_t *b, uc_err error)
                     : error == UC_ERR_FETCH_UNMAPPED ? EXC_PREFETCH
                                                      : EXC_FATAL;
         b->fault_address = UINT32_MAX;
+    }
+    if (exception == EXC_REFUSED) {
+        halt(b, SIM_LINT_REFUSED, pc, 0);
+        return;
     }
     if (exception == EXC_FATAL) {
         halt(b, SIM_LINT_HALTED, pc, (uint32_t)error);

@@ -89,6 +89,8 @@ enum {
     POLL_CHI,
     POLL_CS,
     POLL_MAIL,
+    POLL_SRQCS,
+    POLL_DBQITC,
     POLL_CLO,
     POLL_KINDS
 };
@@ -116,6 +118,14 @@ typedef struct {
     uint32_t buffer;
     uint64_t due_ps;
 } mail_t;
+
+enum {
+    GPU_BLOCKS_MAX = 256
+};
+/* A block of the GPU's heap; bytes 0: free. */
+typedef struct {
+    uint32_t address, bytes, flags;
+} gpu_block_t;
 
 typedef struct board {
     struct sim *sim;
@@ -180,6 +190,8 @@ typedef struct board {
     uint64_t armtimer_set_ps;
     mail_t mail[8];
     uint32_t mail_head, mail_count;
+    gpu_block_t gpu_blocks[GPU_BLOCKS_MAX];
+    struct v3d *v3d; /* NULL until the QPUs were enabled */
 
     poll_t poll;
     sim_counters_t counters;
@@ -304,6 +316,7 @@ struct sim {
     uint32_t contention_count, contention_capacity;
     sim_trace_t *trace;
     size_t trace_count, trace_capacity;
+    bool refused; /* `error` says what a board does that is not modelled, and sim_run has not said so yet */
     bool stopped; /* a watched pad has changed, and sim_run has not said so yet */
     char error[256];
 };
@@ -332,6 +345,7 @@ void sched_stop(struct sim *sim, uint64_t now_ps);    /* sim_run ends at this ti
 int cpu_begin(board_t *b);
 void cpu_end(board_t *b);
 uint32_t fault_address_of(board_t *b, uint32_t pc); /* abort.c */
+void cpu_refuse(board_t *b); /* sim->error says why: the board halts, sim_run returns */
 void board_lint(board_t *b, uint32_t kind, uint32_t address, uint32_t value);
 
 /* ram.c */
@@ -353,6 +367,18 @@ void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
 uint32_t mailbox_read(board_t *b, uint32_t offset, uint64_t now_ps);
 void mailbox_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
 uint64_t mailbox_next_ps(const board_t *b);
+
+/* gpu_memory.c: answers a property tag in place; the bytes of the answer, or -1 for one that is not its own */
+int gpu_property(board_t *b, uint32_t tag, uint32_t values[3]);
+
+/* v3d.c */
+uint32_t v3d_read(board_t *b, uint32_t offset, uint64_t now_ps);
+void v3d_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
+bool v3d_busy(const board_t *b);
+void v3d_advance(board_t *b, uint64_t now_ps); /* while busy: the QPUs run until this time */
+uint64_t v3d_next_ps(board_t *b);              /* when SRQCS or DBQITC changes, or looking again is due */
+uint32_t v3d_enable(board_t *b, bool on);      /* 0, as the property's answer */
+void v3d_reset(board_t *b);
 
 /* poll.c */
 void poll_break(board_t *b);

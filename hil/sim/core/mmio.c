@@ -12,7 +12,8 @@ enum {
     BLOCK_PM = 0x100000,
     BLOCK_GPIO = 0x200000,
     BLOCK_PL011 = 0x201000,
-    BLOCK_AUX = 0x215000
+    BLOCK_AUX = 0x215000,
+    BLOCK_V3D = 0xC00000
 };
 enum {
     TIMER_CS = 0x3000,
@@ -116,6 +117,8 @@ void system_reset(board_t *b, uint32_t cause)
     b->armtimer_ctl = 0x3E0020;
     b->armtimer_prediv = 0x7D;
     b->mail_head = b->mail_count = 0;
+    memset(b->gpu_blocks, 0, sizeof b->gpu_blocks);
+    v3d_reset(b);
 }
 
 static void pm_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
@@ -264,6 +267,10 @@ static int poll_kind(uint32_t offset)
     case 0xB898:
     case 0xB8B8:
         return POLL_MAIL;
+    case BLOCK_V3D + 0x43C:
+        return POLL_SRQCS;
+    case BLOCK_V3D + 0xE30:
+        return POLL_DBQITC;
     default:
         return -1;
     }
@@ -278,6 +285,8 @@ static uint32_t read_register(board_t *b, uint32_t offset, uint64_t now_ps)
         return uart_pl011_read(b, offset - BLOCK_PL011, now_ps);
     case BLOCK_AUX:
         return uart_aux_read(b, offset - BLOCK_AUX, now_ps);
+    case BLOCK_V3D:
+        return v3d_read(b, offset - BLOCK_V3D, now_ps);
     default:
         return system_read(b, offset, now_ps);
     }
@@ -290,6 +299,8 @@ static uint64_t access_begin(board_t *b, uint64_t ticks, bool shared, bool readi
     b->charged_ticks += ticks;
     if (b->ticks >= b->window_ticks)
         sched_window(b);
+    if (v3d_busy(b))
+        v3d_advance(b, board_now(b));
     return shared ? sched_sync(b, reading) : board_now(b);
 }
 
@@ -307,6 +318,8 @@ static uint32_t polled(board_t *b, uint32_t kind, uint32_t offset, uint32_t valu
     uint64_t now = sched_sync(b, true);
     if (b->kill)
         return 0;
+    if (v3d_busy(b))
+        v3d_advance(b, now);
     value = read_register(b, offset, now);
     poll_resampled(b, kind, value);
     return value;
@@ -360,6 +373,9 @@ void mmio_write(uc_engine *uc, uint64_t offset64, unsigned size, uint64_t value6
         break;
     case BLOCK_AUX:
         uart_aux_write(b, offset - BLOCK_AUX, value, now);
+        break;
+    case BLOCK_V3D:
+        v3d_write(b, offset - BLOCK_V3D, value, now);
         break;
     default:
         system_write(b, offset, value, now);

@@ -402,6 +402,10 @@ int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
 {
     sim->until_ps = sim->stopped ? sim->now_ps : until_ps;
     for (;;) {
+        if (sim->refused) {
+            sim->refused = sim->stopped = false;
+            return -1;
+        }
         for (uint32_t i = 0; i < sim->board_count; i++) {
             const uart_t *uart = &sim->boards[i].uart;
             if ((stop_mask >> i & 1u) && (uart->to_host_count > 0 || uart->hung_up))

@@ -51,6 +51,7 @@ void sim_free(sim_t *sim)
         return;
     for (uint32_t i = 0; sim->boards != NULL && i < sim->board_count; i++) {
         cpu_end(&sim->boards[i]);
+        v3d_reset(&sim->boards[i]);
         ram_unmap(&sim->boards[i]);
         free(sim->boards[i].uart.to_board);
         free(sim->boards[i].uart.to_host);
