@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hil.sim import BoardConfig, Netlist, Simulation
-from tests.sim.programs import BOOTED_NS, MS, make_card
+from tests.sim.programs import MS, make_card
 from tests.sim.qpu_asm import Asm, store_setup, vpm_setup
 
 Lanes = npt.NDArray[np.uint32]
+BOOT_NS = 1_000 * MS
 RAM_BYTES = 32 << 20
 BUS = 0x4000_0000
 TABLE = 0x2_0000
@@ -127,7 +128,7 @@ def launch(
     sim.write_ram(0, 0x10000, bytes(16))
     for address, data in (memory or {}).items():
         sim.write_ram(0, address, data)
-    sim.run(BOOTED_NS + limit_ns)
+    sim.run(BOOT_NS + limit_ns)
     done, status, microseconds, latched = struct.unpack("<4I", sim.read_ram(0, 0x10000, 16))
     return Ran(sim, done == 1, status, microseconds, latched)
 

@@ -381,7 +381,7 @@ const char *qpu_pack_color(uint32_t mode, lanes_t *into, const lanes_t *value)
         if ((bits & ~SIGN) > EXPONENT)
             return "the 8-bit color of a NaN is not modelled";
         float f = value->f[k / 4][k % 4];
-        uint32_t color = f >= 1.0f ? 255u : f > 0.0f ? (uint32_t)(f * 255.0f + 0.5f) : 0u;
+        uint32_t color = f >= 1.0f ? 255u : f > 0.0f ? (uint32_t)((double)f * 255.0 + 0.5) : 0u;
         into->e[k] = pack(mode, false, into->e[k], color);
     }
     return NULL;
