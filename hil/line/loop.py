@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from hil.errors import PortError
+from hil.errors import BoardError, PortError
 from hil.line.port import WRITE_LIMIT_S, DataHandler, DescriptorPort, Port, ThreadedPort, may_come_back, open_device
+from hil.sim.simulation import SimulationError
 
 RECONNECT_S = 5.0
 """How long a port that has disappeared may stay away in mid-run; USB enumerates anew within two seconds."""
@@ -56,9 +57,15 @@ class SimWaiter:
         return Port(url, baud, handler)
 
     def wait(self, ports: list[Port], deadline_s: float) -> None:
-        """Run until a board's byte has arrived at the host, or the deadline."""
+        """Run until a board's byte has arrived at the host, or the deadline.
+
+        Raises: BoardError if a board does what is not modelled.
+        """
         boards = [port.device.board_index for port in ports]
-        self._simulation.run(max(int(deadline_s * 1e9), self._simulation.time_ns) + 1, stop_on_rx=boards)
+        try:
+            self._simulation.run(max(int(deadline_s * 1e9), self._simulation.time_ns) + 1, stop_on_rx=boards)
+        except SimulationError as error:
+            raise BoardError(str(error)) from error
 
     def close(self) -> None:
         """Nothing to let go of: the rig owns the simulation."""

@@ -10,12 +10,7 @@
 #include "qpu.h"
 
 enum {
-    NO_REGISTER = 0xFF,
-    UNIFORM_GAP = 2, /* instructions between a new uniforms address and the first uniform */
-    SFU_DELAY = 2,   /* instructions that may not touch r4 after the write to the unit */
-    END_INSTRUCTIONS = END_SLOTS + 1,
-    RESERVED_AT_END = 14,
-    UNIFORMS_UNLIMITED = 1024
+    NO_REGISTER = 0xFF
 };
 
 int qpu_refuse(v3d_t *v, const qpu_t *q, const char *format, ...)
@@ -32,23 +27,22 @@ int qpu_refuse(v3d_t *v, const qpu_t *q, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(sim->error + used, sizeof sim->error - (size_t)used, format, arguments);
     va_end(arguments);
-    v->refused = true;
     return STEP_REFUSED;
 }
 
-static void find(v3d_t *v, const qpu_t *q, uint32_t kind, uint32_t value)
+/* What the next instruction must know of this one's writes: none so far. */
+static inline void forget_writes(qpu_t *q)
 {
-    board_lint(v->board, kind, q->pc, value);
+    q->last_a = q->last_b = NO_REGISTER;
+    q->last_acc = 0;
 }
 
-void qpu_start(v3d_t *v, qpu_t *q, const request_t *request)
+void qpu_start(qpu_t *q, const request_t *request)
 {
-    (void)v;
     q->running = true;
     q->pc = request->code;
     q->branch_slots = q->end_slots = q->sfu_wait = q->uniform_wait = 0;
-    q->last_a = q->last_b = NO_REGISTER;
-    q->last_acc = 0;
+    forget_writes(q);
     q->vpm_reads = 0;
     q->uniform = request->uniforms;
     q->uniforms_left = request->uniforms == 0 ? 0 : request->length;
@@ -75,168 +69,13 @@ static const instruction_t *fetch(v3d_t *v, qpu_t *q)
     return ins;
 }
 
-/* ---- before anything happens: does it have to wait, may it run? ---------------------------------------- */
-
-static bool reads(const instruction_t *ins, uint32_t address)
-{
-    return ins->read_a == address || ins->read_b == address;
-}
-
-static bool writes(const instruction_t *ins, uint32_t address)
-{
-    return ins->to_add == address || ins->to_mul == address;
-}
-
-/* Whether the pipe that writes this I/O address does so by way of file A (load side) or B (store side). */
-static bool writes_side(const instruction_t *ins, uint32_t address, bool side_a)
-{
-    return (ins->to_add == address && side_a == !ins->swap) ||
-           (ins->to_mul == address && side_a == ins->swap);
-}
-
-static bool semaphore_waits(const v3d_t *v, const instruction_t *ins)
-{
-    uint8_t count = v->semaphore[ins->value & 15u];
-    return ins->value & 16u ? count == 0 : count == 15;
-}
-
-static bool must_wait(const v3d_t *v, const qpu_t *q, const instruction_t *ins)
-{
-    if (ins->kind == KIND_SEMAPHORE)
-        return semaphore_waits(v, ins);
-    if (reads(ins, AT_MUTEX) && v->mutex >= 0)
-        return true;
-    if (q->load.busy && (ins->read_a == AT_DMA_WAIT || writes_side(ins, TO_DMA_ADDRESS, true)))
-        return true;
-    if (q->store.busy && (ins->read_b == AT_DMA_WAIT || writes_side(ins, TO_DMA_ADDRESS, false)))
-        return true;
-    return false;
-}
-
-static bool touches_vpm(const instruction_t *ins)
-{
-    for (uint32_t at = AT_VPM; at <= AT_DMA_WAIT; at++)
-        if (reads(ins, at) || writes(ins, at))
-            return true;
-    return false;
-}
-
-static const char *end_rule(const qpu_t *q, const instruction_t *ins)
-{
-    if (ins->kind == KIND_BRANCH)
-        return "a branch among the last three instructions of a program";
-    if (reads(ins, AT_UNIFORM))
-        return "a uniform read among the last three instructions of a program, which the guide forbids";
-    if (touches_vpm(ins))
-        return "a VPM or DMA access among the last three instructions of a program, which the guide forbids";
-    if (reads(ins, RESERVED_AT_END) || writes(ins, RESERVED_AT_END))
-        return "register 14 of a file among the last three instructions of a program, which the guide "
-               "forbids";
-    bool first = q->end_slots == END_INSTRUCTIONS;
-    return first && (ins->to_add < 32 || ins->to_mul < 32)
-               ? "a program end that writes a register file, which the guide forbids"
-               : NULL;
-}
-
-static const char *rotation_rule(const qpu_t *q, const instruction_t *ins)
-{
-    if (ins->op_mul == MUL_NOP)
-        return NULL;
-    if (ins->rotate == 16 && (q->last_acc & 1u << 5))
-        return "a rotation by r5 right after a write to r5, which the guide forbids";
-    if (q->last_acc & (1u << ins->mul_a | 1u << ins->mul_b))
-        return "a rotation of an accumulator right after a write to it, which the guide forbids";
-    return NULL;
-}
-
-/* Rules about what stands where; NULL when all are kept. */
-static const char *broken_rule(const qpu_t *q, const instruction_t *ins)
-{
-    const char *text = NULL;
-    bool loads_r4 = ins->sig == SIG_LOAD_TMU0 || ins->sig == SIG_LOAD_TMU1;
-    bool starts_sfu = (ins->to_add >= TO_SFU_RECIP && ins->to_add <= TO_SFU_LOG) ||
-                      (ins->to_mul >= TO_SFU_RECIP && ins->to_mul <= TO_SFU_LOG);
-    if (q->end_slots > 0)
-        text = end_rule(q, ins);
-    if (text == NULL && q->branch_slots > 0 && ins->kind == KIND_BRANCH)
-        text = "a branch in the delay slots of a branch";
-    if (text == NULL && q->branch_slots > 0 && ins->sig == SIG_END)
-        text = "a program end in the delay slots of a branch";
-    if (text == NULL && ins->rotate != 0)
-        text = rotation_rule(q, ins);
-    if (text == NULL && q->sfu_wait > 0 && (ins->uses_r4 || loads_r4 || starts_sfu))
-        text = "r4 is touched within two instructions of a special function, which the guide forbids";
-    if (text == NULL && q->uniform_wait > 0 && reads(ins, AT_UNIFORM))
-        text = "a uniform is read within two instructions of a new uniforms address, which the guide forbids";
-    return text;
-}
-
 /* ---- operands ----------------------------------------------------------------------------------------- */
-
-static const char *read_uniform(v3d_t *v, qpu_t *q, lanes_t *out)
-{
-    uint32_t value;
-    const uint8_t *memory = v3d_memory(v, q->uniform & ~3u, 4);
-    if (q->uniforms_left == 0)
-        return "a uniform is read past the end of the stream (SRQUA 0, or the length that SRQUL gives)";
-    if (memory == NULL)
-        return "a uniform is read where there is no RAM";
-    memcpy(&value, memory, 4);
-    q->uniform += 4;
-    q->uniforms_left -= q->uniforms_left < UNIFORMS_UNLIMITED;
-    for (int k = 0; k < QUADS; k++)
-        out->q[k] = (four_t){value, value, value, value};
-    return NULL;
-}
-
-static void numbers(const qpu_t *q, bool side_a, lanes_t *out)
-{
-    for (uint32_t k = 0; k < LANES; k++)
-        out->e[k] = side_a ? k : q->number;
-}
-
-static const char *read_vpm(v3d_t *v, qpu_t *q, lanes_t *out)
-{
-    if (q->vpm_reads == 0)
-        return "a VPM read beyond the vectors that its setup asked for";
-    if (q->vpm_wait > 0)
-        find(v, q, SIM_LINT_QPU_VPM_EARLY, q->vpm_wait);
-    vpm_read(v, q, out);
-    return NULL;
-}
-
-/* An I/O read. VPM and uniform reads of both files at once give one value to both (out_a holds it then). */
-static const char *read_io(v3d_t *v, qpu_t *q, uint32_t address, bool side_a, bool again, lanes_t *out,
-                           const lanes_t *out_a)
-{
-    if (again && (address == AT_UNIFORM || address == AT_VPM)) {
-        *out = *out_a;
-        return NULL;
-    }
-    switch (address) {
-    case AT_UNIFORM:
-        return read_uniform(v, q, out);
-    case AT_VPM:
-        return read_vpm(v, q, out);
-    case AT_DMA_BUSY:
-        for (int k = 0; k < LANES; k++)
-            out->e[k] = side_a ? q->load.busy : q->store.busy;
-        return NULL;
-    case AT_MUTEX:
-        v->mutex = (int)q->number;
-        break;
-    default: /* what has no data of its own gives the element's or the QPU's number */
-        break;
-    }
-    numbers(q, side_a, out);
-    return NULL;
-}
 
 static const lanes_t *file_operand(v3d_t *v, qpu_t *q, uint32_t number, bool side_a)
 {
     if (number != (side_a ? q->last_a : q->last_b))
         return side_a ? &q->file_a[number] : &q->file_b[number];
-    find(v, q, SIM_LINT_QPU_HAZARD, number + (side_a ? 0u : 32u));
+    qpu_find(v, q, SIM_LINT_QPU_HAZARD, number + (side_a ? 0u : 32u));
     return side_a ? &q->before_a : &q->before_b;
 }
 
@@ -261,11 +100,11 @@ static const char *read_operands(v3d_t *v, qpu_t *q, const instruction_t *ins, o
     if (ins->read_a < 32)
         o->source[MUX_A] = file_operand(v, q, ins->read_a, true);
     else if (ins->read_a != AT_NOP)
-        text = read_io(v, q, ins->read_a, true, false, &o->a, NULL);
+        text = qpu_read_io(v, q, ins->read_a, true, false, &o->a, NULL);
     if (ins->read_b < 32)
         o->source[MUX_B] = file_operand(v, q, ins->read_b, false);
     else if (ins->read_b != AT_NOP && text == NULL)
-        text = read_io(v, q, ins->read_b, false, ins->read_a == ins->read_b, &o->b, &o->a);
+        text = qpu_read_io(v, q, ins->read_b, false, ins->read_a == ins->read_b, &o->b, &o->a);
     if (ins->unpack != 0) {
         uint32_t mux = ins->pm ? MUX_R4 : MUX_A;
         qpu_unpack(ins->unpack, ins->unpack_float, &o->unpacked, o->source[mux]);
@@ -300,83 +139,6 @@ static bool any_set(const lanes_t *mask)
 {
     four_t any = mask->q[0] | mask->q[1] | mask->q[2] | mask->q[3];
     return (any[0] | any[1] | any[2] | any[3]) & 1u;
-}
-
-static const char *write_tmu(v3d_t *v, qpu_t *q, uint32_t unit, const lanes_t *addresses)
-{
-    tmu_fifo_t *fifo = &q->tmu[unit];
-    if (fifo->count == TMU_DEPTH)
-        return "a ninth request to a TMU whose results are not taken: its queue holds eight";
-    lanes_t *out = &fifo->data[(fifo->head + fifo->count) % TMU_DEPTH];
-    for (int k = 0; k < LANES; k++) {
-        const uint8_t *memory = v3d_memory(v, addresses->e[k] & ~3u, 4);
-        if (memory == NULL)
-            return "a TMU lookup where there is no RAM";
-        memcpy(&out->e[k], memory, 4);
-    }
-    fifo->count++;
-    v->tmu_quads += QUADS;
-    return NULL;
-}
-
-static void write_r5(qpu_t *q, bool side_a, const lanes_t *value)
-{
-    for (int k = 0; k < LANES; k++)
-        q->acc[5].e[k] = value->e[side_a ? k & ~3 : 0];
-    q->last_acc |= 1u << 5;
-}
-
-static const char *write_setup(v3d_t *v, qpu_t *q, bool side_a, uint32_t value)
-{
-    if (value >> 30 == 1)
-        return "a VPM setup of reserved type";
-    if (value >> 30 == 0 && (value >> 8 & 3u) == 3u)
-        return "a VPM setup of reserved size";
-    if (!side_a)
-        vpm_setup_write(q, value);
-    else if (!vpm_setup_read(q, value))
-        find(v, q, SIM_LINT_QPU_VPM_QUEUE, value);
-    return NULL;
-}
-
-static const char *write_io(v3d_t *v, qpu_t *q, uint32_t address, bool side_a, const lanes_t *value)
-{
-    switch (address) {
-    case TO_TMU_NOSWAP:
-        return NULL;
-    case TO_ACC5:
-        write_r5(q, side_a, value);
-        return NULL;
-    case TO_HOST_INTERRUPT:
-        if (v->interrupt_enables >> q->number & 1u) {
-            v->changed |= !(v->status.interrupts >> q->number & 1u);
-            v->status.interrupts |= 1u << q->number;
-        }
-        return NULL;
-    case TO_UNIFORM_ADDRESS:
-        q->uniform = value->e[0];
-        q->uniform_wait = UNIFORM_GAP + 1;
-        return NULL;
-    case TO_VPM:
-        vpm_write(v, q, value);
-        return NULL;
-    case TO_SETUP:
-        return write_setup(v, q, side_a, value->e[0]);
-    case TO_DMA_ADDRESS:
-        return side_a ? vpm_start_load(v, q, value->e[0]) : vpm_start_store(v, q, value->e[0]);
-    case TO_MUTEX:
-        if (v->mutex != (int)q->number)
-            return "a release of the mutex by a QPU that does not hold it";
-        v->mutex = -1;
-        return NULL;
-    case TO_TMU0_S:
-        return write_tmu(v, q, 0, value);
-    case TO_TMU1_S:
-        return write_tmu(v, q, 1, value);
-    default:
-        q->sfu_wait = SFU_DELAY + 1;
-        return qpu_sfu(address, &q->sfu, value);
-    }
 }
 
 typedef struct {
@@ -417,7 +179,7 @@ static const char *write_back(v3d_t *v, qpu_t *q, const instruction_t *ins, cons
     if (target == NULL) {
         if (r->mask != NULL && !all_set(r->mask))
             return "an I/O write whose condition does not hold in all lanes is not modelled";
-        return text ? text : write_io(v, q, r->address, r->side_a, value);
+        return text ? text : qpu_write_io(v, q, r->address, r->side_a, value);
     }
     if (r->address < 32) {
         *(r->side_a ? &q->before_a : &q->before_b) = *target;
@@ -493,8 +255,7 @@ static const char *execute_alu(v3d_t *v, qpu_t *q, const instruction_t *ins)
     if (text != NULL)
         return text;
     p.overflow = 0;
-    q->last_a = q->last_b = NO_REGISTER;
-    q->last_acc = 0;
+    forget_writes(q);
     if (ins->op_add != ADD_NOP)
         run_add(ins, &o, &p);
     if (ins->op_mul != MUL_NOP)
@@ -532,8 +293,7 @@ static const char *execute_literal(v3d_t *v, qpu_t *q, const instruction_t *ins)
     uint32_t conditions[2] = {ins->cond_add, ins->cond_mul}, targets[2] = {ins->to_add, ins->to_mul};
     lanes_t *space[2] = {&p.mask_add, &p.mask_mul};
     const char *text = NULL;
-    q->last_a = q->last_b = NO_REGISTER;
-    q->last_acc = 0;
+    forget_writes(q);
     memset(&p.carry, 0, sizeof p.carry);
     for (int i = 0; i < 2; i++) {
         if (conditions[i] > COND_ALWAYS) {
@@ -574,8 +334,7 @@ static const char *execute_branch(v3d_t *v, qpu_t *q, const instruction_t *ins)
     uint32_t target = ins->value + (ins->relative ? ins->literal.e[0] : 0u);
     if (ins->by_register)
         target += file_operand(v, q, ins->read_a, true)->e[0];
-    q->last_a = q->last_b = NO_REGISTER;
-    q->last_acc = 0;
+    forget_writes(q);
     if (!branch_taken(q, ins->cond_branch))
         return NULL;
     q->branch_to = target;
@@ -585,6 +344,10 @@ static const char *execute_branch(v3d_t *v, qpu_t *q, const instruction_t *ins)
 
 static const char *execute(v3d_t *v, qpu_t *q, const instruction_t *ins)
 {
+    if (ins->idle) {
+        forget_writes(q);
+        return NULL;
+    }
     switch (ins->kind) {
     case KIND_ALU:
         return execute_alu(v, q, ins);
@@ -592,32 +355,17 @@ static const char *execute(v3d_t *v, qpu_t *q, const instruction_t *ins)
         return execute_branch(v, q, ins);
     case KIND_SEMAPHORE:
         v->semaphore[ins->value & 15u] += ins->value & 16u ? -1 : 1;
-        q->last_a = q->last_b = NO_REGISTER;
-        q->last_acc = 0;
+        forget_writes(q);
         return NULL;
     default:
         return execute_literal(v, q, ins);
     }
 }
 
-/* A signal's load arrives in r4 after the operands of its instruction were read. */
-static const char *load_r4(qpu_t *q, const instruction_t *ins)
-{
-    if (ins->sig != SIG_LOAD_TMU0 && ins->sig != SIG_LOAD_TMU1)
-        return NULL;
-    tmu_fifo_t *fifo = &q->tmu[ins->sig - SIG_LOAD_TMU0];
-    if (fifo->count == 0)
-        return "a load from a TMU that has no request: the QPU would wait for ever";
-    q->acc[4] = fifo->data[fifo->head];
-    fifo->head = (fifo->head + 1) % TMU_DEPTH;
-    fifo->count--;
-    return NULL;
-}
-
 static void end_program(v3d_t *v, qpu_t *q)
 {
     if (q->tmu[0].count + q->tmu[1].count > 0)
-        find(v, q, SIM_LINT_QPU_TMU_LEFT, q->tmu[0].count + q->tmu[1].count);
+        qpu_find(v, q, SIM_LINT_QPU_TMU_LEFT, q->tmu[0].count + q->tmu[1].count);
     q->tmu[0].count = q->tmu[1].count = 0;
     q->running = false;
     v->status.done++;
@@ -643,17 +391,17 @@ int qpu_step(v3d_t *v, qpu_t *q)
     const instruction_t *ins = fetch(v, q);
     if (ins == NULL)
         return STEP_REFUSED;
-    if (ins->io && must_wait(v, q, ins))
+    if (ins->io && qpu_must_wait(v, q, ins))
         return STEP_STALLED;
     if (ins->sig == SIG_END && q->end_slots == 0)
         q->end_slots = END_INSTRUCTIONS;
     const char *text = NULL;
     if ((q->end_slots | q->branch_slots | q->sfu_wait | q->uniform_wait | ins->rotate) != 0)
-        text = broken_rule(q, ins);
+        text = qpu_broken_rule(q, ins);
     if (text == NULL)
         text = execute(v, q, ins);
     if (text == NULL && ins->io)
-        text = load_r4(q, ins);
+        text = qpu_load_r4(q, ins);
     if (text != NULL)
         return qpu_refuse(v, q, "%s", text);
     q->instructions++;

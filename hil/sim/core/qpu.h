@@ -19,7 +19,7 @@ enum {
     CACHED_INSTRUCTIONS = 1024,
     INSTRUCTION_BYTES = 8,
     BRANCH_SLOTS = 3,
-    END_SLOTS = 2
+    END_INSTRUCTIONS = 3 /* the one that ends a program and its two delay slots */
 };
 
 typedef uint32_t four_t __attribute__((vector_size(16)));
@@ -155,7 +155,7 @@ typedef struct {
     uint8_t unpack, pack, pm; /* 0: none */
     uint8_t rotate;           /* 0: none, 1..15, 16: by r5 */
     bool set_flags, swap;     /* swap: add writes to file B, mul to file A */
-    bool uses_a, uses_b, uses_r4, immediate, unpack_float, io, flags_from_mul;
+    bool uses_a, uses_b, uses_r4, immediate, unpack_float, io, flags_from_mul, idle;
     uint8_t cond_branch;
     bool relative, by_register;
     uint32_t value;
@@ -246,7 +246,6 @@ typedef struct v3d {
     uint32_t counters_on;
     uint64_t busy_cycles, instruction_cycles, tmu_quads;
     uint64_t start_ps;
-    bool refused;
 } v3d_t;
 
 /* qpu_alu.c */
@@ -281,8 +280,25 @@ enum {
     STEP_REFUSED
 };
 int qpu_step(v3d_t *v, qpu_t *q);
-void qpu_start(v3d_t *v, qpu_t *q, const request_t *request);
+void qpu_start(qpu_t *q, const request_t *request);
 int qpu_refuse(v3d_t *v, const qpu_t *q, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static inline void qpu_find(v3d_t *v, const qpu_t *q, uint32_t lint, uint32_t value)
+{
+    board_lint(v->board, lint, q->pc, value);
+}
+
+/* qpu_rules.c */
+bool qpu_must_wait(const v3d_t *v, const qpu_t *q, const instruction_t *ins);
+const char *qpu_broken_rule(const qpu_t *q, const instruction_t *ins); /* NULL when all are kept */
+
+/* qpu_io.c: NULL, or what is not modelled about the access. */
+/* `again`: file B reads the address that A has read; a uniform or a VPM vector is then one for both, in out_a. */
+const char *qpu_read_io(v3d_t *v, qpu_t *q, uint32_t address, bool side_a, bool again, lanes_t *out,
+                        const lanes_t *out_a);
+const char *qpu_write_io(v3d_t *v, qpu_t *q, uint32_t address, bool side_a, const lanes_t *value);
+/* A signal's load arrives in r4 after the operands of its instruction were read. */
+const char *qpu_load_r4(qpu_t *q, const instruction_t *ins);
 
 /* vpm.c */
 void vpm_setup_write(qpu_t *q, uint32_t value);

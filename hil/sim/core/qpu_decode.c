@@ -276,4 +276,5 @@ void qpu_decode(instruction_t *ins, uint32_t address, uint64_t word)
     ins->io = is_io(ins->to_add) || is_io(ins->to_mul) || ins->kind == KIND_SEMAPHORE ||
               (ins->read_a >= 32 && ins->read_a != AT_NOP) || (ins->read_b >= 32 && ins->read_b != AT_NOP) ||
               ins->sig == SIG_LOAD_TMU0 || ins->sig == SIG_LOAD_TMU1;
+    ins->idle = ins->kind == KIND_ALU && ins->op_add == ADD_NOP && ins->op_mul == MUL_NOP && !ins->io;
 }

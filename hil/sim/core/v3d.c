@@ -88,7 +88,7 @@ static void dispatch(v3d_t *v)
     for (uint32_t i = 0; i < QPUS && v->status.queued > 0; i++) {
         if (v->qpu[i].running || !may_use(v, i))
             continue;
-        qpu_start(v, &v->qpu[i], &v->queue[v->queue_head]);
+        qpu_start(&v->qpu[i], &v->queue[v->queue_head]);
         v->queue_head = (v->queue_head + 1) % REQUESTS_MAX;
         v->status.queued--;
         v->changed = v->busy = true;
