@@ -39,6 +39,7 @@ TEXTS = {
     29: "QPU program that ends at 0x{address:08x} leaves {value} TMU results unread",
     30: "QPU {value} waits at 0x{address:08x} as all others do: for a semaphore or the mutex, for ever",
     31: "board halted at 0x{address:08x}: it does what is not modelled",
+    32: "QPU instruction at 0x{address:08x} rotates r{value}, which the last one wrote: the guide forbids it",
 }
 
 

@@ -8,7 +8,7 @@ Source: VideoCore IV 3D Architecture Reference Guide, figures 3 to 7 and tables 
     code = asm.code()
 
 An operand is r0..r5, ra0..ra31, rb0..rb31, an I/O name of READS, an int or float that fits a small immediate, or
-`rot(n)` / `rot("r5")` among a mul's operands for its output's rotation. A target is one of WRITES, with `@a` or `@b` to
+`rot(n)` / `rot("r5")`: after a mul's operands it rotates its output. A target is one of WRITES, with `@a` or `@b` to
 choose the register file. Nothing is checked that the guide leaves to the programmer: tests break rules on purpose.
 """
 
@@ -38,6 +38,7 @@ PACKS = _codes("32 16a 16b 8888 8a 8b 8c 8d 32s 16as 16bs 8888s 8as 8bs 8cs 8ds"
 READS = {
     "unif": (32, "ab"),
     "vary": (35, "ab"),
+    "nothing": (39, "ab"),
     "elem_num": (38, "a"),
     "qpu_num": (38, "b"),
     "x_coord": (41, "a"),
@@ -82,6 +83,11 @@ class Rot:
 
     by: int | str
 
+    @property
+    def code(self) -> int:
+        """Its six bits of a small immediate."""
+        return 48 if self.by == "r5" else 48 + int(self.by)
+
 
 def rot(by: int | str) -> Rot:
     """For a mul's operands."""
@@ -109,6 +115,8 @@ class _Reads:
     immediate: int | None = None
 
     def mux(self, operand: object) -> int:
+        if isinstance(operand, Rot):
+            return self._immediate(operand.code)
         if isinstance(operand, int | float):
             return self._immediate(small(operand))
         assert isinstance(operand, str)
@@ -202,7 +210,7 @@ class Asm:
         add_mux = [reads.mux(o) for o in operands]
         mul_mux = [reads.mux(o) for o in mul_operands if not isinstance(o, Rot)]
         for rotation in rotations:
-            reads.immediate = 48 if rotation.by == "r5" else 48 + int(rotation.by)
+            reads.immediate = rotation.code
         if reads.immediate is not None:
             sig = "small"
         add_mux += add_mux[-1:] * (2 - len(add_mux)) or [0] * (2 - len(add_mux))

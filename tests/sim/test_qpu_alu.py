@@ -353,6 +353,50 @@ def test_rotation_moves_the_mul_result_upward(by: int | str) -> None:
     assert np.array_equal(found, np.roll(lanes, 5 if by == "r5" else int(by)))
 
 
+@pytest.mark.parametrize("by", [1, 2, 3, 4, 7, 15, "r5"])
+def test_rotation_of_r4_or_file_a_stays_within_quads(by: int | str) -> None:
+    lanes = np.arange(16, dtype=np.uint32) * 3 + 1
+
+    def body(asm: Asm) -> None:
+        asm.load("r5@b", 6)
+        asm.add("shl", "r1", "elem_num", 2)
+        asm.load("r0", 0x40300000)
+        asm.add("add", "t0s", "r0", "r1")
+        asm.nop(sig="ldtmu0")
+        asm.mul("v8min", "r2", "ra1", "ra1", rot(by))
+        asm.mul("v8min", "r3", "r4", "r4", rot(by))
+
+    steps = 6 if by == "r5" else int(by)
+    for found in compute(body, [lanes], ["r2", "r3"]):
+        assert np.array_equal(found, np.roll(lanes.reshape(4, 4), steps % 4, axis=1).ravel())
+
+
+def test_rotation_reads_as_a_small_immediate_too() -> None:
+    lanes = np.arange(16, dtype=np.uint32) + 9
+
+    def body(asm: Asm) -> None:
+        asm.mov("r1", "ra1")
+        asm.nop()
+        asm.add("or", "r2", rot(5), rot(5), mul=("v8min", "r3", "r1", "r1", rot(5)))
+
+    value, rotated = compute(body, [lanes], ["r2", "r3"])
+    assert set(value.view(np.int32)) == {5 - 16}
+    assert np.array_equal(rotated, np.roll(lanes, 5))
+
+
+def test_both_pipes_may_give_one_accumulator_the_same_value_or_write_it_in_different_lanes() -> None:
+    def body(asm: Asm) -> None:
+        asm.mov("r1", "ra1")
+        asm.add("or", "r2", "r1", "r1", mul=("v8min", "r2", "r1", "r1"))
+        asm.add("and", "-", "r1", 1, sf=True)
+        asm.add("or", "r3", 3, 3, cond="zs", mul=("v8min", "r3", "r1", "r1"), mul_cond="zc")
+
+    lanes = np.arange(16, dtype=np.uint32)
+    same, mixed = compute(body, [lanes], ["r2", "r3"])
+    assert np.array_equal(same, lanes)
+    assert np.array_equal(mixed, np.where(lanes % 2, lanes, 3))
+
+
 def test_r5_replicates_a_quads_first_lane_by_file_a_and_lane_0_by_file_b() -> None:
     lanes = np.arange(16, dtype=np.uint32) + 40
 

@@ -176,18 +176,19 @@ def test_dma_load_puts_rows_where_the_setup_says(rows: int, mode: int, x: int, l
     assert np.array_equal(output(run(asm, {OUTPUT + 0x2000: data.tobytes()})), want)
 
 
-def test_dma_load_vertical_fills_columns_and_takes_the_extended_pitch() -> None:
+@pytest.mark.parametrize("pitch", [100, 0x3000])
+def test_dma_load_vertical_fills_columns_and_takes_the_extended_pitch(pitch: int) -> None:
     asm = Asm()
     fill(asm)
-    asm.load("rd_setup", load_pitch(100))
+    asm.load("rd_setup", load_pitch(pitch))
     asm.load("rd_setup", load_setup(rows=4, length=16, x=5, pitch=0, vpm_pitch=16, vertical=True))
     asm.load("ld_addr", BUS + OUTPUT + 0x2000)
     asm.mov("-", "ld_wait")
     dump(asm)
-    data = np.random.default_rng(7).integers(0, 256, 0x400, dtype=np.uint8)
+    data = np.random.default_rng(7).integers(0, 256, 0xA000, dtype=np.uint8)
     want = source().view(np.uint32).reshape(64, 16)
     for row in range(4):
-        want[16 * row : 16 * row + 16, 5] = data[100 * row : 100 * row + 64].view(np.uint32)
+        want[16 * row : 16 * row + 16, 5] = data[pitch * row : pitch * row + 64].view(np.uint32)
     found = output(run(asm, {OUTPUT + 0x2000: data.tobytes()}))
     assert np.array_equal(found.view(np.uint32).reshape(64, 16), want)
 

@@ -84,10 +84,10 @@ typedef struct {
     lanes_t a, b, unpacked, rotated_a, rotated_b;
 } operands_t;
 
-static void rotate(lanes_t *out, const lanes_t *in, uint32_t by)
+static void rotate(lanes_t *out, const lanes_t *in, uint32_t by, bool within_quads)
 {
     for (uint32_t k = 0; k < LANES; k++)
-        out->e[(k + by) % LANES] = in->e[k];
+        out->e[within_quads ? (k & ~3u) | ((k + by) & 3u) : (k + by) % LANES] = in->e[k];
 }
 
 static const char *read_operands(v3d_t *v, qpu_t *q, const instruction_t *ins, operands_t *o)
@@ -99,11 +99,11 @@ static const char *read_operands(v3d_t *v, qpu_t *q, const instruction_t *ins, o
     o->source[MUX_B] = ins->immediate ? &ins->literal : &o->b;
     if (ins->read_a < 32)
         o->source[MUX_A] = file_operand(v, q, ins->read_a, true);
-    else if (ins->read_a != AT_NOP)
+    else if (ins->read_a != AT_NOP || ins->uses_a)
         text = qpu_read_io(v, q, ins->read_a, true, false, &o->a, NULL);
     if (ins->read_b < 32)
         o->source[MUX_B] = file_operand(v, q, ins->read_b, false);
-    else if (ins->read_b != AT_NOP && text == NULL)
+    else if ((ins->read_b != AT_NOP || (ins->uses_b && !ins->immediate)) && text == NULL)
         text = qpu_read_io(v, q, ins->read_b, false, ins->read_a == ins->read_b, &o->b, &o->a);
     if (ins->unpack != 0) {
         uint32_t mux = ins->pm ? MUX_R4 : MUX_A;
@@ -219,13 +219,16 @@ typedef struct {
     uint32_t overflow;
 } pipes_t;
 
-static void run_mul(const qpu_t *q, const instruction_t *ins, operands_t *o, pipes_t *p)
+static void run_mul(v3d_t *v, const qpu_t *q, const instruction_t *ins, operands_t *o, pipes_t *p,
+                    uint32_t last_acc)
 {
     const lanes_t *a = o->source[ins->mul_a], *b = o->source[ins->mul_b];
     if (ins->rotate != 0) {
+        if (!ins->rotate_quads && (last_acc & (1u << ins->mul_a | 1u << ins->mul_b)))
+            qpu_find(v, q, SIM_LINT_QPU_ROTATION, ins->mul_a);
         uint32_t by = ins->rotate == 16 ? q->acc[5].e[0] & 15u : ins->rotate;
-        rotate(&o->rotated_a, a, by);
-        rotate(&o->rotated_b, b, by);
+        rotate(&o->rotated_a, a, by, ins->rotate_quads);
+        rotate(&o->rotated_b, b, by, ins->rotate_quads);
         a = &o->rotated_a;
         b = &o->rotated_b;
     }
@@ -255,11 +258,14 @@ static const char *execute_alu(v3d_t *v, qpu_t *q, const instruction_t *ins)
     if (text != NULL)
         return text;
     p.overflow = 0;
+    uint32_t last_acc = q->last_acc;
     forget_writes(q);
     if (ins->op_add != ADD_NOP)
         run_add(ins, &o, &p);
     if (ins->op_mul != MUL_NOP)
-        run_mul(q, ins, &o, &p);
+        run_mul(v, q, ins, &o, &p, last_acc);
+    if (ins->twice && memcmp(&p.add, &p.mul, sizeof p.add) != 0)
+        return "both pipes write one accumulator, with different values, which the guide calls undefined";
     const lanes_t *mask_add = NULL, *mask_mul = NULL;
     if (ins->cond_add > COND_ALWAYS) {
         condition_mask(q, ins->cond_add, &p.mask_add);

@@ -156,6 +156,8 @@ typedef struct {
     uint8_t rotate;           /* 0: none, 1..15, 16: by r5 */
     bool set_flags, swap;     /* swap: add writes to file B, mul to file A */
     bool uses_a, uses_b, uses_r4, immediate, unpack_float, io, flags_from_mul, idle;
+    bool rotate_quads; /* within quads only: operands that are not r0 to r3 */
+    bool twice;        /* both pipes write one accumulator in one lane */
     uint8_t cond_branch;
     bool relative, by_register;
     uint32_t value;
@@ -311,6 +313,12 @@ const char *vpm_start_load(v3d_t *v, qpu_t *q, uint32_t memory);
 const char *vpm_start_store(v3d_t *v, qpu_t *q, uint32_t memory);
 void vpm_finish_load(v3d_t *v, qpu_t *q);
 void vpm_finish_store(v3d_t *v, qpu_t *q);
+
+/* v3d_counters.c; n: the counter's number, offset: from PCTR0 */
+uint32_t v3d_counter_value(const v3d_t *v, uint32_t n, uint64_t now_ps);
+void v3d_counter_set(v3d_t *v, uint32_t n, uint32_t value, uint64_t now_ps);
+void v3d_counters_enable(v3d_t *v, uint32_t mask, uint64_t now_ps);
+void v3d_counter_write(v3d_t *v, uint32_t offset, uint32_t value, uint64_t now_ps);
 
 /* v3d.c */
 /* RAM at a bus address, all of its aliases; NULL outside of RAM. */

@@ -16,6 +16,8 @@ static uint32_t small_immediate(uint32_t code)
         return code;
     if (code < 32)
         return code - 32u;
+    if (code >= 48) /* a rotation; who reads it finds -16 to -1 */
+        return code - 64u;
     return code < 40 ? (127u + code - 32u) << 23 : (127u + code - 48u) << 23;
 }
 
@@ -77,8 +79,8 @@ static void decode_alu(instruction_t *ins, uint64_t word)
         ins->read_b = AT_NOP;
         if (code >= 48)
             ins->rotate = code == 48 ? 16 : (uint8_t)(code - 48u);
-        else
-            fill(&ins->literal, small_immediate(code));
+        ins->rotate_quads = ins->mul_a == MUX_R4 || ins->mul_a == MUX_A;
+        fill(&ins->literal, small_immediate(code));
     }
     ins->flags_from_mul = ins->op_add == ADD_NOP || ins->cond_add == COND_NEVER;
 }
@@ -177,13 +179,10 @@ static uint32_t coupled(const instruction_t *ins)
 
 static const char *rotation_refusal(const instruction_t *ins)
 {
-    if (ins->rotate == 0 || ins->op_mul == MUL_NOP)
-        return ins->rotate && ins->uses_b ? "a rotation gives no small immediate to read" : NULL;
-    if (ins->uses_b)
-        return "a rotation gives no small immediate to read";
-    if (ins->mul_a > 3 || ins->mul_b > 3)
-        return "a rotation of anything but r0 to r3 is not modelled: the guide allows no other";
-    return NULL;
+    bool within_quads = ins->rotate_quads && (ins->mul_b == MUX_R4 || ins->mul_b == MUX_A);
+    if (ins->rotate == 0 || ins->op_mul == MUL_NOP || within_quads || (ins->mul_a <= 3 && ins->mul_b <= 3))
+        return NULL;
+    return "a rotation of anything but r0 to r3, or but r4 and file A, is not modelled";
 }
 
 static const char *pack_refusal(const instruction_t *ins)
@@ -211,10 +210,6 @@ static const char *alu_refusal(const instruction_t *ins)
                     (ins->op_add > ADD_CLZ && ins->op_add < ADD_V8ADDS);
     if (reserved)
         return "a reserved opcode of the add pipe";
-    if (ins->uses_a && ins->read_a == AT_NOP)
-        return "an operand from file A without a read of it";
-    if (ins->uses_b && ins->read_b == AT_NOP && !ins->immediate)
-        return "an operand from file B without a read of it";
     const char *text = read_refusal(ins->read_a);
     text = text ? text : read_refusal(ins->read_b);
     return text ? text : rotation_refusal(ins);
@@ -224,13 +219,14 @@ static const char *refusal(const instruction_t *ins)
 {
     const char *text = ins->kind == KIND_ALU ? signal_refusal(ins->sig) : NULL;
     bool same = ins->to_add == ins->to_mul && ins->to_add >= 32 && ins->to_add != TO_NOP;
+    bool twice = same && !complementary(ins->cond_add, ins->cond_mul);
     if (text == NULL && ins->kind == KIND_ALU)
         text = alu_refusal(ins);
     if (text == NULL && ins->kind != KIND_BRANCH)
         text = pack_refusal(ins);
     text = text ? text : write_refusal(ins->to_add);
     text = text ? text : write_refusal(ins->to_mul);
-    if (text == NULL && same && !complementary(ins->cond_add, ins->cond_mul))
+    if (text == NULL && twice && (ins->to_add > TO_ACC3 || ins->kind != KIND_ALU))
         text = "both pipes write one accumulator or I/O register, which the guide calls undefined";
     if (text == NULL && ins->kind == KIND_SEMAPHORE && (ins->to_add != TO_NOP || ins->to_mul != TO_NOP))
         text = "a semaphore instruction that writes a register";
@@ -276,5 +272,7 @@ void qpu_decode(instruction_t *ins, uint32_t address, uint64_t word)
     ins->io = is_io(ins->to_add) || is_io(ins->to_mul) || ins->kind == KIND_SEMAPHORE ||
               (ins->read_a >= 32 && ins->read_a != AT_NOP) || (ins->read_b >= 32 && ins->read_b != AT_NOP) ||
               ins->sig == SIG_LOAD_TMU0 || ins->sig == SIG_LOAD_TMU1;
+    ins->twice = ins->to_add == ins->to_mul && ins->to_add >= TO_ACC0 && ins->to_add <= TO_ACC3 &&
+                 !complementary(ins->cond_add, ins->cond_mul);
     ins->idle = ins->kind == KIND_ALU && ins->op_add == ADD_NOP && ins->op_mul == MUL_NOP && !ins->io;
 }

@@ -68,17 +68,6 @@ static const char *end_rule(const qpu_t *q, const instruction_t *ins)
                : NULL;
 }
 
-static const char *rotation_rule(const qpu_t *q, const instruction_t *ins)
-{
-    if (ins->op_mul == MUL_NOP)
-        return NULL;
-    if (ins->rotate == 16 && (q->last_acc & 1u << 5))
-        return "a rotation by r5 right after a write to r5, which the guide forbids";
-    if (q->last_acc & (1u << ins->mul_a | 1u << ins->mul_b))
-        return "a rotation of an accumulator right after a write to it, which the guide forbids";
-    return NULL;
-}
-
 const char *qpu_broken_rule(const qpu_t *q, const instruction_t *ins)
 {
     const char *text = NULL;
@@ -91,8 +80,8 @@ const char *qpu_broken_rule(const qpu_t *q, const instruction_t *ins)
         text = "a branch in the delay slots of a branch";
     if (text == NULL && q->branch_slots > 0 && ins->sig == SIG_END)
         text = "a program end in the delay slots of a branch";
-    if (text == NULL && ins->rotate != 0)
-        text = rotation_rule(q, ins);
+    if (text == NULL && ins->rotate == 16 && ins->op_mul != MUL_NOP && (q->last_acc & 1u << 5))
+        text = "a rotation by r5 right after a write to r5, which the guide forbids";
     if (text == NULL && q->sfu_wait > 0 && (ins->uses_r4 || loads_r4 || starts_sfu))
         text = "r4 is touched within two instructions of a special function, which the guide forbids";
     if (text == NULL && q->uniform_wait > 0 && reads(ins, AT_UNIFORM))

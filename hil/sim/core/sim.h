@@ -100,6 +100,7 @@ enum {
     SIM_LINT_QPU_TMU_LEFT,
     SIM_LINT_QPU_STUCK,
     SIM_LINT_REFUSED,
+    SIM_LINT_QPU_ROTATION,
 };
 
 typedef struct {

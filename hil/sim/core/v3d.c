@@ -51,19 +51,6 @@ enum {
     V3D_ERRSTAT = 0xF20
 };
 
-/* Count sources of the guide's table 82 that this model counts, beside those of the 3D pipeline, which stay 0. */
-enum {
-    SOURCE_3D_FIRST = 0,
-    SOURCE_3D_LAST = 12,
-    SOURCE_IDLE = 13,
-    SOURCE_VERTEX = 14,
-    SOURCE_FRAGMENT = 15,
-    SOURCE_EXECUTING = 16,
-    SOURCE_SCOREBOARD = 18,
-    SOURCE_VARYINGS = 19,
-    SOURCE_TMU_QUADS = 24
-};
-
 uint8_t *v3d_memory(const v3d_t *v, uint32_t address, uint32_t bytes)
 {
     uint32_t physical = address & 0x3FFFFFFFu; /* the top two bits choose a cache alias */
@@ -209,63 +196,6 @@ static void request(v3d_t *v, uint32_t code, uint64_t now_ps)
     dispatch(v);
 }
 
-/* ---- performance counters ------------------------------------------------------------------------------ */
-
-static bool counted(uint32_t source)
-{
-    return source <= SOURCE_EXECUTING || source == SOURCE_SCOREBOARD || source == SOURCE_VARYINGS ||
-           source == SOURCE_TMU_QUADS;
-}
-
-static uint64_t source_count(const v3d_t *v, uint32_t source, uint64_t now_ps)
-{
-    uint64_t cycles = (now_ps - v->start_ps) / (SLOT_PS / SLOT_CYCLES) * QPUS;
-    switch (source) {
-    case SOURCE_IDLE:
-        return cycles > v->busy_cycles ? cycles - v->busy_cycles : 0;
-    case SOURCE_EXECUTING:
-        return v->instruction_cycles;
-    case SOURCE_TMU_QUADS:
-        return v->tmu_quads;
-    default:
-        return 0;
-    }
-}
-
-static uint32_t counter_value(const v3d_t *v, uint32_t n, uint64_t now_ps)
-{
-    const counter_t *c = &v->counter[n];
-    uint64_t since = v->counters_on >> n & 1u ? source_count(v, c->source, now_ps) - c->start : 0;
-    return c->value + (uint32_t)since;
-}
-
-static void counter_set(v3d_t *v, uint32_t n, uint32_t value, uint64_t now_ps)
-{
-    v->counter[n].value = value;
-    v->counter[n].start = source_count(v, v->counter[n].source, now_ps);
-}
-
-static void counters_enable(v3d_t *v, uint32_t mask, uint64_t now_ps)
-{
-    for (uint32_t n = 0; n < COUNTERS; n++)
-        counter_set(v, n, counter_value(v, n, now_ps), now_ps);
-    v->counters_on = mask & 0xFFFFu;
-}
-
-static void counter_write(v3d_t *v, uint32_t offset, uint32_t value, uint64_t now_ps)
-{
-    uint32_t n = (offset - V3D_PCTR0) / 8u;
-    if (!(offset & 4u)) {
-        counter_set(v, n, value, now_ps);
-        return;
-    }
-    uint32_t sum = counter_value(v, n, now_ps);
-    v->counter[n].source = value & 31u;
-    counter_set(v, n, sum, now_ps);
-    if (!counted(value & 31u))
-        board_lint(v->board, SIM_LINT_V3D_COUNTER, V3D_BASE + offset, value & 31u);
-}
-
 /* ---- registers ---------------------------------------------------------------------------------------- */
 
 static uint32_t status_read(const v3d_t *v)
@@ -349,7 +279,7 @@ uint32_t v3d_read(board_t *b, uint32_t offset, uint64_t now_ps)
         return NOT_POWERED;
     if (offset >= V3D_PCTR0 && offset <= V3D_PCTRS15) {
         uint32_t n = (offset - V3D_PCTR0) / 8u;
-        return offset & 4u ? v->counter[n].source : counter_value(v, n, now_ps);
+        return offset & 4u ? v->counter[n].source : v3d_counter_value(v, n, now_ps);
     }
     return register_read(b, v, offset);
 }
@@ -410,15 +340,15 @@ void v3d_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
     if (v == NULL)
         return;
     if (offset >= V3D_PCTR0 && offset <= V3D_PCTRS15) {
-        counter_write(v, offset, value, now_ps);
+        v3d_counter_write(v, offset - V3D_PCTR0, value, now_ps);
     } else if (offset == V3D_SRQPC) {
         request(v, value, now_ps);
     } else if (offset == V3D_PCTRC) {
         for (uint32_t n = 0; n < COUNTERS; n++)
             if (value >> n & 1u)
-                counter_set(v, n, 0, now_ps);
+                v3d_counter_set(v, n, 0, now_ps);
     } else if (offset == V3D_PCTRE) {
-        counters_enable(v, value, now_ps);
+        v3d_counters_enable(v, value, now_ps);
     } else {
         register_write(b, v, offset, value);
     }

@@ -1,7 +1,7 @@
 /* vpm.c: the vertex pipeline memory: how QPUs read and write it, and the DMA between it and RAM.
  *
  * Source: the guide's section 7; figures 8 and 9 for packed and laned vectors. Two facts from silicon that the guide
- * has otherwise: the stride of a store has 16 bits, and a second transfer waits for the first (docs/videocore.md).
+ * has otherwise: strides and pitches have 16 bits, not 13, and a second transfer waits for the first (docs/videocore.md).
  * A transfer moves its data when it ends. Owns the 64 rows of 16 words that user programs see. */
 #include <string.h>
 
@@ -42,7 +42,7 @@ void vpm_setup_write(qpu_t *q, uint32_t value)
 bool vpm_setup_read(qpu_t *q, uint32_t value)
 {
     if (value >> 28 == 9) {
-        q->load_pitch = value & 0x1FFFu;
+        q->load_pitch = value & 0xFFFFu;
     } else if (value >> 31) {
         q->load_setup = value;
     } else if (q->vpm_reads == 2) {
