@@ -633,6 +633,37 @@ def test_refused_board_halts_and_the_others_go_on() -> None:
     ran.sim.run(ran.sim.time_ns + 10 * MS)
 
 
+def word_of(*, sig: int = 1, add: int = 0, to: int = 39, read_a: int = 39, read_b: int = 39, unpack: int = 0) -> int:
+    """One instruction by its numbers; the add pipe works on r0."""
+    high = sig << 28 | unpack << 25 | (1 << 17 if add else 0) | to << 6 | 39
+    return high << 32 | add << 24 | read_a << 18 | read_b << 12
+
+
+def is_refused(word: int) -> bool:
+    """Whether a program of this instruction, which must not do anything at its own cost, is refused."""
+    asm = Asm()
+    asm.word(word)
+    asm.end()
+    ran = launch([(asm.code(), [0])], limit_ns=0)
+    try:
+        ran.sim.run(ran.sim.time_ns + 2 * MS)
+    except SimulationError:
+        return True
+    finally:
+        ran.sim.close()
+    return False
+
+
+def test_table_of_docs_counts_what_is_refused() -> None:
+    """docs/videocore.md, What is modelled: opcodes, signals, register addresses."""
+    assert [op for op in range(32) if is_refused(word_of(add=op))] == [9, 10, 11, 25, 26, 27, 28, 29]
+    assert [s for s in range(14) if s not in (10, 11) and is_refused(word_of(sig=s))] == [0, 2, 4, 5, 6, 7, 8, 9, 12]
+    refused_reads = [at for at in range(32, 64) if at not in (48, 49, 50) and is_refused(word_of(read_a=at))]
+    assert refused_reads == [33, 34, 35, 36, 37, 40, 41, 42, 43, 44, 45, 46, 47, *range(52, 64)]
+    refused_writes = [at for at in range(32, 64) if at not in (50, 51) and is_refused(word_of(add=22, to=at))]
+    assert refused_writes == [*range(41, 48), 57, 58, 59, 61, 62, 63]
+
+
 def test_assembler_knows_every_register_of_the_guide_that_programs_use() -> None:
     assert len(WRITES) >= 27
     assert {address for address, _ in READS.values()} == {32, 35, 38, 39, 41, 48, 49, 50, 51}

@@ -158,8 +158,7 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
     if (b->ticks >= b->window_ticks && !b->kill) {
         if (b->vfp_allowed)
             check_runfast(b);
-        if (v3d_busy(b))
-            v3d_advance(b, board_now(b));
+        v3d_follow(b, board_now(b));
         sched_window(b);
     }
     if (!b->vfp_allowed && !b->kill)

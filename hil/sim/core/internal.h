@@ -374,11 +374,15 @@ int gpu_property(board_t *b, uint32_t tag, uint32_t values[3]);
 /* v3d.c */
 uint32_t v3d_read(board_t *b, uint32_t offset, uint64_t now_ps);
 void v3d_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
-bool v3d_busy(const board_t *b);
-void v3d_advance(board_t *b, uint64_t now_ps); /* while busy: the QPUs run until this time */
+void v3d_advance(board_t *b, uint64_t now_ps); /* see v3d_follow */
 uint64_t v3d_next_ps(board_t *b);              /* when SRQCS or DBQITC changes, or looking again is due */
 uint32_t v3d_enable(board_t *b, bool on);      /* 0, as the property's answer */
 void v3d_reset(board_t *b);
+static inline void v3d_follow(board_t *b, uint64_t now_ps) /* QPUs that have work run until this time */
+{
+    if (b->v3d != NULL)
+        v3d_advance(b, now_ps);
+}
 
 /* poll.c */
 void poll_break(board_t *b);

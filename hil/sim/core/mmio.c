@@ -299,8 +299,7 @@ static uint64_t access_begin(board_t *b, uint64_t ticks, bool shared, bool readi
     b->charged_ticks += ticks;
     if (b->ticks >= b->window_ticks)
         sched_window(b);
-    if (v3d_busy(b))
-        v3d_advance(b, board_now(b));
+    v3d_follow(b, board_now(b));
     return shared ? sched_sync(b, reading) : board_now(b);
 }
 
@@ -318,8 +317,7 @@ static uint32_t polled(board_t *b, uint32_t kind, uint32_t offset, uint32_t valu
     uint64_t now = sched_sync(b, true);
     if (b->kill)
         return 0;
-    if (v3d_busy(b))
-        v3d_advance(b, now);
+    v3d_follow(b, now);
     value = read_register(b, offset, now);
     poll_resampled(b, kind, value);
     return value;

@@ -9,6 +9,10 @@
 
 #include "qpu.h"
 
+#ifdef __clang__ /* GCC does not fuse in standard C */
+#pragma STDC FP_CONTRACT OFF
+#endif
+
 #define LN2      0.693147180559945309417
 #define INFINITE 0x7F800000u
 

@@ -165,12 +165,10 @@ void v3d_advance(board_t *b, uint64_t now_ps)
     } while (v->event);
 }
 
-bool v3d_busy(const board_t *b) { return b->v3d != NULL && (b->v3d->busy || b->v3d->event); }
-
 uint64_t v3d_next_ps(board_t *b)
 {
     v3d_t *v = b->v3d;
-    if (!v3d_busy(b))
+    if (v == NULL)
         return NEVER;
     if (!v->event)
         run_until(v, slot_time(v, v->slot) + AHEAD_PS);
