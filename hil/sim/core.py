@@ -88,6 +88,7 @@ class CounterRecord(c.Structure):
             "uart_overruns",
             "uart_received",
             "uart_sent",
+            "qpu_instructions",
         )
     ]
 

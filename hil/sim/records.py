@@ -112,6 +112,7 @@ class Counters:
     uart_overruns: int
     uart_received: int
     uart_sent: int
+    qpu_instructions: int
 
 
 LINTS = {
@@ -136,6 +137,17 @@ LINTS = {
     19: "no kernel on the SD card: the board stays silent",
     20: "access of {value} bytes or misaligned to 0x{address:08x}: peripherals take aligned words only",
     21: "unaligned access to 0x{address:08x}",
+    22: "V3D register 0x{address:08x} used before QPU enable (mailbox tag 0x30012): reads 0xdeadbeef, writes are lost",
+    23: "QPU program at 0x{address:08x} lost: the request queue holds {value}, or QPURQERR is still set",
+    24: "performance counter source {value} (register 0x{address:08x}) is not modelled: it counts 0",
+    25: "the GPU's heap at 0x{address:08x} has no room for {value} bytes: handle 0 (see gpu_mem in config.txt)",
+    26: "QPU instruction at 0x{address:08x} reads register {value} (file B: 32 on) that the last one wrote: old value",
+    27: "QPU instruction at 0x{address:08x} reads the VPM {value} instructions too early after its setup: undefined",
+    28: "QPU instruction at 0x{address:08x} sets up a third VPM read (0x{value:08x}): ignored",
+    29: "QPU program that ends at 0x{address:08x} leaves {value} TMU results unread",
+    30: "QPU {value} waits at 0x{address:08x} as all others do: for a semaphore or the mutex, for ever",
+    31: "board halted at 0x{address:08x}: it does what is not modelled",
+    32: "QPU instruction at 0x{address:08x} rotates r{value}, which the last one wrote: the guide forbids it",
 }
 """Things that real silicon would punish. Twin: SIM_LINT_."""
 

@@ -28,6 +28,27 @@ text: .asciz "hello from a board\\r\\n\\033[31mDONE!!!\\n"
     .align 2
 """
 
+QPU_PROGRAM = """
+main:
+    ldr r4, =MAIL
+    ldr r5, =enable + 8
+    str r5, [r4, #0x20]
+1:  ldr r1, [r4, #0x18]
+    tst r1, #1 << 30
+    bne 1b
+    ldr r1, [r4]
+    ldr r4, =0x20c00430
+    ldr r5, =0x40000000 + program
+    str r5, [r4]
+2:  ldr r0, [r4, #0xc]
+    tst r0, #0xff0000
+    beq 2b
+    b stop
+    .balign 16
+enable: .word 32, 0, 0x00030012, 4, 4, 1, 0, 0
+program: .word 0x009e7000, 0x100009e7, 0x009e7000, 0x200009e7     @ nop; nop with the signal for a thread switch
+"""
+
 
 def story(*parts: bytes):
     def program(write):
@@ -59,6 +80,21 @@ def test_hil_run_on_simulated_boards(tmp_path, capsys):
     assert main(["run", str(program), *arguments, "--board", "1", "--until", "goodbye", "--for", "3"]) == 1
     assert "pi1: nothing matched 'goodbye' within 3 s" in capsys.readouterr().out
     assert main(["run", str(program), *arguments, "--board", "0", "--for", "2"]) == 0
+
+
+def test_hil_run_names_the_qpu_instruction_that_is_not_modelled(tmp_path, capsys):
+    program = tmp_path / "qpu.img"
+    program.write_bytes(assemble(QPU_PROGRAM))
+    at = 0x40000000 + 0x8000 + program.stat().st_size
+    assert main(["run", str(program), "--rig", "sim", "--world", "1", "--logs", str(tmp_path / "logs")]) == 1
+    shown = capsys.readouterr().err
+    match = re.fullmatch(
+        r"hil run: rig sim \(simulated\): board 0: QPU 0, instruction 0x200009e7009e7000 at 0x(\w{8}): "
+        r"a thread switch is not modelled: user programs have one thread\n",
+        shown,
+    )
+    assert match is not None, shown
+    assert 0x40008000 < int(match[1], 16) < at
 
 
 def test_hil_run_gives_each_board_its_image_and_prefixes_its_text(tmp_path, capsys, plug, rig_file):

@@ -16,7 +16,8 @@ enum {
     EXC_SWI,
     EXC_PREFETCH,
     EXC_DATA,
-    EXC_FATAL
+    EXC_FATAL,
+    EXC_REFUSED
 };
 enum {
     MODE_SVC = 0x13,
@@ -140,6 +141,7 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
     if (b->ticks >= b->window_ticks && !b->kill) {
         if (b->vfp_allowed)
             check_runfast(b);
+        v3d_follow(b, board_now(b));
         sched_window(b);
     }
     if (!b->vfp_allowed && !b->kill)
@@ -246,6 +248,13 @@ static void vector(board_t *b, uint32_t exception, uint32_t pc)
     b->last_vector_ticks = b->ticks;
 }
 
+static void refuse(board_t *b)
+{
+    b->sim->refused = true;
+    sched_stop(b->sim, board_now(b));
+    raise_exception(b, EXC_REFUSED);
+}
+
 /* uc_emu_start has come back: for an exception, for WFI, or for good. */
 static void emulation_ended(board_t *b, uc_err error)
 {
@@ -275,6 +284,10 @@ static void emulation_ended(board_t *b, uc_err error)
                     : error == UC_ERR_FETCH_UNMAPPED ? EXC_PREFETCH
                                                      : EXC_FATAL;
         b->fault_address = UINT32_MAX;
+    }
+    if (exception == EXC_REFUSED) {
+        halt(b, SIM_LINT_REFUSED, pc, 0);
+        return;
     }
     if (exception == EXC_FATAL) {
         halt(b, SIM_LINT_HALTED, pc, (uint32_t)error);
@@ -340,6 +353,7 @@ int cpu_begin(board_t *b)
     b->pending = EXC_NONE;
     b->trap_at = TRAP_NONE;
     b->exit_at = NO_EXIT;
+    b->refuse = refuse;
     if (open_engine(b) != 0)
         return -1;
     if (coroutine_create(&b->co, board_main, b) != 0) {

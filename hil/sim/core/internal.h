@@ -34,7 +34,8 @@ enum {
     BLOCK_PM = 0x100000,
     BLOCK_GPIO = 0x200000,
     BLOCK_PL011 = 0x201000,
-    BLOCK_AUX = 0x215000
+    BLOCK_AUX = 0x215000,
+    BLOCK_V3D = 0xC00000
 };
 enum {
     TIMER_CS = 0x3000,
@@ -105,6 +106,8 @@ enum {
     POLL_CHI,
     POLL_CS,
     POLL_MAIL,
+    POLL_SRQCS,
+    POLL_DBQITC,
     POLL_CLO,
     POLL_KINDS
 };
@@ -132,6 +135,14 @@ typedef struct {
     uint32_t buffer;
     uint64_t due_ps;
 } mail_t;
+
+enum {
+    GPU_BLOCKS_MAX = 256
+};
+/* A block of the GPU's heap; bytes 0: free. */
+typedef struct {
+    uint32_t address, bytes, flags;
+} gpu_block_t;
 
 typedef struct board {
     struct sim *sim;
@@ -196,6 +207,10 @@ typedef struct board {
     uint64_t armtimer_set_ps;
     mail_t mail[8];
     uint32_t mail_head, mail_count;
+    gpu_block_t gpu_blocks[GPU_BLOCKS_MAX];
+    struct v3d *v3d; /* NULL until the QPUs were enabled */
+    void (*refuse)(
+        struct board *b); /* sim->error says why: the board halts, sim_run returns. cpu.c sets it */
 
     poll_t poll;
     sim_counters_t counters;
@@ -330,6 +345,7 @@ struct sim {
     uint32_t contention_count, contention_capacity;
     sim_trace_t *trace;
     size_t trace_count, trace_capacity;
+    bool refused; /* `error` says what a board does that is not modelled, and sim_run has not said so yet */
     bool stopped; /* a watched pad has changed, and sim_run has not said so yet */
     char error[256];
 };
@@ -412,6 +428,22 @@ static inline uint32_t gpio_function(const board_t *b, uint32_t pin)
 {
     return (b->fsel[pin / 10] >> (pin % 10 * 3)) & 7u;
 }
+
+/* v3d.c */
+uint32_t v3d_read(board_t *b, uint32_t offset, uint64_t now_ps);
+void v3d_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
+void v3d_advance(board_t *b, uint64_t now_ps); /* see v3d_follow */
+uint64_t v3d_next_ps(board_t *b);              /* when SRQCS or DBQITC changes, or looking again is due */
+uint32_t v3d_enable(board_t *b, bool on);      /* 0, as the property's answer */
+void v3d_reset(board_t *b);
+static inline void v3d_follow(board_t *b, uint64_t now_ps) /* QPUs that have work run until this time */
+{
+    if (b->v3d != NULL)
+        v3d_advance(b, now_ps);
+}
+
+/* gpu_memory.c: answers a property tag in place; the bytes of the answer, or -1 for one that is not its own */
+int gpu_property(board_t *b, uint32_t tag, uint32_t values[3]);
 
 /* mailbox.c */
 uint32_t mailbox_read(board_t *b, uint32_t offset, uint64_t now_ps);

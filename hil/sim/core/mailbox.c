@@ -120,7 +120,7 @@ static int property(board_t *b, uint32_t tag, uint32_t values[3])
         values[0] = 0;
         return 4;
     default:
-        return -1;
+        return gpu_property(b, tag, values);
     }
 }
 

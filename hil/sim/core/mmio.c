@@ -26,6 +26,10 @@ static int poll_kind(uint32_t offset)
     case 0xB898:
     case 0xB8B8:
         return POLL_MAIL;
+    case BLOCK_V3D + 0x43C:
+        return POLL_SRQCS;
+    case BLOCK_V3D + 0xE30:
+        return POLL_DBQITC;
     default:
         return -1;
     }
@@ -40,6 +44,8 @@ static uint32_t read_register(board_t *b, uint32_t offset, uint64_t now_ps)
         return uart_pl011_read(b, offset - BLOCK_PL011, now_ps);
     case BLOCK_AUX:
         return uart_aux_read(b, offset - BLOCK_AUX, now_ps);
+    case BLOCK_V3D:
+        return v3d_read(b, offset - BLOCK_V3D, now_ps);
     case BLOCK_ARM:
         if (offset >= MAILBOX_FIRST && offset <= MAILBOX_LAST)
             return mailbox_read(b, offset, now_ps);
@@ -61,6 +67,9 @@ static void write_register(board_t *b, uint32_t offset, uint32_t value, uint64_t
     case BLOCK_AUX:
         uart_aux_write(b, offset - BLOCK_AUX, value, now_ps);
         break;
+    case BLOCK_V3D:
+        v3d_write(b, offset - BLOCK_V3D, value, now_ps);
+        break;
     case BLOCK_ARM:
         if (offset >= MAILBOX_FIRST && offset <= MAILBOX_LAST)
             mailbox_write(b, offset, value, now_ps);
@@ -80,6 +89,7 @@ static uint64_t access_begin(board_t *b, uint64_t ticks, bool shared, bool readi
     b->charged_ticks += ticks;
     if (b->ticks >= b->window_ticks)
         sched_window(b);
+    v3d_follow(b, board_now(b));
     return shared ? sched_sync(b, reading) : board_now(b);
 }
 
@@ -97,6 +107,7 @@ static uint32_t polled(board_t *b, uint32_t kind, uint32_t offset, uint32_t valu
     uint64_t now = sched_sync(b, true);
     if (b->kill)
         return 0;
+    v3d_follow(b, now);
     value = read_register(b, offset, now);
     poll_resampled(b, kind, value);
     return value;

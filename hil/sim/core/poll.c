@@ -64,6 +64,10 @@ static uint64_t wake_time(board_t *b, uint64_t now_ps)
         uint64_t mail = mailbox_next_ps(b);
         wake = mail < wake ? mail : wake;
     }
+    if (p->seen_mask & (1u << POLL_SRQCS | 1u << POLL_DBQITC)) {
+        uint64_t change = v3d_next_ps(b);
+        wake = change < wake ? change : wake;
+    }
     if (p->seen_mask & 1u << POLL_CS) {
         uint64_t match = board_timer_match_ps(b, now_ps);
         if (b->timer_matched != p->value[POLL_CS]) /* it came since CS was read in this round */
@@ -83,6 +87,8 @@ static bool poll_sleep(board_t *b, uint64_t now_ps)
 {
     poll_t *p = &b->poll;
     uint64_t wake = wake_time(b, now_ps);
+    if (b->sim->refused)
+        return false;
     uint64_t period_ps = (uint64_t)(((unsigned __int128)p->period_ticks * b->ps_per_tick_q32) >> 32);
     if (wake <= now_ps || wake - now_ps < period_ps)
         return false;

@@ -51,6 +51,7 @@ void sim_free(sim_t *sim)
         return;
     for (uint32_t i = 0; sim->boards != NULL && i < sim->board_count; i++) {
         cpu_end(&sim->boards[i]);
+        v3d_reset(&sim->boards[i]);
         ram_unmap(&sim->boards[i]);
         free(sim->boards[i].uart.to_board);
         free(sim->boards[i].uart.to_host);
@@ -93,9 +94,9 @@ int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask)
         board_t *b;
         switch (sched_turn(sim, &b)) {
         case TURN_OVER: { /* until_ps, or the change of a watched pad */
-            bool stopped = sim->stopped;
-            sim->stopped = false;
-            return stopped ? 2 : 0;
+            bool stopped = sim->stopped, refused = sim->refused;
+            sim->stopped = sim->refused = false;
+            return refused ? -1 : stopped ? 2 : 0;
         }
         case TURN_EVENT: {
             event_t event = sched_event_take(sim);

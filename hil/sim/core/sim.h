@@ -90,6 +90,17 @@ enum {
     SIM_LINT_NO_KERNEL,
     SIM_LINT_ACCESS_SIZE,
     SIM_LINT_UNALIGNED,
+    SIM_LINT_V3D_OFF,
+    SIM_LINT_V3D_QUEUE,
+    SIM_LINT_V3D_COUNTER,
+    SIM_LINT_GPU_MEMORY,
+    SIM_LINT_QPU_HAZARD,
+    SIM_LINT_QPU_VPM_EARLY,
+    SIM_LINT_QPU_VPM_QUEUE,
+    SIM_LINT_QPU_TMU_LEFT,
+    SIM_LINT_QPU_STUCK,
+    SIM_LINT_REFUSED,
+    SIM_LINT_QPU_ROTATION,
 };
 
 typedef struct {
@@ -113,6 +124,7 @@ typedef struct {
     uint64_t uart_overruns;
     uint64_t uart_received; /* bytes that reached a receive FIFO */
     uint64_t uart_sent;     /* bytes that left towards the host */
+    uint64_t qpu_instructions;
 } sim_counters_t;
 
 typedef struct {
@@ -193,7 +205,7 @@ SIM_API void sim_outside_drive(sim_t *sim, uint32_t board, uint64_t outputs, uin
 SIM_API void sim_outside_watch(sim_t *sim, uint32_t board, uint64_t pins);
 
 SIM_API uint64_t sim_time_ps(sim_t *sim);
-/* 1: a board of stop_mask has bytes for the host or has hung up. 2: a watched pad has changed. 0: until_ps
+/* -1: a board does what is not modelled; sim_error says what. 1: a board of stop_mask has bytes for the host or has hung up. 2: a watched pad has changed. 0: until_ps
  * reached. */
 SIM_API int sim_run(sim_t *sim, uint64_t until_ps, uint32_t stop_mask);
 

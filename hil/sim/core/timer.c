@@ -104,6 +104,8 @@ void system_reset(board_t *b, uint32_t cause)
     b->armtimer_ctl = 0x3E0020;
     b->armtimer_prediv = 0x7D;
     b->mail_head = b->mail_count = 0;
+    memset(b->gpu_blocks, 0, sizeof b->gpu_blocks);
+    v3d_reset(b);
 }
 
 static void pm_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
