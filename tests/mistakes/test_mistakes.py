@@ -266,7 +266,7 @@ def test_no_compiler_is_a_sentence(tmp_path):
     sentence("firmware", done.stderr.splitlines()[0], "ziglang cc --version fails")
     missing = hil(tmp_path, "firmware", "--compiler", "gcc", env=env)
     assert missing.returncode == 1
-    sentence("firmware", missing.stderr or missing.stdout, "arm-none-eabi-gcc is not on the PATH; install it")
+    assert missing.stdout.startswith("gcc     not installed (arm-none-eabi-gcc); images are built with zig")
 
 
 def test_damaged_image_of_the_cache_is_made_again(tmp_path):
