@@ -46,11 +46,15 @@ EXP_ROUNDINGS = 2  # one ulp is at most 2 u
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far one tap is from float64: |difference| / bound at its worst element; over 1 is an error."""
+    """How far one tap is from float64: |difference| / bound at its worst element; over 1 is an error.
+
+    room: for each element its bound as a share of its value; infinite where the value is 0.
+    """
 
     key: TapKey
     worst: float
     index: int
+    room: NDArray[np.float64]
 
 
 def gamma(roundings: int) -> float:
@@ -99,7 +103,9 @@ def deviation(key: TapKey, found: F32Array, expected: Bounded) -> Deviation:
     ratio = np.where(difference == 0, 0.0, difference / np.maximum(bound.reshape(-1), 1e-300))
     index = int(np.argmax(np.where(np.isnan(ratio), np.inf, ratio)))
     worst = float(ratio[index])
-    return Deviation(key, np.inf if np.isnan(worst) else worst, index)
+    size = np.abs(value.reshape(-1))
+    room = np.divide(bound.reshape(-1), size, out=np.full(size.shape, np.inf), where=size > 0)
+    return Deviation(key, np.inf if np.isnan(worst) else worst, index, room)
 
 
 class Reference:

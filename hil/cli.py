@@ -28,6 +28,7 @@ VERBS = {
         "hil.commands.verify:add_verb",
         "compare every tensor and parameter with the golden; name the first wrong number and its cause",
     ),
+    "close": ("hil.commands.close:add_verb", "check tensors that firmware of another make printed, op by op"),
     "wiring": ("hil.commands.wiring:add_verb", "scan every wire; say what is wrong, where, and what to do"),
     "probe": ("hil.commands.probe:add_verb", "test one board's link through an FT232H"),
     "trace": ("hil.commands.trace:add_verb", "record what every board does and when; draw it on one clock"),

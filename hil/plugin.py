@@ -66,6 +66,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--hil-{option.name}", action=action, metavar=option.metavar, help=option.usage())
         kind: Literal["linelist", "string"] = "linelist" if option.many else "string"
         parser.addini(f"hil_{option.name}", f"as --hil-{option.name}", type=kind, default=None)
+    parser.addini(
+        "hil_close_units", "OP=N lines: how coarse another firmware's ops are (docs/close.md)", type="linelist"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -396,8 +399,15 @@ def reported_tensors() -> ReportedTensors:
 
 
 @pytest.fixture
-def close_check(golden: Model) -> CloseCheck:
-    """Checks reported tensors within bounds that follow from each op's sums; fails the test where one is beyond."""
-    from hil.checks.model.close import CloseCheck
+def close_check(golden: Model, pytestconfig: pytest.Config) -> CloseCheck:
+    """Checks reported tensors within bounds that follow from each op's sums; fails the test where one is beyond.
 
-    return CloseCheck(golden.weights, lambda text: pytest.fail(text, pytrace=False))
+    The ini key `hil_close_units`, lines such as `Q_ROPE=1024`, says how coarse the firmware's ops are.
+    """
+    from hil.checks.model.close import CloseCheck, read_units
+
+    try:
+        units = read_units(pytestconfig.getini("hil_close_units"))
+    except ValueError as error:
+        raise pytest.UsageError(f"hil_close_units: {error}") from None
+    return CloseCheck(golden.weights, lambda text: pytest.fail(text, pytrace=False), units)

@@ -1,9 +1,9 @@
 r"""Text of boards as data: what of it is shown, and how.
 
-One policy for the page and for every output beside it. A control character is shown as its escape (ESC is `\x1b`), so
-that a terminal's sequence does nothing and can be read, in any font. So is what reorders or hides text (bidirectional
-marks, characters without width) and what is no character at all (a lone surrogate, `\udc80`). Escaping for HTML or XML
-comes after this and is the business of the template or the writer. Pure.
+One policy for the logs, the pages and every output beside them. A control character is shown as its escape (ESC is
+`\x1b`), so that a terminal's sequence does nothing and can be read, in any font. So is what reorders or hides text
+(bidirectional marks, characters without width) and what is no character at all (a lone surrogate, `\udc80`). Escaping
+for HTML or XML comes after this and is the business of the template, of pictures/svg.py or of the writer. Pure.
 """
 
 from __future__ import annotations
@@ -37,11 +37,28 @@ def visible(text: str, *, limit: int = LIMIT, lines: bool = True) -> str:
     return shown if lines else shown.replace("\n", "\\n")
 
 
+def one_line(text: str) -> str:
+    """The text with nothing in it that acts, line ends shown as escapes too."""
+    return visible(text, lines=False)
+
+
+def printable(data: bytes) -> str:
+    """Bytes as one line of ASCII, for logs: every other letter, and the backslash, is an escape, so it can be undone.
+
+    `visible` is for readers, and leaves letters of other scripts as they are.
+    """
+    return _escaped(data.decode("utf-8", "backslashreplace"))
+
+
 def _escape(match: re.Match[str]) -> str:
     letter = match.group()
     if letter == "\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
         return letter
-    return letter.encode("unicode_escape").decode("ascii")
+    return _escaped(letter)
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
 
 
 def finite(value: Any) -> bool:

@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from elftools.elf.elffile import ELFFile
 from hil.data import build_path, compiler_environment, data_path, git_revision, is_checkout
 from hil.data import revision as installed_revision
 from hil.errors import HilError
+from hil.files import atomically
 from hil.kept import kept_folder
 from hil.protocol.boot import BOOTLOADER_ADDRESS, LOAD_ADDRESS
 from hil.protocol.cheader import headers, write_headers
@@ -277,10 +277,8 @@ def _compile_and_link(
         _run([*prefix, "-c", str(path), "-o", str(target)], f"{path.relative_to(root)} does not compile", root)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            copy = Path(tempfile.mkdtemp(prefix=".copying-", dir=kept.parent))
-            shutil.copy(target, copy / kept.name)
-            (copy / kept.name).replace(kept)
-            copy.rmdir()
+            with atomically(kept) as copy:
+                shutil.copy(target, copy)
         return target
 
     with ThreadPoolExecutor(2) as pool:

@@ -16,11 +16,12 @@ from hil.board.channel import BoardEvent, Channel, Pending
 from hil.board.text import BoardText
 from hil.board.words import describe_crash
 from hil.errors import BoardError
-from hil.line.log import BoardLog, printable
+from hil.line.log import BoardLog
 from hil.line.loop import Loop
 from hil.protocol.boot import BootError, BootSession, BootState, WrongBoardError
 from hil.protocol.messages import Command, Crashed, Event, Identify, Identity, Reboot
 from hil.rig.specs import BoardSpec
+from hil.text import printable
 from hil.toolchain import Image
 
 BOOT_TIMEOUT_S = 60.0

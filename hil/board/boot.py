@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hil.errors import BoardError
-from hil.line.log import BoardLog, printable
+from hil.line.log import BoardLog
 from hil.protocol.boot import (
     LOAD_ADDRESS,
     BootAction,
@@ -23,6 +23,7 @@ from hil.protocol.boot import (
     find_greeting,
 )
 from hil.protocol.messages import PROTOCOL_VERSION, Identity
+from hil.text import printable
 
 GET_PROG_INFO_BYTES = BootWord.GET_PROG_INFO.to_bytes(4, "little")
 RECENT_BYTES = 128

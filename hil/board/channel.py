@@ -14,13 +14,14 @@ from typing import Self, TypeVar, cast
 
 from hil.board.words import describe_message
 from hil.errors import BoardError
-from hil.line.log import BoardLog, printable
+from hil.line.log import BoardLog
 from hil.line.loop import Loop
 from hil.line.port import Port
 from hil.protocol.fields import Message, MessageError
 from hil.protocol.frames import Frame, FrameDecoder, Junk, encode_frame
 from hil.protocol.messages import COMMANDS, EVENTS, Command, Event, Kind, Level, Status
 from hil.rig.specs import BoardSpec
+from hil.text import printable
 
 M = TypeVar("M", bound=Message)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from hil.checks.link.runs import ber_limit
 from hil.checks.model.mismatch import MapRow
 from hil.rig.needs import Need
 
@@ -36,12 +37,22 @@ class Left(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WireFigures:
-    """Errors of one wire in one check. link: `1->2`; wire: `D3`."""
+    """Errors of one wire, in one check or over many. link: `1->2`; wire: `D3`."""
 
     link: str
     wire: str
     bits: int
     errors: int
+
+    @property
+    def name(self) -> str:
+        """`link 1->2 D3`."""
+        return f"link {self.link} {self.wire}"
+
+    @property
+    def limit(self) -> float | None:
+        """Its bit error rate is below this at 95 %; None where no bit was sent."""
+        return ber_limit(self.bits, self.errors) if self.bits > 0 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,13 @@ from pathlib import Path
 from hil.commands.options import add_run_options, settings_of
 from hil.desk.desk import hold_ports
 from hil.errors import PortError, RigError
-from hil.line.log import BoardLog, printable
+from hil.line.log import BoardLog
 from hil.line.loop import RECONNECT_S, Loop, WallWaiter
 from hil.line.port import Port
 from hil.rig.config import load_rig
 from hil.rig.specs import RigConfig
 from hil.runs import Run
+from hil.text import printable
 
 END_KEY = b"\x1d"
 """Ctrl-]. Every other key goes to the board, Ctrl-C too."""

@@ -29,7 +29,7 @@ def add_verb(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("nightly"), metavar="DIR",
                         help="folder of the history and of every night's report (default: nightly)")  # fmt: skip
     parser.add_argument("--profile", choices=("quick", "full"), default="quick", help="how much a round does")
-    parser.add_argument("--for", dest="limit_s", type=_duration, metavar="TIME",
+    parser.add_argument("--for", dest="limit_s", type=_time_s, metavar="TIME",
                         help="rounds until so much time has passed on the rig's clock, such as 8h (virtual time on a "
                         "simulated rig)")  # fmt: skip
     parser.add_argument(
@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
     return nightly(Session(Settings(**{"seed": secrets.randbits(32)} | values), verb="nightly"), options)
 
 
-def _duration(text: str) -> float:
+def _time_s(text: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
     if match is None or float(match[1]) <= 0:
         raise argparse.ArgumentTypeError(f"{text}: give a time such as 8h, 90m or 30s")

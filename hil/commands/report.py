@@ -12,10 +12,8 @@ from typing import Any, TextIO
 
 from hil.commands.options import at_least_one
 from hil.errors import HilError
-from hil.nightly.history import History
+from hil.nightly.history import HISTORY_NAME, History
 from hil.nightly.record import Night
-
-HISTORY_NAME = "history.sqlite"
 
 
 def add_verb(parser: argparse.ArgumentParser) -> None:
@@ -63,15 +61,14 @@ def _with_history(work: Callable[[History, argparse.Namespace], int]) -> Callabl
 
 def list_nights(history: History, options: argparse.Namespace) -> int:
     """A line for each night, then the flake rates."""
-    from hil.nightly.triage import flake_rates
-    from hil.nightly.verdict import counts
+    from hil.nightly.series import flake_rates
+    from hil.nightly.verdict import tally
 
     for night in history.nights(options.rig, options.last):
         marks = "".join(f", marked: {mark.name}" for mark in night.marks)
-        print(f"{night.id:36} {_word(night):9} {counts(night)}{marks}")
+        print(f"{night.id:36} {_word(night):9} {tally(night)}{marks}")
     for rig in [options.rig] if options.rig is not None else history.rigs():
-        rates = [rate for rate in flake_rates(history.check_counts(rig, options.last)) if rate.flaky]
-        for rate in rates:
+        for rate in flake_rates(history.nights(rig, options.last)):
             print(
                 f"rig {rig}: {rate.name} was flaky in {rate.flaky} of {rate.runs} runs, "
                 f"{rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%} at 95 %)"
@@ -103,14 +100,14 @@ def find_night(history: History, text: str) -> Night:
 
 def compare_nights(history: History, options: argparse.Namespace) -> int:
     """What changed from A to B: what ran, outcomes, figures, wires; 1 if B is not good."""
-    from hil.nightly.verdict import differences
+    from hil.nightly.compare import changes
 
     a, b = find_night(history, options.a), find_night(history, options.b)
     print(f"A {a.id}: {_word(a)}\nB {b.id}: {_word(b)}")
-    for line in differences(a, b) or ["nothing changed"]:
+    for line in changes(a, b) or ["nothing changed"]:
         print(f"  {line}")
     rows = [("figure", "A", "B", "B/A")]
-    before, after = figures_of(a), figures_of(b)
+    before, after = countable(a), countable(b)
     for name in before | after:
         old, new = before.get(name), after.get(name)
         ratio = f"{new / old:.3f}" if old and new is not None else ""
@@ -125,25 +122,17 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.6g}"
 
 
-def figures_of(night: Night) -> dict[str, float]:
-    """Everything countable of a night by name: medians of the checks' figures, sums over links and wires."""
-    from statistics import median
+def countable(night: Night) -> dict[str, float]:
+    """The figures of a night by name: medians of the checks', sums over links and wires, boards."""
+    from hil.nightly.series import figures_of
 
-    figures: dict[str, list[float]] = {}
-    sums: dict[str, float] = {}
-    for check in night.checks:
-        for name, value in check.figures.items():
-            figures.setdefault(f"{check.name}: {name}", []).append(value)
-        for link in check.links:
-            for what in ("bytes", "resends", "timeouts"):
-                key = f"link {link.link}: {what}"
-                sums[key] = sums.get(key, 0.0) + getattr(link, what)
-        for wire in check.wires:
-            key = f"wire {wire.link} {wire.wire}: errors"
-            sums[key] = sums.get(key, 0.0) + wire.errors
+    found = figures_of(night)
+    figures = {f"{check}: {name}": value for (check, name), value in found.figures.items()}
+    for link in found.links.values():
+        figures |= {f"link {link.link}: {what}": getattr(link, what) for what in ("bytes", "resends", "timeouts")}
+    figures |= {f"{wire.name}: errors": wire.errors for wire in found.wires.values() if wire.errors}
     boards = {f"board {b.rank}: {what}": float(getattr(b, what)) for b in night.boards for what in ("boot_s", "resets")}
-    wires = {name: value for name, value in sums.items() if not name.startswith("wire") or value}
-    return {name: median(values) for name, values in figures.items()} | wires | boards
+    return figures | boards
 
 
 # --- export ----------------------------------------------------------------------------------------
@@ -210,7 +199,7 @@ def export_csv(history: History, options: argparse.Namespace) -> int:
 def make_pages(history: History, options: argparse.Namespace) -> int:
     """Every page of the nights that the index shows, and the index."""
     from hil.nightly.page import write_pages
-    from hil.nightly.verdict import beside_of
+    from hil.nightly.reports import beside_of
 
     print(write_pages(history, options.out, partial(beside_of, options.out), every=True))
     return 0

@@ -13,9 +13,9 @@ from hil.commands.options import on_rig
 from hil.desk.desk import Desk
 from hil.desk.power import RESET_TIMEOUT_S, check_reset
 from hil.errors import BoardError, RigError
-from hil.line.log import printable
 from hil.protocol.boot import BootState
 from hil.session import Session
+from hil.text import printable
 
 MARKER = r"DONE!!!"
 """What images for this bootloader print at their end."""

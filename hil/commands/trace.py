@@ -13,6 +13,7 @@ from hil.checks.model.checks import first_line, traced_step
 from hil.commands.booting import boot, opened
 from hil.commands.options import add_shared, on_rig, slots_of
 from hil.errors import HilError
+from hil.files import write_atomically
 from hil.nightly.record import to_json
 from hil.pictures.timeline import bound_text, timeline_svg
 from hil.rig.needs import Need
@@ -139,7 +140,7 @@ def write_files(out: Path, stories: list[Story], title: str) -> list[Path]:
     for name, text in files.items():
         path = out / name
         try:
-            path.write_text(text, encoding="utf-8")
+            write_atomically(path, text)
         except OSError as error:
             raise HilError(f"cannot write {path}: {error.strerror}; give another --out") from None
         written.append(path)

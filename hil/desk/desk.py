@@ -204,8 +204,12 @@ def open_desk(
             return Desk(config, logs, seed=seed, held=held.pop_all(), power=power)
     if kernel is None:
         raise RigError(f"rig {config.name} is simulated: its cards need a bootloader image")
+    from hil.desk.simulated import simulate
+
     with ExitStack() as held:
-        simulation = _simulation(config, seed, kernel, shards, work or held.enter_context(own_folder(logs)))
+        simulation = simulate(
+            config, seed=seed, kernel=kernel, shards=shards, work=work or held.enter_context(own_folder(logs))
+        )
         desk = _open_simulated(config, logs, seed, simulation, held.pop_all())
     try:
         desk.set_faults((*config.sim.faults, *faults))
@@ -229,18 +233,6 @@ def own_folder(logs: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _simulation(
-    config: RigConfig, seed: int, kernel: Image, shards: Sequence[Path | None] | None, work: Path
-) -> Simulation:
-    from hil.desk.simulated import simulate
-    from hil.sim import BuildError, SimulationError
-
-    try:
-        return simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
-    except (BuildError, SimulationError) as error:
-        raise RigError(f"rig {config.name}: the simulation cannot start: {error}") from None
 
 
 def _open_simulated(config: RigConfig, logs: Path, seed: int, simulation: Simulation, held: ExitStack) -> Desk:

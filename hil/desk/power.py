@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Protocol
 from hil.board.board import BY_HAND, Board
 from hil.desk.power_ftdi import CbusReset, GpioReset
 from hil.errors import BoardError
-from hil.line.log import printable
 from hil.rig.power_spec import PowerSpec
+from hil.text import printable
 
 if TYPE_CHECKING:
     from hil.sim import Simulation

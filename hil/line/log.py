@@ -12,11 +12,6 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 
-def printable(data: bytes) -> str:
-    """Bytes as one line of ASCII; whatever is not printable becomes an escape."""
-    return data.decode("utf-8", "backslashreplace").encode("unicode_escape").decode("ascii")
-
-
 class BoardLog:
     """The two log files of one board. Lines are flushed as they come, so `tail -f` works."""
 

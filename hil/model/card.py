@@ -7,7 +7,6 @@ Owns: CardError, config.txt, the addresses on it, the names of the GPU's boot fi
 
 from __future__ import annotations
 
-import os
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import ModelError
+from hil.files import atomically, write_atomically
 from hil.model.fat import write_image
 from hil.model.shard import read_joined_headers, read_shard_header
 from hil.protocol.boot import BOOTLOADER_ADDRESS, LOAD_ADDRESS
@@ -163,7 +163,8 @@ def write_card(
     )  # fmt: skip
     directory.mkdir(parents=True, exist_ok=True)
     checksums = {name: _copy(path, directory / name) for name, path in plan.sources.items()}
-    checksums[CONFIG_NAME] = _write(directory / CONFIG_NAME, plan.config.encode())
+    write_atomically(directory / CONFIG_NAME, plan.config)
+    checksums[CONFIG_NAME] = zlib.crc32(plan.config.encode())
     _compare(directory, checksums, {name: _crc32(directory / name) for name in checksums})
     return Card(directory, checksums)
 
@@ -318,27 +319,10 @@ def _size_bytes(path: Path) -> int:
 
 
 def _copy(source: Path, target: Path) -> int:
-    """Copy through a temporary name; return the CRC-32 of what was read."""
-    part = target.with_name(target.name + ".part")
-    try:
+    """Copy; return the CRC-32 of what was read."""
+    with atomically(target) as part:
         shutil.copyfile(source, part)
-        _flush(part)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     return _crc32(source)
-
-
-def _write(target: Path, data: bytes) -> int:
-    target.write_bytes(data)
-    _flush(target)
-    return zlib.crc32(data)
-
-
-def _flush(path: Path) -> None:
-    """To the card itself, not only to the host's cache."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _crc32(path: Path) -> int:

@@ -8,12 +8,12 @@ Owns: CheckpointError, the order of tensors. The header's 28 bytes: hil/protocol
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 
 from golden.weights import Config, F32Array, Weights
+from hil.files import atomically
 from hil.protocol.shard_header import LIMITS, CheckpointWords
 
 HEADER_BYTES = CheckpointWords.fixed_size_bytes()
@@ -167,14 +167,7 @@ def write_checkpoint(weights: Weights, path: Path | str) -> None:
         found = getattr(weights, name).shape
         if found != shape:
             raise CheckpointError(f"{path}: {name} has shape {found}, the config asks for {shape}; nothing was written")
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(header_words(weights.config).pack())
-            for name in shapes:
-                np.ascontiguousarray(getattr(weights, name), dtype="<f4").tofile(file)
-            file.flush()
-            os.fsync(file.fileno())  # the name must not be there before the bytes are
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomically(path) as part, part.open("wb") as file:
+        file.write(header_words(weights.config).pack())
+        for name in shapes:
+            np.ascontiguousarray(getattr(weights, name), dtype="<f4").tofile(file)

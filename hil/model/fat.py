@@ -7,7 +7,6 @@ Why no library does this: docs/cards.md. Owns: the geometry of the images.
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import zlib
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hil.errors import ModelError
+from hil.files import atomically
 
 SECTOR_BYTES = 512
 VOLUME_SECTOR = 2048
@@ -89,16 +89,9 @@ def write_image(path: Path, files: Mapping[str, bytes | Path], *, label: str, si
             f"{path}: an image of {size_bytes} bytes cannot hold {sum(sizes.values())} bytes of files as FAT32; "
             f"give at least {image_size(sum(sizes.values()))}"
         )
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as image:
-            image.truncate(size_bytes)
-            _write_tables(image, geometry, files, sizes, label.upper())
-            image.flush()
-            os.fsync(image.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomically(path) as part, part.open("wb") as image:
+        image.truncate(size_bytes)
+        _write_tables(image, geometry, files, sizes, label.upper())
 
 
 def _geometry(size_bytes: int) -> _Geometry:

@@ -8,8 +8,8 @@ Owns: ShardError, the order of tensors in a shard.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from golden.plan import RankPlan, shard_plan
 from golden.weights import Config, F32Array, Weights
+from hil.files import atomically
 from hil.model.checkpoint import (
     FLOAT_BYTES,
     CheckpointError,
@@ -107,15 +108,10 @@ def write_shards(weights: Weights, world_size: int, out_dir: Path | str) -> list
     out_dir.mkdir(parents=True, exist_ok=True)
     plans = shard_plan(weights.config.n_layers, world_size)
     paths = [out_dir / shard_name(plan.rank) for plan in plans]
-    parts = [path.with_name(path.name + ".part") for path in paths]
-    try:
-        for plan, part in zip(plans, parts, strict=True):
+    with ExitStack() as together:
+        for plan, path in zip(plans, paths, strict=True):
+            part = together.enter_context(atomically(path))
             _write_shard(weights, ShardHeader(weights.config, world_size, plan), part)
-        for part, path in zip(parts, paths, strict=True):
-            os.replace(part, path)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
     return paths
 
 
@@ -154,11 +150,9 @@ def join_shards(shards: Sequence[Path], out: Path) -> Path:
     Args:
         shards: of ranks 0, 1, ... in order.
     """
-    part = out.with_name(out.name + ".part")
-    with part.open("wb") as file:
+    with atomically(out) as part, part.open("wb") as file:
         for path in shards:
             file.write(path.read_bytes())
-    os.replace(part, out)
     return out
 
 

@@ -7,13 +7,13 @@ Sizes: docs/formats.md. Owns: SHAPES, the scale of every tensor, the RoPE tables
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from golden.weights import Config, F32Array, Weights
+from hil.files import atomically
 from hil.model.checkpoint import check_dimensions, header_words, split_tensors, tensor_shapes
 from hil.model.tokenizer import TokenizerError, base_pieces, write_tokenizer
 
@@ -44,15 +44,10 @@ def synthesize(shape: str | Config, path: Path | str, seed: int) -> Config:
     config = shape if isinstance(shape, Config) else shape_config(shape)
     path = Path(path)
     check_dimensions(config, str(path))
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(header_words(config).pack())
-            for chunk in _chunks(config, seed):
-                chunk.astype("<f4", copy=False).tofile(file)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomically(path) as part, part.open("wb") as file:
+        file.write(header_words(config).pack())
+        for chunk in _chunks(config, seed):
+            chunk.astype("<f4", copy=False).tofile(file)
     return config
 
 

@@ -1,16 +1,15 @@
-"""What is kept of a check beside its verdict: ends of the logs, sums over trials, the command that runs it again."""
+"""What is kept of a check beside its verdict: ends of the logs, recordings, the command that runs it again."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hil.checks.check import LinkFigures, WireFigures
 from hil.nightly.record import LogLine
 from hil.pictures.wavejson import WaveError, wavejson
 from hil.settings import Settings, read_values, replay_words
@@ -57,7 +56,7 @@ def recorded_wires(ring: Ring, path: Path) -> Iterator[Callable[[bool], None]]:
             ring.desk.discard_trace()
 
 
-def waveform(vcd: Path, sentence: str) -> dict[str, Any] | None:
+def handshake(vcd: Path, sentence: str) -> dict[str, Any] | None:
     """The end of the handshake on the link that a sentence names, as WaveJSON; None where nothing was recorded."""
     link = re.search(r"link (\d+->\d+)", sentence)
     if link is None or not vcd.exists():
@@ -66,35 +65,6 @@ def waveform(vcd: Path, sentence: str) -> dict[str, Any] | None:
         return wavejson(vcd, link[1])
     except WaveError:
         return None
-
-
-def merged_wires(wires: Sequence[WireFigures]) -> list[WireFigures]:
-    """One entry for each wire, its counts added up."""
-    found: dict[tuple[str, str], WireFigures] = {}
-    for wire in wires:
-        old = found.get((wire.link, wire.wire))
-        bits, errors = (old.bits, old.errors) if old is not None else (0, 0)
-        found[wire.link, wire.wire] = WireFigures(wire.link, wire.wire, bits + wire.bits, errors + wire.errors)
-    return list(found.values())
-
-
-def merged_links(links: Sequence[LinkFigures]) -> list[LinkFigures]:
-    """One entry for each link, its counts added up; throughput is the mean, phases are the last that were timed."""
-    by_link: dict[str, list[LinkFigures]] = {}
-    for link in links:
-        by_link.setdefault(link.link, []).append(link)
-    return [
-        LinkFigures(
-            name,
-            sum(link.bytes for link in same),
-            sum(link.frames for link in same),
-            sum(link.resends for link in same),
-            sum(link.timeouts for link in same),
-            sum(link.throughput_kb_s for link in same) / len(same),
-            next((link.phases_us for link in reversed(same) if link.phases_us), {}),
-        )
-        for name, same in by_link.items()
-    ]
 
 
 def replay_command(settings: Settings, profile: Profile, name: str, seed: int) -> str:

@@ -10,19 +10,11 @@ import time
 from typing import TextIO
 
 from hil.nightly.record import Check, Outcome
+from hil.text import duration
 
 REDRAW_S = 0.2
 """Of wall time, between two drawings of the line."""
 _WORDS = {Outcome.PASSED: "passed", Outcome.FLAKY: "FLAKY", Outcome.FAILED: "FAILED", Outcome.SKIPPED: "skipped"}
-
-
-def duration(seconds: float) -> str:
-    """`1:02:03`, `2:03` or `3 s`."""
-    whole = int(seconds + 0.5)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    if hours:
-        return f"{hours}:{minutes:02}:{rest:02}"
-    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
 class Progress:

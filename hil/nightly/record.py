@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from hil.checks.check import LinkFigures as LinkFigures
@@ -138,7 +140,7 @@ class Subject(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class TrendMark:
     """Something that history says has become worse, though no check need have failed. Tests: docs/nightly.md.
 
     name: `1->2 D3`, `1->2` or a figure's name; what: errors, resends or the figure's name again. usual: what the nights
@@ -180,7 +182,7 @@ class Night:
     checks: list[Check] = field(default_factory=list)
     timeline: Timeline | None = None
     version: int = RECORD_VERSION
-    marks: list[Mark] = field(default_factory=list)
+    marks: list[TrendMark] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
@@ -196,28 +198,36 @@ def to_json(record: Any) -> Any:
 
 def from_json(cls: type[_T], value: Any) -> _T:
     """The record back. Raises: KeyError, TypeError or ValueError where the value does not fit the class."""
-    return typing.cast(_T, _read(cls, value))
+    reader: Callable[[Any], _T] = _reader(typing.cast(Any, cls))
+    return reader(value)
 
 
-def _read(wanted: Any, value: Any) -> Any:
-    origin = typing.get_origin(wanted)
+@cache
+def _reader(wanted: Any) -> Callable[[Any], Any]:
+    """What makes a value of a type from JSON; worked out once for each type, as a history has many records."""
+    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
     if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        return _read(next(a for a in typing.get_args(wanted) if a is not type(None)), value)
+        known = _reader(next(part for part in inner if part is not type(None)))
+        return lambda value: None if value is None else known(value)
     if origin is list:
-        return [_read(typing.get_args(wanted)[0], item) for item in value]
+        item = _reader(inner[0])
+        return lambda value: [item(one) for one in value]
     if origin is dict:
-        return {key: _read(typing.get_args(wanted)[1], item) for key, item in value.items()}
+        item = _reader(inner[1])
+        return lambda value: {key: item(one) for key, one in value.items()}
     if wanted is Any:
-        return value
+        return lambda value: value
     if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
-        hints = typing.get_type_hints(wanted)
-        return wanted(**{key: _read(hints[key], item) for key, item in value.items()})
+        parts = {name: _reader(hint) for name, hint in typing.get_type_hints(wanted).items()}
+        return lambda value: wanted(**{key: parts[key](one) for key, one in value.items()})
+    if isinstance(wanted, type) and issubclass(wanted, StrEnum):
+        return wanted
+    return partial(_plain, wanted)
+
+
+def _plain(wanted: type, value: Any) -> Any:
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(wanted, type) and issubclass(wanted, StrEnum):
-        return wanted(value)
     if not isinstance(value, wanted):
         raise TypeError(f"{value!r} is no {wanted.__name__}")
     return value

@@ -26,25 +26,19 @@ from hil.checks.check import Result, Setup, Sign
 from hil.data import revision, version
 from hil.errors import BoardError, HilError
 from hil.nightly import evidence, triage
-from hil.nightly.history import History, HistoryError
+from hil.nightly.history import HISTORY_NAME, History, HistoryError
 from hil.nightly.outputs.files import WAVES
 from hil.nightly.progress import Progress
 from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome
+from hil.nightly.reports import closing_lines, write_reports
 from hil.nightly.rounds import Planned, Profile, check_seed, night_timeline, plan_round
+from hil.nightly.series import figures_of, sum_links, sum_wires
+from hil.nightly.trends import LOOKBACK_NIGHTS, marks_of
 from hil.nightly.triage import Trial, Twin, dead_boards, try_check
-from hil.nightly.verdict import closing_lines, write_reports
 from hil.session import Session
 from hil.timeline.spans import Timeline
 from hil.toolchain import Image
 
-
-def harness_revision() -> str:
-    """`0.1.0 3099970abcde`, with `+` behind it when files were changed; the version alone where none is known."""
-    number, known = version(), revision()
-    return number if known == "unknown" else f"{number} {known}"
-
-
-HISTORY_NAME = "history.sqlite"
 RESERVE_BYTES = 1 << 20
 """Kept on the disk and given up when it is full, so that the end of the night still fits."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -266,7 +260,7 @@ class Runner:
             cause,
             self.replay(planned, check.seed),
             logs,
-            waveform=evidence.waveform(self._vcd(check), first.attempt.sentence),
+            waveform=evidence.handshake(self._vcd(check), first.attempt.sentence),
             mismatch_map=first.found.mismatch_map if first.found is not None else [],
             detail=_details(first, retry, simulated),
         )
@@ -329,7 +323,7 @@ class Runner:
                 health = boards.health(self._ring, rank)
                 warmest = max(known.temperature_c or -273.15, health.temperature_mc / 1000)
                 self._boards[rank] = replace(known, temperature_c=warmest, throttled=known.throttled | health.throttled)
-        self._save(lambda: self._history.boards(self._night.id, self._board_list()))
+        self._save(lambda: self._history.update(replace(self._night, boards=self._board_list())))
 
     def _board_list(self) -> list[BoardFigures]:
         return [self._boards[rank] for rank in sorted(self._boards)]
@@ -368,11 +362,14 @@ class Runner:
         with suppress(HistoryError):
             self._flush()
         problems += [f"check {check.number} ({check.name}) could not be entered" for check in self._lost]
-        night = replace(self._history.night(self._night.id), boards=self._board_list(), stopped=stopped)
-        night = replace(night, ended=_stamp(self._utc()), timeline=self._timeline)
-        night = self._marked(night)
+        night = replace(
+            self._history.night(self._night.id), boards=self._board_list(), stopped=stopped,
+            ended=_stamp(self._utc()), timeline=self._timeline,
+        )  # fmt: skip
+        before = self._history.figures(night.rig, night.started, LOOKBACK_NIGHTS)
+        night = replace(night, marks=marks_of(before, figures_of(night)))
         try:
-            self._history.end(night)
+            self._history.update(night)
         except HistoryError as error:
             problems.append(str(error))
         problems += write_reports(self._history, self.wish.out, self.folder, night)
@@ -380,10 +377,11 @@ class Runner:
             self._progress.line(line)
         return replace(night, stopped="; ".join(filter(None, [stopped, *problems])) or None)
 
-    def _marked(self, night: Night) -> Night:
-        from hil.nightly.trends import marks_of
 
-        return replace(night, marks=marks_of(self._history, night))
+def harness_revision() -> str:
+    """`0.1.0 3099970abcde`, with `+` behind it when files were changed; the version alone where none is known."""
+    number, known = version(), revision()
+    return number if known == "unknown" else f"{number} {known}"
 
 
 class _DiskFull(Exception):
@@ -407,8 +405,8 @@ def _with_trials(check: Check, outcome: Outcome, trials: Sequence[Trial]) -> Che
         outcome=outcome,
         seconds=sum(trial.attempt.seconds for trial in trials),
         figures={name: float(value) for name, value in last.figures.items() if abs(value) < float("inf")},
-        links=evidence.merged_links([link for one in found for link in one.links]),
-        wires=evidence.merged_wires([wire for one in found for wire in one.wires]),
+        links=list(sum_links(link for one in found for link in one.links).values()),
+        wires=list(sum_wires(wire for one in found for wire in one.wires).values()),
         losses=last.losses,
         golden_losses=last.golden_losses,
         attempts=[trial.attempt for trial in trials],

@@ -3,7 +3,7 @@
 Wires and links: errors are counts, so a wire's rate is compared with its own nights before and with the other wires of
 its link, by the exact test for two Poisson rates (Przyborowski and Wilenski 1940: given both counts, one of them is
 binomial). Only what is worse in both ways is marked. Figures: distance from the median in units of the MAD. Thresholds
-and false alarm rates: docs/nightly.md. Pure functions on the history's points; `marks_of` asks the history for them.
+and false alarm rates: docs/nightly.md. Pure: figures of nights in, marks out.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TypeVar
 
-from hil.nightly.history import FigurePoint, History, LinkPoint, WirePoint
-from hil.nightly.record import Mark, Night, Subject
+from hil.nightly.record import Subject, TrendMark
+from hil.nightly.series import THROUGHPUT, NightFigures
 
 REFERENCE_NIGHTS = 30
 """A night is held against so many before it."""
 WINDOWS = (1, 2, 4)
-"""Tonight, and tonight with the nights before it: what is slow shows in more than one."""
+"""Tonight alone, and the last 2 and 4 nights together: a slow change shows only over several nights."""
 REFERENCE_NIGHTS_MIN = 5
-"""Nothing is marked with fewer nights: nobody knows yet what is usual."""
+"""With fewer nights before it nothing is marked: too little is known of what is usual."""
 LOOKBACK_NIGHTS = 365
 """How far back unmarked nights are looked for."""
 CHANCE = 1e-5
-"""A wire is marked when so much would come about with at most this chance if nothing had changed, over all windows."""
+"""A wire is marked when so many errors had at most this chance, over all windows, if nothing had changed."""
 FIGURES_MIN = 14
 """Nights that a figure's median and MAD need."""
 DISTANCE = 8.0
@@ -35,9 +34,7 @@ FIGURE_CHANCE = 3e-4
 """How often that happens to a normally distributed figure with 14 to 30 nights before it, at most; measured."""
 MAD_TO_SIGMA = 1.4826
 SPREAD_MIN = 0.005
-"""Of the median: below this a change is not worth a word, and the MAD of a simulated rig may well be 0."""
-P = TypeVar("P", WirePoint, LinkPoint)
-THROUGHPUT = "kb_s"
+"""Of the median. A smaller spread counts as this one: on a simulated rig the MAD may well be 0."""
 BETTER_HIGH, BETTER_LOW = (THROUGHPUT, "tokens_s"), ("boot_s", "step_s")
 """Figures that are judged, by which way is better."""
 
@@ -60,6 +57,8 @@ class Count:
 NOTHING = Count(0, 0)
 Series = Mapping[str, Count]
 """Of one wire or link: counts by night, oldest first."""
+Words = tuple[str, str]
+"""What the trials are, and what the wire or link is held against."""
 
 
 def chance_of_more(part: Count, rest: Count) -> float:
@@ -94,7 +93,10 @@ def clumping(series: Iterable[Sequence[Count]]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """More events than there should be. window: how many nights; usual: events that its past makes one expect."""
+    """More events than there should be.
+
+    window: over how many nights. usual: as many events as the nights before had for so many trials.
+    """
 
     window: int
     recent: Count
@@ -159,75 +161,96 @@ def _sum(series: Series, nights: Iterable[str]) -> Count:
 # --- marks -----------------------------------------------------------------------------------------
 
 
-def wire_marks(points: Sequence[WirePoint], marked: Collection[tuple[str, str]] = ()) -> list[Mark]:
-    """Wires that have become worse by the last night of the points, which are oldest first.
-
-    marked: (night, name of the wire) of earlier marks.
-    """
-    nights = list(dict.fromkeys(point.night for point in points))
+def wire_marks(nights: Sequence[NightFigures]) -> list[TrendMark]:
+    """Wires that have become worse by the last of these nights, which are oldest first and carry earlier marks."""
     links: dict[str, dict[str, dict[str, Count]]] = {}
-    for point in points:
-        wires = links.setdefault(point.link, {})
-        wires.setdefault(f"{point.link} {point.wire}", {})[point.night] = Count(point.errors, point.bits)
-    marks = []
-    clump_of = clumps(nights, {name: series for wires in links.values() for name, series in wires.items()}, marked)
-    for wires in links.values():
-        for name in wires:
-            found = excess(name, nights, wires, clump_of, marked)
-            if found is not None:
-                marks.append(_mark(Subject.WIRE, name, "errors", found, ("bits", "wires of its link")))
-    return marks
+    for night in nights:
+        for (link, wire), found in night.wires.items():
+            series = links.setdefault(link, {}).setdefault(f"{link} {wire}", {})
+            series[night.night] = Count(found.errors, found.bits)
+    words = ("bits", "wires of its link")
+    return _count_marks(nights, links.values(), Subject.WIRE, "errors", words) if nights and nights[-1].wires else []
 
 
-def link_marks(points: Sequence[LinkPoint], marked: Collection[tuple[str, str]] = ()) -> list[Mark]:
+def link_marks(nights: Sequence[NightFigures]) -> list[TrendMark]:
     """Links that resend, or time out, more than they did and more than the others; as wire_marks."""
-    nights = list(dict.fromkeys(point.night for point in points))
     links: dict[str, dict[str, Count]] = {}
-    for point in points:
-        links.setdefault(point.link, {})[point.night] = Count(point.resends + point.timeouts, point.frames)
-    clump_of = clumps(nights, links, marked)
-    found = {name: excess(name, nights, links, clump_of, marked) for name in links}
-    return [
-        _mark(Subject.LINK, name, "resends", more, ("frames", "links"))
-        for name, more in found.items()
-        if more is not None
-    ]
+    for night in nights:
+        for name, link in night.links.items():
+            links.setdefault(name, {})[night.night] = Count(link.resends + link.timeouts, link.frames)
+    words = ("frames", "links")
+    return _count_marks(nights, [links], Subject.LINK, "resends", words) if nights and nights[-1].links else []
 
 
-def _mark(subject: Subject, name: str, what: str, found: Excess, words: tuple[str, str]) -> Mark:
+def _count_marks(
+    nights: Sequence[NightFigures], groups: Iterable[Mapping[str, Series]], subject: Subject, what: str, words: Words
+) -> list[TrendMark]:
+    """groups: series by name; those of one group are held against each other."""
+    groups = list(groups)
+    every = {name: series for group in groups for name, series in group.items()}
+    measured = [night.night for night in nights if any(night.night in series for series in every.values())]
+    marked = {(n.night, mark.name) for n in nights[:-1] for mark in n.marks if mark.what in ("errors", "resends")}
+    clump_of = clumps(measured, every, marked)
+    found = [(name, excess(name, measured, group, clump_of, marked)) for group in groups for name in group]
+    return [_mark(subject, name, what, more, words) for name, more in found if more is not None]
+
+
+def _mark(subject: Subject, name: str, what: str, found: Excess, words: Words) -> TrendMark:
     trials, fellows = words
     when = "tonight" if found.window == 1 else f"in the last {found.window} nights"
     sentence = (
         f"{subject} {name} gets worse: {found.recent.events:,} {what} in {found.recent.trials:,} {trials} {when}; "
-        f"the nights before make one expect {found.usual:.2g}, the other {fellows} had {found.others.events:,} "
-        f"in {found.others.trials:,}; chance below {found.chance:.0e}"
+        f"at the rate of the nights before there would be {found.usual:.2g}, the other {fellows} had "
+        f"{found.others.events:,} in {found.others.trials:,}; chance below {found.chance:.0e}"
     )
-    return Mark(subject, name, what, float(found.recent.events), found.usual, found.chance, sentence)
+    return TrendMark(subject, name, what, float(found.recent.events), found.usual, found.chance, sentence)
 
 
-def usual_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Median, and what stands for a standard deviation: the MAD, but not less than SPREAD_MIN of the median."""
-    usual = median(values)
-    return usual, max(MAD_TO_SIGMA * median(abs(v - usual) for v in values), SPREAD_MIN * abs(usual))
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What a figure's nights before allow. spread: what stands for a standard deviation; low, high: the limits."""
+
+    nights: int
+    middle: float
+    spread: float
+
+    @property
+    def low(self) -> float:
+        """Below this a figure is out of the ordinary."""
+        return self.middle - DISTANCE * self.spread
+
+    @property
+    def high(self) -> float:
+        """Above this a figure is out of the ordinary."""
+        return self.middle + DISTANCE * self.spread
 
 
-def figure_mark(check: str, figure: str, points: Sequence[FigurePoint], tonight: str) -> Mark | None:
-    """Whether a figure of the night `tonight`, the last of the points, is far on the bad side of the nights before.
+def usual_of(before: Sequence[float]) -> Usual | None:
+    """Of the nights before, oldest first; None where they are too few, or all 0."""
+    if len(before) < FIGURES_MIN:
+        return None
+    values = before[-REFERENCE_NIGHTS:]
+    middle = median(values)
+    spread = max(MAD_TO_SIGMA * median(abs(value - middle) for value in values), SPREAD_MIN * abs(middle))
+    return Usual(len(values), middle, spread) if spread > 0 else None
+
+
+def figure_mark(check: str, figure: str, before: Sequence[float], tonight: float) -> TrendMark | None:
+    """Whether a figure is far on the bad side of the nights before it, which are oldest first.
 
     The throughput of a link's own check is a mark of that link.
     """
-    if not points or points[-1].night != tonight or len(points) <= FIGURES_MIN:
+    known = usual_of(before)
+    if known is None:
         return None
-    value, before = points[-1].value, [point.value for point in points[:-1]][-REFERENCE_NIGHTS:]
-    usual, spread = usual_and_spread(before)
-    worse = usual - value if figure in BETTER_HIGH else value - usual
-    if spread <= 0 or worse <= DISTANCE * spread:
+    worse = known.middle - tonight if figure in BETTER_HIGH else tonight - known.middle
+    if worse <= DISTANCE * known.spread:
         return None
     sentence = (
-        f"{figure} of {check}: {value:.4g}, the median of {len(before)} nights is {usual:.4g}; "
-        f"that is {worse / spread:.0f} times their spread"
+        f"{figure} of {check}: {tonight:.4g}, the median of {known.nights} nights is {known.middle:.4g}; "
+        f"that is {worse / known.spread:.0f} times their spread"
     )
-    return Mark(*_figure_name(check, figure), value, usual, FIGURE_CHANCE, sentence)
+    return TrendMark(*_figure_name(check, figure), tonight, known.middle, FIGURE_CHANCE, sentence)
 
 
 def _figure_name(check: str, figure: str) -> tuple[Subject, str, str]:
@@ -237,29 +260,22 @@ def _figure_name(check: str, figure: str) -> tuple[Subject, str, str]:
     return Subject.FIGURE, figure, figure
 
 
-def marks_of(history: History, night: Night) -> list[Mark]:
-    """The marks of a night that is in the history and is the rig's latest. Raises HistoryError."""
-    last = LOOKBACK_NIGHTS
-    past = [(night_id, mark) for night_id, mark in history.marks(night.rig, last) if night_id != night.id]
-    marked = {(night_id, mark.name) for night_id, mark in past if mark.what in ("errors", "resends")}
-    wires = wire_marks(_until(history.wire_trend(night.rig, last), night), marked)
+def marks_of(before: Sequence[NightFigures], tonight: NightFigures) -> list[TrendMark]:
+    """The marks of a night. before: the rig's nights before it, oldest first."""
+    nights = [*before, tonight]
+    wires = wire_marks(nights)
     at_fault = {mark.name.partition(" ")[0] for mark in wires}
-    links = link_marks(_until(history.link_trend(night.rig, last), night), marked)
-    marks = wires + [mark for mark in links if mark.name not in at_fault]
-    for check, figure in history.figure_names(night.rig):
+    marks = wires + [mark for mark in link_marks(nights) if mark.name not in at_fault]
+    for (check, figure), value in sorted(tonight.figures.items()):
         if figure not in BETTER_HIGH + BETTER_LOW or (figure == THROUGHPUT and not check.startswith("link ")):
             continue
-        points = history.figure_trend(night.rig, figure, check, last=last, like=night)
-        skip = {
-            night_id for night_id, mark in past if (mark.subject, mark.name, mark.what) == _figure_name(check, figure)
-        }
-        skip -= {night.id}
-        mark = figure_mark(check, figure, [p for p in points if p.night not in skip], night.id)
+        about = _figure_name(check, figure)
+        past = [
+            night.figures[check, figure]
+            for night in before
+            if night.alike(tonight) and (check, figure) in night.figures
+            and about not in [(mark.subject, mark.name, mark.what) for mark in night.marks]
+        ]  # fmt: skip
+        mark = figure_mark(check, figure, past, value)
         marks += [mark] if mark is not None else []
     return marks
-
-
-def _until(points: Sequence[P], night: Night) -> list[P]:
-    """The points of nights up to this one; empty if this one has none, for then nothing can be said of it."""
-    kept = [point for point in points if point.started <= night.started]
-    return kept if any(point.night == night.id for point in kept) else []

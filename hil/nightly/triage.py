@@ -1,24 +1,21 @@
-"""Triage: what a failed check is put down to, and how often checks are flaky.
+"""Triage: what a failed check is put down to.
 
 A failed check is run again on the rig, its boards booted anew, and then on the simulator with the same seed and image,
 on sound wires. `classify` draws the conclusion; its rules are the table in docs/nightly.md. Owns: Trial, the rules,
-the clean simulated rig, flake rates.
+the clean simulated rig.
 """
 
 from __future__ import annotations
 
-import math
 import shutil
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import NormalDist
 
 from hil.checks.check import Left, Result, Setup, Sign
 from hil.errors import BoardError, HilError, LinkError, PortError
-from hil.nightly.history import CheckCount
 from hil.nightly.record import Attempt, Cause, Kind
 from hil.nightly.rounds import Planned
 from hil.rig.specs import RigConfig, SimSpec
@@ -28,7 +25,6 @@ from hil.session import Session
 from hil.toolchain import Image
 
 RIG, SIMULATOR = "rig", "simulator"
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,41 +147,3 @@ def clean_rig(config: RigConfig) -> RigConfig:
     """The simulated rig with the boards, links and speeds of a rig, all sound."""
     boards = tuple(replace(spec, port=f"sim://{spec.rank}", serial=None) for spec in config.boards)
     return replace(config, name=f"{config.name}-clean", boards=boards, sim=SimSpec(), power=None, probe=None)
-
-
-# --- flake rates -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class FlakeRate:
-    """How often a check failed first and passed when tried again, with its interval at 95 % (Wilson)."""
-
-    name: str
-    runs: int
-    flaky: int
-    failed: int
-    low: float
-    high: float
-
-    @property
-    def rate(self) -> float:
-        """Flaky runs of all runs."""
-        return self.flaky / self.runs if self.runs else 0.0
-
-
-def flake_rates(counts: Sequence[CheckCount]) -> list[FlakeRate]:
-    """The flake rate of each check, those that are flaky most often first."""
-    rates = [FlakeRate(c.name, c.runs, c.flaky, c.failed, *wilson(c.flaky, c.runs)) for c in counts]
-    return sorted(rates, key=lambda rate: (-rate.rate, rate.name))
-
-
-def wilson(hits: int, runs: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of a rate after `hits` in `runs`. (0, 1) without a run. Source: Wilson 1927."""
-    if runs == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, square = hits / runs, z * z / runs
-    middle = (share + square / 2) / (1 + square)
-    half = z * math.sqrt(share * (1 - share) / runs + square / (4 * runs)) / (1 + square)
-    low = 0.0 if hits == 0 else max(0.0, middle - half)
-    return low, 1.0 if hits == runs else min(1.0, middle + half)

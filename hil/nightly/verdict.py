@@ -1,118 +1,181 @@
-"""The end of a night in words and files: night.json, the pages, the verdict on the terminal, its exit code."""
+"""The night in one sentence, its exit code, and its failures put together. Pure."""
 
 from __future__ import annotations
 
-import json
-from functools import partial
-from pathlib import Path
+import re
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
 
-from hil.errors import HilError
-from hil.nightly.history import History
-from hil.nightly.outputs import OUTPUTS, write_outputs
-from hil.nightly.page import write_pages
-from hil.nightly.page.views import file_name
-from hil.nightly.record import Check, Night, Outcome, to_json
+from hil.nightly.record import Cause, Check, Night, Outcome, Subject
+from hil.nightly.series import sum_wires
+from hil.text import count, first_line
 
+WIRE = re.compile(r"link (\d+->\d+) (D[0-7]|CLK|ACK)\b")
+LINK = re.compile(r"link (\d+->\d+)")
+BOARD = re.compile(r"\b(?:board|rank) (\d+)")
 EXIT_GOOD, EXIT_BAD, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143
 
 
-def write_reports(history: History, out: Path, folder: Path, night: Night) -> list[str]:
-    """night.json in the night's folder, and the pages; one sentence for each that could not be written."""
-    problems = []
-    try:
-        _write_json(folder / "night.json", night)
-    except OSError as error:
-        problems.append(f"{folder / 'night.json'} could not be written: {error}")
-    try:
-        write_outputs(night, folder)
-    except (OSError, HilError) as error:
-        problems.append(str(error))
-    try:
-        write_pages(history, out, partial(beside_of, out))
-    except (OSError, HilError) as error:
-        problems.append(f"{error}; `hil report page` makes the pages again")
-    return problems
+class State(StrEnum):
+    """What the banner says."""
+
+    GOOD = "good"
+    WATCH = "watch"
+    BAD = "bad"
+    UNFINISHED = "unfinished"
 
 
-def _write_json(path: Path, night: Night) -> None:
-    """night.json. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(to_json(night), indent=1), encoding="utf-8")
-    partial.replace(path)
+WORDS = {State.GOOD: "Healthy", State.WATCH: "Look at it", State.BAD: "Broken", State.UNFINISHED: "Unfinished"}
 
 
-def beside_of(out: Path, night: Night) -> list[tuple[str, str]]:
-    """(path relative to out, what it is) of the outputs that a night's folder has."""
-    folder = out / "nights" / night.id
-    return [
-        ((folder / name).relative_to(out).as_posix(), what)
-        for name, what in OUTPUTS.items()
-        if (folder / name).exists()
-    ]
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """state, its word, and one sentence."""
+
+    state: State
+    sentence: str
+
+    @property
+    def word(self) -> str:
+        """The state for people."""
+        return WORDS[self.state]
 
 
-def counts(night: Night) -> str:
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Checks that failed alike: one cause and place, or one name where no place is known. checks: at least one."""
+
+    cause: Cause | None
+    place: str
+    checks: list[Check]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its checks, each once."""
+        return list(dict.fromkeys(check.name for check in self.checks))
+
+    @property
+    def first(self) -> Check:
+        """The check that is shown in full: the first that carries what a failure carries."""
+        return next((check for check in self.checks if check.failure is not None), self.checks[0])
+
+
+def outcomes(night: Night) -> Counter[Outcome]:
+    """How many checks ended in which way."""
+    return Counter(check.outcome for check in night.checks)
+
+
+def sentence_of(check: Check) -> str:
+    """What there is to say of a check."""
+    return check.failure.sentence if check.failure is not None else check.sentence
+
+
+def retries(check: Check) -> int:
+    """How often it was tried again on the rig."""
+    return max(0, sum(attempt.where == "rig" for attempt in check.attempts) - 1)
+
+
+def place_of(sentence: str) -> str:
+    """Where it broke, as far as the sentence names it: `link 1->2 D3`, `link 1->2`, `board 2` or empty."""
+    wire = WIRE.search(sentence)
+    if wire is not None:
+        return f"link {wire[1]} {wire[2]}"
+    link = LINK.search(sentence)
+    if link is not None:
+        return f"link {link[1]}"
+    board = BOARD.search(sentence)
+    return f"board {board[1]}" if board is not None else ""
+
+
+def groups(night: Night, outcome: Outcome) -> list[Group]:
+    """The checks with this outcome, those alike together, the most first."""
+    found: dict[tuple[str, Cause | None, str], list[Check]] = {}
+    for check in night.checks:
+        if check.outcome is outcome:
+            cause = check.failure.cause if check.failure is not None else None
+            place = place_of(sentence_of(check))
+            found.setdefault(("" if place else check.name, cause, place), []).append(check)
+    alike = [Group(cause, place, checks) for (_, cause, place), checks in found.items()]
+    return sorted(alike, key=lambda group: -len(group.checks))
+
+
+def verdict(night: Night) -> Verdict:
+    """The night in one sentence."""
+    counts = outcomes(night)
+    total = len(night.checks)
+    said = _what(night, counts)
+    early = State.BAD if counts[Outcome.FAILED] else State.UNFINISHED
+    if night.ended is None:
+        return Verdict(early, f"No end is recorded (killed, or still running) after {count(total, 'check')}: {said}.")
+    if night.stopped is not None:
+        why = first_line(night.stopped, 120)
+        return Verdict(early, f"Stopped early ({why}) after {count(total, 'check')}: {said}.")
+    if total == 0:
+        return Verdict(State.UNFINISHED, "Nothing was tested.")
+    if counts[Outcome.FAILED]:
+        return Verdict(State.BAD, f"{said[0].upper()}{said[1:]}.")
+    if night.good:
+        healthy = f"The ring is healthy: all {count(total, 'check')} passed, none needed a second try"
+        return Verdict(State.GOOD, f"{healthy}{_within_limits(night)}.")
+    return Verdict(State.WATCH, f"Nothing failed in {count(total, 'check')}, but {said}.")
+
+
+def _marks(night: Night) -> list[str]:
+    """What the history marks, by name."""
+    told = {Subject.WIRE: "link {} is getting worse", Subject.LINK: "link {} has changed for the worse"}
+    found = [told.get(mark.subject, "{} is out of its usual range").format(mark.name) for mark in night.marks]
+    return list(dict.fromkeys(found))
+
+
+def _within_limits(night: Night) -> str:
+    """Wrong bits that no check calls too many."""
+    wires = sum_wires(wire for check in night.checks for wire in check.wires)
+    wrong = [wire for wire in wires.values() if wire.errors]
+    if not wrong:
+        return ""
+    worst = max(wrong, key=lambda wire: wire.errors)
+    where = worst.name + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+    return f"; {worst.errors:,} wrong bits on {where} are within what its check allows"
+
+
+def _what(night: Night, counts: Counter[Outcome]) -> str:
+    parts = []
+    if counts[Outcome.FAILED]:
+        parts.append(f"{counts[Outcome.FAILED]:,} of {count(len(night.checks), 'check')} failed{_blame(night)}")
+    elif not night.good:
+        parts.append("none failed")
+    if counts[Outcome.FLAKY]:
+        parts.append(f"{counts[Outcome.FLAKY]:,} passed only when tried again")
+    if counts[Outcome.SKIPPED]:
+        parts.append(f"{counts[Outcome.SKIPPED]:,} could not be tried")
+    marks = _marks(night)
+    parts += marks[:2] + ([f"{len(marks) - 2} more trends are marked"] if len(marks) > 2 else [])
+    if len(parts) > 1 and parts[0] == "none failed" and night.ended is not None and night.stopped is None:
+        parts = parts[1:]
+    return "; ".join(parts) or "all of them passed"
+
+
+def _blame(night: Night) -> str:
+    """` (2 wiring: link 1->2 CLK; 1 board: board 2)`: causes by how often, with the place most often named."""
+    causes: dict[str, Counter[str]] = {}
+    for group in groups(night, Outcome.FAILED):
+        cause = str(group.cause) if group.cause is not None else "not triaged"
+        causes.setdefault(cause, Counter())[group.place] += len(group.checks)
+    ordered = sorted(causes.items(), key=lambda item: -sum(item[1].values()))
+    words = []
+    for cause, places in ordered:
+        named = [place for place, _ in places.most_common() if place]
+        words.append(f"{sum(places.values()):,} {cause}" + (f", {named[0]}" if named else ""))
+    return f" ({'; '.join(words)})" if words else ""
+
+
+def tally(night: Night) -> str:
     """`12 checks: 11 passed, 1 failed`."""
-    found = {outcome: sum(check.outcome is outcome for check in night.checks) for outcome in Outcome}
+    found = outcomes(night)
     return f"{len(night.checks)} checks: " + (
-        ", ".join(f"{count} {outcome}" for outcome, count in found.items() if count) or "none ran"
+        ", ".join(f"{found[outcome]} {outcome}" for outcome in Outcome if found[outcome]) or "none ran"
     )
-
-
-def closing_lines(history: History, out: Path, folder: Path, night: Night, problems: list[str]) -> list[str]:
-    """What stands at the end of the terminal's output."""
-    lines = ["", f"{'GOOD' if night.good and not problems else 'NOT GOOD'}: {counts(night)}"]
-    lines += [f"  ended early: {night.stopped}"] if night.stopped else []
-    lines += [f"  marked: {mark.sentence}" for mark in night.marks]
-    for check in night.checks:
-        if check.failure is not None:
-            lines.append(f"  {check.name} (round {check.round}): {check.outcome}, {check.failure.cause}")
-            lines.append(f"    again: {check.failure.replay}")
-    lines += [f"  {problem}" for problem in problems]
-    lines += [f"  {line}" for line in changes(history.last_good(night.rig, night.started), night)]
-    lines.append(f"  page:   {out / file_name(night.id)}")
-    lines.append(f"  record: {folder / 'night.json'}")
-    return lines
-
-
-def changes(good: Night | None, night: Night) -> list[str]:
-    """What is different from the last good night, a line each."""
-    if good is None:
-        return ["no good night of this rig before"]
-    lines = differences(good, night)
-    return [f"since the last good night, {good.id}:" + ("" if lines else " nothing changed"), *lines]
-
-
-def differences(a: Night, b: Night) -> list[str]:
-    """What ran, and how it ended, as far as it is not the same in two nights: a line each."""
-    pairs = (
-        ("harness", a.harness, b.harness),
-        ("firmware", a.firmware_sha256[:12], b.firmware_sha256[:12]),
-        ("compiler", a.compiler, b.compiler),
-        ("model", a.model, b.model),
-        ("profile", a.profile, b.profile),
-        ("boards", _serials(a), _serials(b)),
-    )
-    lines = [f"{name}: {old} -> {new}" for name, old, new in pairs if old != new]
-    was, now = _worst(a), _worst(b)
-    lines += [f"{name}: {was.get(name, 'not run')} -> {now.get(name, 'not run')}" for name in was | now
-              if was.get(name) != now.get(name)]  # fmt: skip
-    return lines
-
-
-def _serials(night: Night) -> str:
-    return " ".join(board.serial for board in night.boards)
-
-
-def _worst(night: Night) -> dict[str, Outcome]:
-    """The worst outcome of each check over the rounds."""
-    order = [Outcome.PASSED, Outcome.SKIPPED, Outcome.FLAKY, Outcome.FAILED]
-    worst: dict[str, Check] = {}
-    for check in night.checks:
-        if check.name not in worst or order.index(check.outcome) > order.index(worst[check.name].outcome):
-            worst[check.name] = check
-    return {name: check.outcome for name, check in worst.items()}
 
 
 def exit_code(night: Night) -> int:

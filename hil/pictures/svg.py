@@ -1,6 +1,6 @@
 """Pieces of SVG: elements whose attributes and text are always escaped, and charts made of them.
 
-Colours are classes; they stand in templates/page.css, once for light and once for dark. No scripts, no styles inline.
+Colours are classes: page.css gives them in a page, the style of `sheet` in a file of its own. No scripts.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     return [step * number for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-STANDALONE_STYLE = """
+WAVE_STYLE = """
 svg { background: #fff; font-family: system-ui, "DejaVu Sans", sans-serif } text { fill: #1f2328; font-size: 12px }
 .tick { fill: #57606a; font-size: 11.5px } .label { font-size: 13px } .grid { stroke: #d0d7de }
 .signal { fill: none; stroke: #1f2328; stroke-width: 1.6 } .floating { stroke-dasharray: 3 3; stroke: #7a4a00 }
@@ -84,8 +84,14 @@ svg { background: #fff; font-family: system-ui, "DejaVu Sans", sans-serif } text
 """
 
 
-def standalone(picture: Markup) -> str:
-    """A waveform as an SVG file of its own."""
-    style = f"<style>{STANDALONE_STYLE}</style>"
+def standalone(picture: Markup, style: str = WAVE_STYLE) -> str:
+    """A drawing as an SVG file of its own; by default one of a waveform. style: CSS."""
     head, _, rest = str(picture).partition(">")
-    return f'{head} xmlns="http://www.w3.org/2000/svg">{style}{rest}'
+    font = 'font-family="system-ui, DejaVu Sans, Arial, sans-serif"'
+    return f'{head} xmlns="http://www.w3.org/2000/svg" {font}><style>{style}</style>{rest}\n'
+
+
+def sheet(width: float, height: float, title: str, style: str, *parts: Markup) -> str:
+    """An SVG file of its own: parts on paper. style: CSS, which colours `.paper` too."""
+    paper = tag("rect", class_="paper", width=width, height=height)
+    return standalone(drawing(width, height, title, paper, *parts, class_="sheet", fixed=True), style)

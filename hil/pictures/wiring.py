@@ -1,6 +1,6 @@
-"""The ring as a picture: every wire, the faulty ones in red, with a legend and the findings in words.
+"""A wiring scan as a picture: the ring with its faulty wires in red, those links in detail, the findings in words.
 
-Self-contained SVG. Pure: a WiringReport in, text out. Names of ports come from outside and are escaped.
+A file of its own. Pure: a WiringReport in, text out. Names of ports come from outside; they are escaped like all text.
 """
 
 from __future__ import annotations
@@ -8,32 +8,51 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from html import escape
+
+from markupsafe import Markup
 
 from hil.checks.wiring.pads import WIRES, Pad
 from hil.checks.wiring.report import OK, WireVerdict, WiringReport
+from hil.pictures import ring
+from hil.pictures.ring import WIDTH, DrawnBoard, DrawnLink, DrawnWire
+from hil.pictures.svg import line, sheet, tag, words
 from hil.rig.pins import HEADER_PIN, WIRE_NAMES
+from hil.text import first_line
 
-WIDTH = 900
-MANY = 6
-"""From more boards than this the ring is drawn smaller and with fewer words."""
-ROW, PANEL_HEAD, PANEL_WIDTH, PANEL_GAP = 22, 44, 420, 20
+TITLE = 46
+ROW, PANEL_HEAD, PANEL_WIDTH, PANEL_GAP = 22, 44, 450, 20
 PANEL_HEIGHT = PANEL_HEAD + WIRES * ROW + 8
-GOOD, BAD, INK, SOFT, PAPER = "#57907a", "#d1242f", "#1f2328", "#6e7781", "#ffffff"
-TEXT_COLUMNS = 128
-PORT_LETTERS = 20
+TEXT_COLUMNS = 136
+PORT_LETTERS = 26
+CUT = ("open", "missing", "no-ground")
+"""Verdicts of wires that join nothing; they are dashed."""
+STYLE = (
+    ring.STYLE
+    + """
+.paper { fill: #ffffff } text { fill: #1f2328; font-size: 12px } text.soft { fill: #6e7781 } text.bad { fill: #d1242f }
+.title { font-size: 20px; font-weight: 600 } .verdict { font-size: 18px; font-weight: 600 } .strong { font-weight: 600 }
+.small { font-size: 11px } .finding { font-size: 13px } .cross { font-size: 18px }
+.panel { fill: none; stroke: #d0d7de }
+.good .stroke, line.good { stroke: #57907a; stroke-width: 1.2 } circle.bad { fill: #d1242f }
+.bad .stroke, line.bad { stroke: #d1242f; stroke-width: 2.6 } .cut .stroke, line.cut { stroke-dasharray: 5 6 }
+.bad .wirename { fill: #d1242f; font-weight: 700 }
+"""
+)
 Point = tuple[float, float]
 
 
 def wiring_svg(report: WiringReport) -> str:
-    """The picture of a scan, 900 px wide."""
+    """The picture of a scan, WIDTH wide."""
     bad = [link for link in report.links if any(v.verdict != OK for v in _link(report, link))]
     shown = bad or (list(report.links) if len(report.ports) == 1 else [])
-    parts: list[str] = []
-    top = 46.0
+    verdict = words(WIDTH - PANEL_GAP, 32, report.verdict, "verdict" if report.good else "verdict bad", "end")
+    parts = [words(PANEL_GAP, 32, f"wiring of rig {report.rig}", "title"), verdict]
+    top = float(TITLE)
     if len(report.ports) > 1:
-        height = 250 if len(report.ports) == 2 else 500 if len(report.ports) <= MANY else 780
-        parts += _ring(report, top, height)
+        picture, height = ring.ring(
+            _boards(report), [_drawn(_link(report, link), len(report.ports) > ring.MANY) for link in report.links]
+        )
+        parts.append(tag("g", picture, transform=f"translate(0 {TITLE})"))
         top += height
     for number, link in enumerate(shown):
         left = PANEL_GAP + (number % 2) * (PANEL_WIDTH + PANEL_GAP)
@@ -41,58 +60,17 @@ def wiring_svg(report: WiringReport) -> str:
     top += math.ceil(len(shown) / 2) * (PANEL_HEIGHT + PANEL_GAP)
     parts += _legend(top + 14)
     top += 44
-    words = _words(report)
-    for row, (line, colour) in enumerate(words):
-        parts.append(_text((PANEL_GAP, top + 18 * row), line, size=13, colour=colour))
-    return _document(_title(report) + parts, top + 18 * len(words) + 10)
+    findings = _findings(report)
+    parts += [words(PANEL_GAP, top + 18 * row, said, class_) for row, (said, class_) in enumerate(findings)]
+    return sheet(WIDTH, top + 18 * len(findings) + 10, f"wiring of rig {report.rig}", STYLE, *parts)
 
 
-def _document(parts: Sequence[str], height: float) -> str:
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}" '
-        f'viewBox="0 0 {WIDTH} {height:.0f}" font-family="system-ui, DejaVu Sans, Arial, sans-serif">'
-    )
-    paper = f'<rect width="{WIDTH}" height="{height:.0f}" fill="{PAPER}"/>'
-    return "\n".join([head, paper, *parts, "</svg>"]) + "\n"
-
-
-def _text(at: Point, words: str, *, size: int = 12, colour: str = INK, anchor: str = "start", weight: int = 400) -> str:
-    return (
-        f'<text x="{at[0]:.1f}" y="{at[1]:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}" '
-        f'font-weight="{weight}">{escape(words)}</text>'
-    )
-
-
-def _line(start: Point, end: Point, *, bad: bool, dashed: bool = False) -> str:
-    colour, width = (BAD, 2.6) if bad else (GOOD, 1.2)
-    dash = ' stroke-dasharray="5 6"' if dashed else ""
-    return (
-        f'<line x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}" '
-        f'stroke="{colour}" stroke-width="{width}"{dash}/>'
-    )
-
-
-def _title(report: WiringReport) -> list[str]:
-    colour = GOOD if report.good else BAD
-    return [
-        _text((PANEL_GAP, 32), f"wiring of rig {report.rig}", size=20, weight=600),
-        _text(
-            (WIDTH - PANEL_GAP, 32),
-            report.verdict,
-            size=18,
-            weight=600,
-            anchor="end",
-            colour=colour,
-        ),
-    ]
-
-
-def _words(report: WiringReport) -> list[tuple[str, str]]:
-    """Lines of text with their colours."""
+def _findings(report: WiringReport) -> list[tuple[str, str]]:
+    """Lines of text with their classes."""
     lines = []
     for number, finding in enumerate(report.findings, 1):
-        lines += [(line, INK) for line in textwrap.wrap(f"{number}. {finding.text}", TEXT_COLUMNS)]
-        lines += [(line, SOFT) for line in textwrap.wrap(finding.advice, TEXT_COLUMNS)]
+        lines += [(said, "finding") for said in textwrap.wrap(f"{number}. {finding.text}", TEXT_COLUMNS)]
+        lines += [(said, "finding soft") for said in textwrap.wrap(finding.advice, TEXT_COLUMNS)]
     return lines
 
 
@@ -100,142 +78,92 @@ def _link(report: WiringReport, link: str) -> list[WireVerdict]:
     return [v for v in report.wires if f"{v.wire.source}-{v.wire.target}" == link]
 
 
+def _looks(verdict: WireVerdict) -> str:
+    if verdict.verdict == OK:
+        return "good"
+    return "bad cut" if any(word in verdict.verdict for word in CUT) else "bad"
+
+
 # --- the ring ------------------------------------------------------------------------------------------
 
 
-def _ring(report: WiringReport, top: float, height: float) -> list[str]:
-    """Boards on an ellipse in the order of the ring, ten lines per link."""
-    count = len(report.ports)
-    order = report.order or tuple(range(count))
-    many = count > MANY
-    box = (78.0, 40.0) if many else (132.0, 150.0) if count == 2 else (132.0, 60.0)
-    centre = (WIDTH / 2, top + height / 2)
-    radii = (WIDTH / 2 - (70 if many else 190), height / 2 - (50 if many else 62))
-    start = -3 * math.pi / 4 if count == 4 else math.pi if count == 2 else -math.pi / 2
-    if count == 4:  # a square uses the page better than a diamond
-        radii = (radii[0] * math.sqrt(2) * 0.92, radii[1] * math.sqrt(2) * 0.92)
-    place = {}
-    for at, rank in enumerate(order):
-        angle = start + 2 * math.pi * at / count
-        place[rank] = (centre[0] + radii[0] * math.cos(angle), centre[1] + radii[1] * math.sin(angle))
-    parts: list[str] = []
-    captions: list[str] = []
-    for link in report.links:
-        lines, caption = _bundle(_link(report, link), place, centre)
-        parts += lines
-        captions += caption
-    for rank in order:
-        parts += _box(rank, "" if many else report.ports[rank], place[rank], box)
-    return parts + captions
+def _boards(report: WiringReport) -> list[DrawnBoard]:
+    """In the order in which they stand in the ring, where one was found."""
+    ports = [
+        port if len(port) <= PORT_LETTERS else "\N{HORIZONTAL ELLIPSIS}" + port[1 - PORT_LETTERS :]
+        for port in report.ports
+    ]
+    return [DrawnBoard(rank, ports[rank]) for rank in report.order or range(len(ports))]
 
 
-def _bundle(verdicts: Sequence[WireVerdict], place: dict[int, Point], centre: Point) -> tuple[list[str], list[str]]:
-    """Ten lines from board to board, and a caption inside the ring."""
-    wire = verdicts[0].wire
-    source, target = place[wire.source], place[wire.target]
-    many = len(place) > MANY
-    spacing = 2.2 if many else 5.0
-    dx, dy = target[0] - source[0], target[1] - source[1]
-    length = math.hypot(dx, dy) or 1.0
-    across = (-dy / length, dx / length)
-    aside = 34.0 if len(place) == 2 else 0.0
-    lines = []
-    for verdict in sorted(verdicts, key=lambda v: v.verdict != OK):
-        shift = aside + (verdict.wire.number - (WIRES - 1) / 2) * spacing
-        ends = [(p[0] + across[0] * shift, p[1] + across[1] * shift) for p in (source, target)]
-        cut = any(word in verdict.verdict for word in ("open", "missing", "no-ground"))
-        lines.append(_line(ends[0], ends[1], bad=verdict.verdict != OK, dashed=cut))
-    middle = ((source[0] + target[0]) / 2, (source[1] + target[1]) / 2)
-    if len(place) == 2:
-        at = (middle[0], middle[1] + across[1] * (aside + 52))
-    else:
-        inward = (centre[0] - middle[0], centre[1] - middle[1])
-        away = math.hypot(*inward) or 1.0
-        step = (58.0 if many else 98.0) if abs(inward[0]) > abs(inward[1]) else (30.0 if many else 62.0)
-        at = (middle[0] + inward[0] / away * step, middle[1] + inward[1] / away * step)
-    return lines, _caption(verdicts, at, brief=many)
+def _drawn(verdicts: Sequence[WireVerdict], brief: bool) -> DrawnLink:
+    wires = [
+        DrawnWire(WIRE_NAMES[v.wire.number], _looks(v), v.text, loud=v.verdict != OK)
+        for v in sorted(verdicts, key=lambda v: v.wire.number)
+    ]
+    return DrawnLink(verdicts[0].wire.source, verdicts[0].wire.target, wires, _caption(verdicts, brief))
 
 
-def _caption(verdicts: Sequence[WireVerdict], at: Point, *, brief: bool) -> list[str]:
+def _caption(verdicts: Sequence[WireVerdict], brief: bool) -> list[tuple[str, str]]:
     bad = [v for v in verdicts if v.verdict != OK]
     wire = verdicts[0].wire
     head = f"{wire.source} \N{RIGHTWARDS ARROW} {wire.target}"
     if not bad:
-        return [_text(at, head, anchor="middle", colour=SOFT)]
+        return [(head, "")]
     if brief:
-        return [_text(at, f"{head}: {len(bad)} bad", anchor="middle", colour=BAD, weight=600)]
-    words = [f"{head}: {len(verdicts) - len(bad)} of {len(verdicts)} right"]
+        return [(f"{head}: {len(bad)} bad", "trouble")]
+    said = [f"{head}: {len(verdicts) - len(bad)} of {len(verdicts)} right"]
     if len({v.verdict for v in bad}) == 1 and len(bad) > 2:
-        words.append(bad[0].verdict)
+        said.append(bad[0].verdict)
     else:
-        words += [f"{WIRE_NAMES[v.wire.number]} {v.verdict}" for v in bad[:4]]
-        words += [f"and {len(bad) - 4} more"] if len(bad) > 4 else []
-    first = at[1] - (len(words) - 1) * 7
-    return [
-        _text((at[0], first + 15 * row), line, anchor="middle", colour=BAD, weight=600)
-        for row, line in enumerate(words)
-    ]
-
-
-def _box(rank: int, port: str, at: Point, size: Point) -> list[str]:
-    name = port if len(port) <= PORT_LETTERS else "\N{HORIZONTAL ELLIPSIS}" + port[1 - PORT_LETTERS :]
-    return [
-        f'<rect x="{at[0] - size[0] / 2:.1f}" y="{at[1] - size[1] / 2:.1f}" width="{size[0]}" '
-        f'height="{size[1]}" rx="7" fill="#f6f8fa" stroke="{INK}" stroke-width="1.4"/>',
-        _text((at[0], at[1] - 4 if name else at[1] + 5), f"board {rank}", size=15, anchor="middle", weight=600),
-        _text((at[0], at[1] + 16), name, size=11, anchor="middle", colour=SOFT),
-    ]
+        said += [f"{WIRE_NAMES[v.wire.number]} {v.verdict}" for v in bad[:4]]
+        said += [f"and {len(bad) - 4} more"] if len(bad) > 4 else []
+    return [(text, "trouble") for text in said]
 
 
 # --- one link in detail --------------------------------------------------------------------------------
 
 
-def _panel(report: WiringReport, link: str, left: float, top: float) -> list[str]:
+def _panel(report: WiringReport, link: str, left: float, top: float) -> list[Markup]:
     """The ten wires of a link with their pins at both ends, drawn to where they really go."""
     verdicts = _link(report, link)
     wire = verdicts[0].wire
     parts = [
-        f'<rect x="{left}" y="{top}" width="{PANEL_WIDTH}" height="{PANEL_HEIGHT}" rx="7" fill="none" '
-        f'stroke="#d0d7de"/>',
-        _text((left + 12, top + 20), f"link {link.replace('-', ' → ')}", size=14, weight=600),
-        _text((left + 138, top + 38), f"board {wire.source}, high bank", size=11, colour=SOFT, anchor="end"),
-        _text((left + 254, top + 38), f"board {wire.target}, low bank", size=11, colour=SOFT),
+        tag("rect", x=left, y=top, width=PANEL_WIDTH, height=PANEL_HEIGHT, rx=7, class_="panel"),
+        words(left + 12, top + 20, f"link {link.replace('-', ' → ')}", "strong"),
+        words(left + 138, top + 38, f"board {wire.source}, high bank", "small soft", "end"),
+        words(left + 254, top + 38, f"board {wire.target}, low bank", "small soft"),
     ]
     rows: dict[Pad, float] = {v.expected: top + PANEL_HEAD + 14 + ROW * v.wire.number for v in verdicts}
     for verdict in verdicts:
         parts += _panel_wire(verdict, rows, left)
     for numbers in _bridges(report, link):
         x, ys = left + 184, [rows[verdicts[number].expected] - 4 for number in numbers]
-        parts.append(_line((x, ys[0]), (x, ys[-1]), bad=True))
-        parts += [f'<circle cx="{x}" cy="{y:.1f}" r="4.5" fill="{BAD}"/>' for y in ys]
+        parts.append(line(x, ys[0], x, ys[-1], "bad"))
+        parts += [tag("circle", cx=x, cy=y, r=4.5, class_="bad") for y in ys]
     return parts
 
 
-def _panel_wire(verdict: WireVerdict, rows: dict[Pad, float], left: float) -> list[str]:
-    number, bad = verdict.wire.number, verdict.verdict != OK
+def _panel_wire(verdict: WireVerdict, rows: dict[Pad, float], left: float) -> list[Markup]:
+    looks, bad = _looks(verdict), "" if verdict.verdict == OK else "bad"
     y = rows[verdict.expected]
-    colour = BAD if bad else INK
     near, far = verdict.wire.near[1], verdict.expected[1]
     start, end = (left + 144, y - 4), (left + 248, rows.get(verdict.far, y) - 4)
     parts = [
-        _text((left + 12, y), WIRE_NAMES[number], weight=600, colour=colour),
-        _text((left + 138, y), f"GPIO{near} (pin {HEADER_PIN[near]})", size=11, anchor="end", colour=colour),
-        _text((left + 254, y), f"GPIO{far} (pin {HEADER_PIN[far]})", size=11, colour=colour),
+        words(left + 12, y, WIRE_NAMES[verdict.wire.number], f"strong {bad}"),
+        words(left + 138, y, f"GPIO{near} (pin {HEADER_PIN[near]})", f"small {bad}", "end"),
+        words(left + 254, y, f"GPIO{far} (pin {HEADER_PIN[far]})", f"small {bad}"),
     ]
     if verdict.far not in rows:
-        parts.append(_text((left + 150, y), f"to board {verdict.far[0]}", size=11, colour=BAD))
-    elif any(word in verdict.verdict for word in ("open", "missing", "no-ground")):
+        parts.append(words(left + 150, y, f"to board {verdict.far[0]}", "small bad"))
+    elif looks == "bad cut":
         middle = (start[0] + end[0]) / 2
-        parts.append(_line(start, (middle - 16, y - 4), bad=True))
-        parts.append(_line((middle + 16, y - 4), end, bad=True))
-        parts.append(
-            _text((middle, y + 2), "\N{MULTIPLICATION SIGN}", size=18, colour=BAD, anchor="middle", weight=600)
-        )
+        parts += [line(*start, middle - 16, y - 4, "bad"), line(middle + 16, y - 4, *end, "bad")]
+        parts.append(words(middle, y + 2, "\N{MULTIPLICATION SIGN}", "cross bad", "middle"))
     else:
-        parts.append(_line(start, end, bad=bad))
+        parts.append(line(*start, *end, looks))
     if bad:
-        words = verdict.verdict if len(verdict.verdict) < 12 else verdict.verdict[:10] + "\N{HORIZONTAL ELLIPSIS}"
-        parts.append(_text((left + PANEL_WIDTH - 8, y), words, size=10, colour=BAD, anchor="end", weight=600))
+        parts.append(words(left + PANEL_WIDTH - 8, y, first_line(verdict.verdict, 14), "small bad", "end"))
     return parts
 
 
@@ -249,14 +177,11 @@ def _bridges(report: WiringReport, link: str) -> list[list[int]]:
     return bridges
 
 
-def _legend(top: float) -> list[str]:
-    entries = (("right", False, False), ("wrong, joined", True, False), ("wrong, does not get through", True, True))
+def _legend(top: float) -> list[Markup]:
+    entries = (("right", "good"), ("wrong, joined", "bad"), ("wrong, does not get through", "bad cut"))
     parts = []
     x = float(PANEL_GAP)
-    for words, bad, dashed in entries:
-        parts.append(_line((x, top - 4), (x + 46, top - 4), bad=bad, dashed=dashed))
-        parts.append(_text((x + 54, top), words, colour=SOFT))
-        x += 100 + 7 * len(words)
-    parts.append(f'<circle cx="{x + 8}" cy="{top - 4}" r="4.5" fill="{BAD}"/>')
-    parts.append(_text((x + 20, top), "bridge", colour=SOFT))
-    return parts
+    for said, looks in entries:
+        parts += [line(x, top - 4, x + 46, top - 4, looks), words(x + 54, top, said, "soft")]
+        x += 100 + 7 * len(said)
+    return [*parts, tag("circle", cx=x + 8, cy=top - 4, r=4.5, class_="bad"), words(x + 20, top, "bridge", "soft")]

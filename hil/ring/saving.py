@@ -18,6 +18,7 @@ from golden.weights import Config, Weights
 from hil.board.board import Board
 from hil.board.channel import Pending
 from hil.errors import BoardError, ModelError
+from hil.files import atomically
 from hil.model.bundle import Model
 from hil.model.checkpoint import CheckpointError, write_checkpoint
 from hil.model.shard import join_weights, unpack_shards
@@ -148,15 +149,13 @@ def save_model(weights: Weights, model: Model, path: Path) -> str:
     Raises: ModelError if it cannot be written.
     """
     vocabulary = path.with_name("tokenizer.bin")
-    part = vocabulary.with_name(vocabulary.name + ".part")
     try:
         write_checkpoint(weights, path)
-        write_tokenizer(part, model.tokenizer.pieces, model.tokenizer.scores)
-        same = not vocabulary.exists() or vocabulary.read_bytes() == part.read_bytes()
-        if same:
-            os.replace(part, vocabulary)
+        with atomically(vocabulary) as part:
+            write_tokenizer(part, model.tokenizer.pieces, model.tokenizer.scores)
+            same = not vocabulary.exists() or vocabulary.read_bytes() == part.read_bytes()
+            if not same:
+                part.unlink()  # one of another model stays
     except OSError as error:
         raise ModelError(f"{path}: writing failed: {error.strerror or error}; the file is as it was before") from None
-    finally:
-        part.unlink(missing_ok=True)
     return f"--model {path}" if same else f"--model {path} --tokenizer {model.vocabulary}"

@@ -41,7 +41,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class MatchedFrame:
     """One frame as both ends recorded it, and its answer if both recorded that."""
 
     sent: Recorded
@@ -50,13 +50,13 @@ class Frame:
     heard: Recorded | None
 
 
-def link_frames(source: BoardTrace, target: BoardTrace) -> list[Frame]:
+def link_frames(source: BoardTrace, target: BoardTrace) -> list[MatchedFrame]:
     """The frames between two boards, source's high bank to target's low bank, either way, that are certainly the same.
 
     Those are frames that went through at the first attempt, and of which each end knows exactly one.
     """
     ends = (_certain(source, Bank.DOWNSTREAM), _certain(target, Bank.UPSTREAM))
-    found: list[Frame] = []
+    found: list[MatchedFrame] = []
     for sender, receiver in (ends, ends[::-1]):
         for (kind, sequence), sent in sender.items():
             got = receiver.get((TraceKind.FRAME_IN, sequence))
@@ -65,7 +65,7 @@ def link_frames(source: BoardTrace, target: BoardTrace) -> list[Frame]:
             answered = receiver.get((TraceKind.ANSWER_OUT, sequence))
             heard = sender.get((TraceKind.ANSWER_IN, sequence))
             both = answered is not None and heard is not None
-            found.append(Frame(sent, got, answered if both else None, heard if both else None))
+            found.append(MatchedFrame(sent, got, answered if both else None, heard if both else None))
     return found
 
 

@@ -13,6 +13,7 @@ from hil.protocol.link_messages import Bank
 from hil.protocol.messages import Command
 from hil.protocol.trace_messages import TraceKind
 from hil.rig.specs import LinkSpec
+from hil.text import finite
 from hil.timeline.align import Alignment, align, link_frames
 from hil.timeline.capture import BURSTS, COMPUTING, SENDING, Capture, Recorded
 
@@ -33,11 +34,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The pipeline of one step. error_s: bound of the clocks' alignment."""
+    """The pipeline of one step: what a night's record keeps of a Story. error_s: bound of the clocks' alignment."""
 
     title: str
     spans: list[Span]
     error_s: float
+
+    def sound(self) -> list[Span]:
+        """The spans that have finite times, moved so that the first begins at 0."""
+        good = [s for s in self.spans if finite(s.start_s) and finite(s.end_s) and s.end_s >= s.start_s]
+        zero = min((span.start_s for span in good), default=0.0)
+        return [Span(s.rank, s.what, s.label, s.start_s - zero, s.end_s - zero) for s in good]
 
 
 class What(StrEnum):

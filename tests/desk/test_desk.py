@@ -7,9 +7,8 @@ import sys
 import pytest
 
 from hil.desk.desk import Desk, open_desk
-from hil.errors import BoardError, HilError, RigError
+from hil.errors import BoardError, HilError
 from hil.rig.specs import BoardSpec, RigConfig, sim_rig
-from hil.sim import BuildError, SimulationError
 from hil.toolchain import Image
 
 
@@ -44,16 +43,6 @@ def test_board_is_reset_by_the_power_that_its_desk_has_now(tmp_path):
         with pytest.raises(BoardError, match="no byte in 0 s; .*; to start it anew: a switch does it"):
             desk.boards[1].boot(tmp_path / "any.img", timeout_s=0.1)
         assert desk.power.asked == [1]
-
-
-@pytest.mark.parametrize("error", [BuildError("the wheel is missing"), SimulationError("no room for nets")])
-def test_simulator_that_cannot_start_is_a_sentence(tmp_path, monkeypatch, kernel, error):
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr("hil.desk.simulated.Simulation", fail)
-    with pytest.raises(RigError, match=f"rig sim: the simulation cannot start: {error}"):
-        open_desk(sim_rig(1), tmp_path / "logs", seed=1, kernel=kernel, work=tmp_path)
 
 
 def test_card_that_cannot_be_written_is_a_sentence(tmp_path, kernel):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.draw import PICTURE, house_svg
 from tests.house.imports import (
     CIRCLES_KNOWN,
     FLOORS,
@@ -129,3 +130,7 @@ def test_relative_import_is_refused(scratch):
 def test_room_without_a_floor_is_seen(scratch, tmp_path):
     scratch("hil/cellar/box.py", "import os")
     assert rooms(tmp_path) - {room for floor in FLOORS for room in floor} == {"hil.cellar"}
+
+
+def test_picture_of_the_house_shows_its_floors():
+    assert PICTURE.read_text(encoding="utf-8") == house_svg(), "run `python -m tests.house.draw`"

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from golden.plan import RankPlan, shard_plan
-from golden.weights import Config
+from golden.weights import Config, Weights
+from hil.model import shard
 from hil.model.checkpoint import CheckpointError, checkpoint_size_bytes, tensor_shapes
-from hil.model.shard import read_shard, shard_size_bytes, write_shards
+from hil.model.shard import ShardHeader, read_shard, shard_size_bytes, write_shards
 from hil.model.synth import SHAPES, random_weights
 
 CONFIG = Config(dim=16, hidden_dim=20, n_layers=5, n_heads=4, n_kv_heads=2, vocab_size=11, seq_len=6)
@@ -124,12 +125,19 @@ def test_impossible_world_size_is_refused(tmp_path: Path, world_size: int) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_failed_write_leaves_no_shard(tmp_path: Path) -> None:
-    """The third shard's folder entry cannot be written: the first two must not appear either."""
-    (tmp_path / "rank2.bin.part").mkdir()
-    with pytest.raises(OSError, match=r"rank2\.bin\.part"):
+def test_failed_write_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third shard cannot be written: the first two must not appear either."""
+    whole = shard._write_shard
+
+    def full(weights: Weights, header: ShardHeader, path: Path) -> None:
+        if header.rank == 2:
+            raise OSError(28, "No space left on device")
+        whole(weights, header, path)
+
+    monkeypatch.setattr(shard, "_write_shard", full)
+    with pytest.raises(OSError, match="No space left on device"):
         write_shards(random_weights(CONFIG, seed=1), 4, tmp_path)
-    assert list(tmp_path.glob("*.bin")) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_shard_of_other_world_size_is_refused(paths: list[Path]) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hil.nightly.history import History
+from hil.nightly.history import HISTORY_NAME, History
 from hil.nightly.record import Night
 from hil.nightly.rounds import Profile
-from hil.nightly.runner import HISTORY_NAME, Runner, Wish
+from hil.nightly.runner import Runner, Wish
 from hil.session import Session
 from hil.settings import Settings
 

@@ -14,10 +14,10 @@ from hil.nightly.record import (
     Failure,
     Kind,
     LogLine,
-    Mark,
     Night,
     Outcome,
     Subject,
+    TrendMark,
     from_json,
     to_json,
 )
@@ -34,7 +34,7 @@ def a_night() -> Night:
     return Night(
         "n1", "sim", True, 4, "quick", 7, "2026-01-01T00:00:00.000Z", "2026-01-01T01:00:00.000Z", None, "0.1", "ab",
         "cd", "zig", "tiny", [BoardFigures(0, "b0", 1.0)], [check], timeline,
-        marks=[Mark(Subject.WIRE, "1->2 D3", "errors", 7.0, 0.0, 1e-6, "worse")],
+        marks=[TrendMark(Subject.WIRE, "1->2 D3", "errors", 7.0, 0.0, 1e-6, "worse")],
     )  # fmt: skip
 
 

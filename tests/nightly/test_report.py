@@ -6,7 +6,7 @@ import pytest
 
 from hil.cli import main
 from hil.nightly.history import History
-from hil.nightly.record import Mark, Outcome, Subject
+from hil.nightly.record import Outcome, Subject, TrendMark
 from tests.nightly.nights import a_check, a_failed_check, a_night
 
 
@@ -15,9 +15,9 @@ def out(tmp_path):
     """A folder with three nights: good, flaky with a mark, killed."""
     with History(tmp_path / "history.sqlite") as history:
         history.begin(a_night(1, [a_check(1), a_check(2, "layers")]))
-        mark = Mark(Subject.WIRE, "1->2 D3", "errors", 9.0, 0.0, 1e-9, "worse")
+        mark = TrendMark(Subject.WIRE, "1->2 D3", "errors", 9.0, 0.0, 1e-9, "worse")
         slow = a_failed_check(1, figures={"kb_s": 150.25})
-        flaky = a_check(2, "layers", outcome=Outcome.FLAKY)
+        flaky = a_check(2, "layers", outcome=Outcome.FLAKY, figures={"kb_s": 150.25})
         history.begin(a_night(2, [slow, flaky], firmware_sha256="cd" * 32, marks=[mark]))
         history.begin(a_night(3, [a_check(1)], ended=None))
     return tmp_path
@@ -48,11 +48,13 @@ def test_the_folder_may_stand_behind_the_verb(capsys, out):
 def test_compare_tells_what_changed(capsys, out):
     code, text = report(capsys, out, "compare", "sim-001", "sim-002")
     assert code == 1, "B is not good"
-    assert "firmware: abababababab -> cdcdcdcdcdcd" in text
-    assert "link 1->2: passed -> failed" in text
-    assert "layers: passed -> flaky" in text
-    row = next(line for line in text.splitlines() if "link 1->2: kb_s" in line)
+    assert "firmware: abababababab then, cdcdcdcdcdcd now" in text
+    assert "passed then, failed now: link 1->2" in text
+    assert "passed then, passed only when tried again now: layers" in text
+    row = next(line for line in text.splitlines() if "layers: kb_s" in line)
     assert row.split()[-3:] == ["300.5", "150.25", "0.500"]
+    row = next(line for line in text.splitlines() if "link 1->2: kb_s" in line)
+    assert row.split()[-2:] == ["300.5", "-"], "what a failed check gave is no figure"
     code, text = report(capsys, out, "compare", "sim-001", "sim-001")
     assert code == 0
     assert "nothing changed" in text

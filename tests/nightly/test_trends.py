@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from hil.nightly.history import FigurePoint, History, WirePoint
+from hil.nightly.history import History
 from hil.nightly.record import Kind, LinkFigures, Outcome, Subject, WireFigures
+from hil.nightly.series import figures_of
 from hil.nightly.trends import (
     CHANCE,
     DISTANCE,
     FIGURE_CHANCE,
     FIGURES_MIN,
+    LOOKBACK_NIGHTS,
     Count,
     chance_of_more,
     clumping,
@@ -65,13 +67,18 @@ def drawn_nights(
         yield night, a_night(night, [check])
 
 
+def judged(history: History, night) -> list:
+    """The marks of a night, as the runner finds them."""
+    return marks_of(history.figures(night.rig, night.started, LOOKBACK_NIGHTS), figures_of(night))
+
+
 def marks_by_night(history: History, nights) -> dict[int, list[str]]:
     """What is marked each night, judged in the order of time, every judgement kept as the runner keeps it."""
     found = {}
     for number, night in nights:
         history.begin(night)
-        marks = marks_of(history, night)
-        history.end(replace(night, marks=marks))
+        marks = judged(history, night)
+        history.update(replace(night, marks=marks))
         if marks:
             found[number] = [mark.name for mark in marks]
     return found
@@ -95,13 +102,11 @@ def test_the_wire_is_marked_in_time_and_alone_for_fifty_seeds():
     first = {}
     for seed in range(200, 250):
         bad = random.Random(seed).choice([(link, wire) for link in LINKS for wire in WIRES])
-        points, marked = [], set()
+        past = []
         for number, night in drawn_nights(seed, bad=bad):
-            points += [
-                WirePoint(night.id, night.started, w.link, w.wire, w.bits, w.errors) for w in night.checks[0].wires
-            ]
-            marks = wire_marks(points, marked)
-            marked |= {(night.id, mark.name) for mark in marks}
+            tonight = figures_of(night)
+            marks = wire_marks([*past, tonight])
+            past.append(replace(tonight, marks=marks))
             assert [mark.name for mark in marks] in ([], [" ".join(bad)]), (seed, number)
             if marks:
                 first.setdefault(seed, number)
@@ -113,26 +118,25 @@ def test_the_wire_is_marked_in_time_and_alone_for_fifty_seeds():
 def test_what_is_marked_is_said_in_a_sentence(tmp_path):
     with History(tmp_path / "h.sqlite") as history:
         marks_by_night(history, drawn_nights(1, bad=("1->2", "D3"), nights=24, background=0))
-        marks = [mark for _, mark in history.marks("sim")]
+        marks = [mark for night in history.nights("sim") for mark in night.marks]
     assert {(mark.subject, mark.name, mark.what) for mark in marks} == {(Subject.WIRE, "1->2 D3", "errors")}
     assert marks[-1].chance < CHANCE
     assert marks[-1].usual < marks[-1].value
     assert marks[-1].sentence.startswith("wire 1->2 D3 gets worse: ")
+    assert "; at the rate of the nights before there would be " in marks[-1].sentence
     assert "the other wires of its link had 0 in" in marks[-1].sentence
 
 
 def false_alarms(seeds, nights=60, **values) -> tuple[int, int]:
     """(marks, nights) of histories in which nothing changes; judged without a file, for speed."""
-    marks = judged = 0
+    marks = count = 0
     for seed in seeds:
-        points = []
+        past = []
         for _, night in drawn_nights(seed, bad=None, nights=nights, **values):
-            points += [
-                WirePoint(night.id, night.started, w.link, w.wire, w.bits, w.errors) for w in night.checks[0].wires
-            ]
-            marks += len(wire_marks(points[-34 * 32 :]))
-            judged += 1
-    return marks, judged
+            past.append(figures_of(night))
+            marks += len(wire_marks(past[-34:]))
+            count += 1
+    return marks, count
 
 
 @pytest.mark.parametrize("clump", [1, 8], ids=["single", "in-bursts-of-8"])
@@ -158,8 +162,8 @@ def test_noise_on_a_whole_link_is_the_links_and_not_a_wires(tmp_path):
             links = [LinkFigures(k, BITS, 64, 12 if noisy and k == "2->3" else 0, 0, 3000.0) for k in LINKS]
             night = a_night(day, [a_check(1, wires=wires, links=links, figures={})])
             history.begin(night)
-            marks = marks_of(history, night)
-            history.end(replace(night, marks=marks))
+            marks = judged(history, night)
+            history.update(replace(night, marks=marks))
             assert [(m.subject, m.name) for m in marks] == ([(Subject.LINK, "2->3")] if noisy else []), day
 
 
@@ -184,35 +188,31 @@ def test_clumping_is_one_for_single_events_and_grows_with_bursts():
     assert clumping([]) == clumping([[Count(0, 5), Count(0, 5)]]) == clumping([[Count(7, 5)]]) == 1
 
 
-def test_nothing_is_marked_before_anybody_knows_what_is_usual():
-    def points(nights, errors):
-        return [
-            WirePoint(f"n{n}", f"t{n}", "0->1", w, BITS, errors if w == "D3" and n == nights - 1 else 0)
-            for n in range(nights)
-            for w in WIRES
-        ]
+def one_link(errors):
+    """Figures of a night with wrong bits on D3 of one link."""
+    wires = [WireFigures("0->1", wire, BITS, errors if wire == "D3" else 0) for wire in WIRES]
+    return figures_of(a_night(0, [a_check(1, wires=wires, links=[])]))
 
-    assert wire_marks(points(5, 100)) == []
-    assert [mark.name for mark in wire_marks(points(6, 100))] == ["0->1 D3"]
+
+def test_nothing_is_marked_before_anybody_knows_what_is_usual():
+    sound, bad = one_link(0), one_link(100)
+    assert wire_marks([*[sound] * 4, bad]) == []
+    past = [replace(sound, night=f"n{n}") for n in range(5)]
+    assert [mark.name for mark in wire_marks([*past, bad])] == ["0->1 D3"]
+    assert wire_marks([*past, bad, figures_of(a_night(7))]) == [], "nothing was measured tonight"
+    assert wire_marks([]) == []
 
 
 def test_a_wire_that_stays_bad_stays_marked():
-    points, marked = [], set()
+    past = []
     for night in range(80):
-        points += [
-            WirePoint(f"n{night}", f"t{night:03}", "0->1", w, BITS, 50 if w == "D3" and night >= 10 else 0)
-            for w in WIRES
-        ]
-        marks = wire_marks(points, marked)
-        marked |= {(f"n{night}", mark.name) for mark in marks}
+        tonight = replace(one_link(50 if night >= 10 else 0), night=f"n{night}")
+        marks = wire_marks([*past, tonight])
+        past.append(replace(tonight, marks=marks))
         assert [mark.name for mark in marks] == (["0->1 D3"] if night >= 10 else []), night
 
 
 # --- figures ---------------------------------------------------------------------------------------
-
-
-def figure_points(values):
-    return [FigurePoint(f"n{i}", f"t{i}", value) for i, value in enumerate(values)]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def figure_points(values):
 )
 def test_figures_are_marked_on_their_bad_side(figure, last, marked):
     values = [80 + (i % 5 - 2) / 2 for i in range(FIGURES_MIN)]
-    mark = figure_mark("layers", figure, figure_points([*values, last]), f"n{FIGURES_MIN}")
+    mark = figure_mark("layers", figure, values, last)
     assert (mark is not None) == marked
     if mark is not None:
         assert mark.sentence.startswith(
@@ -235,12 +235,12 @@ def test_figures_are_marked_on_their_bad_side(figure, last, marked):
         )
 
 
-def test_figures_need_a_past_and_tonight():
-    points = figure_points([80.0] * FIGURES_MIN + [10.0])
-    assert figure_mark("layers", "tokens_s", points, "n14") is not None
-    assert figure_mark("layers", "tokens_s", points[1:], "n14") is None, "too few nights"
-    assert figure_mark("layers", "tokens_s", points, "n15") is None, "no figure tonight"
-    assert figure_mark("layers", "tokens_s", figure_points([80.0] * 20 + [79.0]), "n20") is None, "no word worth"
+def test_figures_need_a_past():
+    before = [80.0] * FIGURES_MIN
+    assert figure_mark("layers", "tokens_s", before, 10.0) is not None
+    assert figure_mark("layers", "tokens_s", before[1:], 10.0) is None, "too few nights"
+    assert figure_mark("layers", "tokens_s", before, 79.0) is None, "too little to be worth a word"
+    assert figure_mark("layers", "boot_s", [0.0] * FIGURES_MIN, 1.0) is None, "no spread can be told"
 
 
 def test_normal_figures_are_marked_as_seldom_as_stated():
@@ -248,7 +248,7 @@ def test_normal_figures_are_marked_as_seldom_as_stated():
     marks = 0
     for _ in range(runs):
         values = [rng.gauss(80, 1) for _ in range(FIGURES_MIN + 1)]
-        marks += figure_mark("layers", "tokens_s", figure_points(values), f"n{FIGURES_MIN}") is not None
+        marks += figure_mark("layers", "tokens_s", values[:-1], values[-1]) is not None
     print(f"{marks} marks in {runs} nights, at {DISTANCE} MAD")
     assert marks <= 2 * runs * FIGURE_CHANCE
 
@@ -263,14 +263,14 @@ def test_figures_of_another_profile_or_model_are_no_past(tmp_path):
         slow = a_check(1, "generation", kind=Kind.GENERATION, wires=[], links=[], figures={"tokens_s": 5.0})
         other = a_night(30, [slow], model="stories15M")
         history.begin(other)
-        assert marks_of(history, other) == []
+        assert judged(history, other) == []
         night = a_night(31, [slow])
         history.begin(night)
-        (mark,) = marks_of(history, night)
+        (mark,) = judged(history, night)
         assert (mark.subject, mark.name, mark.value, mark.usual) == (Subject.FIGURE, "tokens_s", 5.0, 81.0)
         failed = a_night(32, [replace(slow, outcome=Outcome.FAILED)])
         history.begin(failed)
-        assert marks_of(history, failed) == [], "what failed is told by its check"
+        assert judged(history, failed) == [], "what failed is told by its check"
 
 
 def test_throughput_is_marked_as_the_links(tmp_path):
@@ -278,5 +278,5 @@ def test_throughput_is_marked_as_the_links(tmp_path):
         for day in range(20):
             figures = {"kb_s": 300.0 + day % 3 if day < 19 else 200.0}
             history.begin(a_night(day, [a_check(1, "link 1->2", figures=figures, wires=[], links=[])]))
-        marks = marks_of(history, history.night("sim-019"))
+        marks = judged(history, history.night("sim-019"))
     assert [(m.subject, m.name, m.what, m.value) for m in marks] == [(Subject.LINK, "1->2", "throughput", 200.0)]

@@ -4,9 +4,8 @@ import pytest
 
 from hil.checks.check import Result, Sign
 from hil.errors import LinkError
-from hil.nightly.history import CheckCount
 from hil.nightly.record import Attempt, Cause
-from hil.nightly.triage import Trial, classify, flake_rates, sign_of, wilson
+from hil.nightly.triage import Trial, classify, sign_of
 from hil.protocol.link_messages import Bank, LinkFault, Phase, Role
 from hil.rig.specs import LinkSpec
 from hil.ring.link_faults import FaultReport, explain
@@ -59,17 +58,3 @@ def test_a_link_that_gave_up_because_a_board_was_held_up_is_the_boards(phase, si
         report(0, Bank.DOWNSTREAM, Role.SENDER, Phase.WAIT_ACK_HIGH), report(1, Bank.UPSTREAM, Role.RECEIVER, phase)
     ]  # fmt: skip
     assert sign_of(LinkError(explain(reports, [LinkSpec(0, 1)], ["a", "b"]))) is sign
-
-
-@pytest.mark.parametrize(
-    ("hits", "runs", "low", "high"),
-    [(0, 0, 0.0, 1.0), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (1, 10, 0.0179, 0.4042), (5, 100, 0.0215, 0.1118)],
-)
-def test_wilson_intervals_are_those_of_the_tables(hits, runs, low, high):
-    assert wilson(hits, runs) == pytest.approx((low, high), abs=1e-4)
-
-
-def test_flake_rates_come_worst_first():
-    rates = flake_rates([CheckCount("a", 10, 0, 3), CheckCount("b", 10, 2, 0), CheckCount("c", 100, 5, 0)])
-    assert [(rate.name, rate.rate, rate.failed) for rate in rates] == [("b", 0.2, 0), ("c", 0.05, 0), ("a", 0.0, 3)]
-    assert all(rate.low <= rate.rate <= rate.high for rate in rates)

@@ -11,7 +11,8 @@ import pytest
 from hil.nightly.history import History
 from hil.nightly.page import write_pages
 from hil.nightly.page.views import file_name
-from hil.nightly.trends import marks_of
+from hil.nightly.series import figures_of
+from hil.nightly.trends import LOOKBACK_NIGHTS, marks_of
 from tests.page import nights
 
 WORN = f"link {nights.WORN[0]} {nights.WORN[1]}"
@@ -26,7 +27,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with History(folder / "history.sqlite") as history:
         for night in nights.history(30):
             history.begin(night)
-            history.end(dataclasses.replace(night, marks=marks_of(history, night)))
+            marks = marks_of(history.figures(night.rig, night.started, LOOKBACK_NIGHTS), figures_of(night))
+            history.update(dataclasses.replace(night, marks=marks))
             write_pages(history, folder)
     return folder
 

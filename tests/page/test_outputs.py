@@ -14,8 +14,8 @@ from hil.nightly.outputs.allure_results import write_allure
 from hil.nightly.outputs.files import OutputError
 from hil.nightly.outputs.junit import junit
 from hil.nightly.outputs.summary import summary
-from hil.nightly.outputs.trace import chrome_trace
 from hil.nightly.record import Outcome
+from hil.timeline.perfetto import perfetto_of_timeline
 from hil.timeline.spans import Span, Timeline
 from tests.page import nights
 
@@ -130,6 +130,8 @@ def test_summary_is_strict_json_and_tells_the_verdict():
     assert (first["cause"], first["place"], first["times"]) == ("wiring", "link 1->2 CLK", 3)
     assert first["replay"].startswith("pytest ")
     assert len(facts["wires"]) == 32
+    assert (facts["last_good"], facts["changes"]) == (None, [])
+    assert facts["retries"] == 8, "on the rig alone; JUnit counts them round by round"
     nothing = summary(nights.empty_night())
     assert nothing["figures"]["tokens_s"] is None
     assert nothing["good"] is False
@@ -137,7 +139,7 @@ def test_summary_is_strict_json_and_tells_the_verdict():
 
 def test_trace_has_every_span_on_its_board():
     timeline = BAD.timeline
-    trace = chrome_trace(timeline)
+    trace = perfetto_of_timeline(timeline)
     spans = [event for event in trace["traceEvents"] if event["ph"] == "X"]
     assert len(spans) == len(timeline.spans)
     assert min(event["ts"] for event in spans) == 0
@@ -146,13 +148,13 @@ def test_trace_has_every_span_on_its_board():
     assert {(event["pid"], event["tid"]) for event in spans} <= named
     total = sum(span.end_s - span.start_s for span in timeline.spans) * 1e6
     assert sum(event["dur"] for event in spans) == pytest.approx(total, abs=0.001 * len(spans))
-    assert trace["otherData"]["clock_error_us"] == pytest.approx(1.3)
+    assert trace["otherData"]["error_us"] == pytest.approx(1.3)
 
 
 def test_trace_leaves_out_spans_without_time():
     odd = Timeline("odd", [Span(0, "send", "a", float("nan"), 1.0), Span(0, "send", "b", 1.0, 0.5)], float("inf"))
-    assert chrome_trace(odd)["traceEvents"] == []
-    assert chrome_trace(odd)["otherData"]["clock_error_us"] is None
+    assert perfetto_of_timeline(odd)["traceEvents"] == []
+    assert perfetto_of_timeline(odd)["otherData"]["error_us"] is None
 
 
 @pytest.mark.parametrize("night", [BAD, nights.hostile_night(), nights.killed_night(), nights.empty_night()])

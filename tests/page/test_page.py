@@ -11,7 +11,7 @@ import pytest
 from hil.checks.model.mismatch import MapRow
 from hil.nightly.page import PageError, render_index, render_night, write_pages
 from hil.nightly.page.views import file_name
-from hil.nightly.record import Cause, LogLine, Mark, Subject
+from hil.nightly.record import Cause, LogLine, Subject, TrendMark
 from tests.page import nights
 
 
@@ -70,7 +70,7 @@ def test_bad_wire_is_told_by_sign_and_class_and_others_are_not(past):
 
 
 def test_mark_of_history_names_the_wire_on_the_page(past):
-    mark = Mark(Subject.WIRE, "1->2 D3", "errors", 40.0, 0.0, 1e-9, "1->2 D3: 40 wrong bits, usually none")
+    mark = TrendMark(Subject.WIRE, "1->2 D3", "errors", 40.0, 0.0, 1e-9, "1->2 D3: 40 wrong bits, usually none")
     text = render_night(dataclasses.replace(past[-1], marks=[mark]), past[:-1])
     assert "link 1-&gt;2 D3 is getting worse" in text
     assert re.findall(r"<th scope=\"row\">(D\d) ▼", text) == ["D3"]
@@ -106,7 +106,7 @@ def test_failure_shows_sentence_replay_tries_waveform_map_and_logs(past):
     text = render_night(nights.bad_night(), past)
     for part in (
         "byte 1375 of 2052 stopped", "pytest &#39;hil/suite/test_link.py", "on the simulator", "waveform: link 1-&gt;2",
-        '<span class="differs">xxx</span>', "<th scope=\"col\">board 3</th>", "response SERVE #5 job=1 rank=2",
+        'class="cell differs"',"====xxx", "<th scope=\"col\">board 3</th>", "response SERVE #5 job=1 rank=2",
     ):  # fmt: skip
         assert part in text
     first = text.index("4.510000</span>")
@@ -171,6 +171,9 @@ class Kept:
     def nights(self, rig=None, last=None):
         return self.kept[-last:] if last else self.kept
 
+    def last_good(self, rig, before):
+        return None
+
 
 def test_write_pages_writes_each_night_once_and_the_newest_always(tmp_path, past):
     newest = write_pages(Kept(past[:3]), tmp_path)
@@ -195,7 +198,7 @@ def test_a_full_disk_leaves_the_old_page_and_says_so(tmp_path, past, monkeypatch
     def full(fd):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hil.nightly.page.files.os.fsync", full)
+    monkeypatch.setattr("hil.files.os.fsync", full)
     with pytest.raises(PageError, match=r"cannot be written: No space left on device; the one before stays"):
         write_pages(Kept(past[:1]), tmp_path)
     assert newest.read_text() == before

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil.text import count, duration, first_line, number, visible
+from hil.text import count, duration, first_line, number, printable, visible
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,19 @@ def test_what_acts_is_shown_and_what_is_text_stays(text, shown):
 def test_every_character_below_160_shows_or_is_white_space():
     for letter in map(chr, range(160)):
         assert visible(letter).isprintable() or letter in "\n\t"
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"plain", "plain"),
+        (b"\x1b[31m\r\n\t", "\\x1b[31m\\r\\n\\t"),
+        ("größe".encode(), "gr\\xf6\\xdfe"),
+        (b"\xff\\x41", "\\\\xff\\\\x41"),
+    ],
+)
+def test_bytes_in_a_log_are_one_line_of_ascii(data, shown):
+    assert printable(data) == shown
 
 
 def test_line_ends_are_shown_where_a_line_is_wanted():

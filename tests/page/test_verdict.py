@@ -5,11 +5,12 @@ import re
 
 import pytest
 
-from hil.nightly.page.verdict import State, changes, groups, last_good, place_of, verdict
-from hil.nightly.record import Cause, Mark, Outcome, Subject
+from hil.nightly.record import Cause, Outcome, Subject, TrendMark
+from hil.nightly.verdict import State, exit_code, groups, place_of, tally, verdict
 from tests.page import nights
 
 GOOD = nights.Maker(3).night(1)
+MARK = TrendMark(Subject.WIRE, "1->2 D3", "errors", 9, 0, 1e-9, "...")
 
 
 def test_good_night_is_healthy():
@@ -40,7 +41,7 @@ def test_failures_are_counted_with_cause_and_place():
         (dataclasses.replace(GOOD, checks=[]), State.UNFINISHED, "Nothing was tested."),
         (nights.broken(GOOD, 4, nights.failure(Cause.NOT_REPRODUCED), Outcome.FLAKY), State.WATCH,
          "Nothing failed in 20 checks, but 1 passed only when tried again."),
-        (dataclasses.replace(GOOD, marks=[Mark(Subject.WIRE, "1->2 D3", "errors", 9, 0, 1e-9, "...")]), State.WATCH,
+        (dataclasses.replace(GOOD, marks=[MARK]), State.WATCH,
          "Nothing failed in 20 checks, but link 1->2 D3 is getting worse."),
     ],
 )  # fmt: skip
@@ -72,25 +73,10 @@ def test_checks_that_fail_at_one_place_are_one_group_the_largest_first():
     assert found[0].names == ["wiring", "link 0->1", "link 1->2"]
 
 
-def test_last_good_night_is_the_newest_without_blemish():
-    bad = nights.bad_night()
-    assert last_good([GOOD, bad]) is GOOD
-    assert last_good([bad]) is None
-
-
-def test_changes_name_versions_boards_checks_and_wires():
-    past = nights.history(22)
-    then, now = past[10], nights.broken(past[21], 4, nights.failure(Cause.WIRING))
-    now = dataclasses.replace(
-        now, boards=[dataclasses.replace(now.boards[0], serial="other", resets=2), *now.boards[1:]]
-    )
-    found = changes(now, then)
-    assert found[0] == "firmware: 9bf75f90c962 then, 41d7aa03e5b1 now"
-    for line in (
-        "board 0: serial 00000000b0a2d000 then, other now",
-        "board 0: reset 2 times, 0 then",
-        "passed then, failed now: link 1->2",
-    ):
-        assert line in found
-    assert any(line.startswith("link 1->2 D3: 0 wrong bits then, ") for line in found)
-    assert changes(then, then) == []
+def test_tally_and_exit_code_of_a_night():
+    assert (tally(GOOD), exit_code(GOOD)) == ("20 checks: 20 passed", 0)
+    assert tally(dataclasses.replace(GOOD, checks=[])) == "0 checks: none ran"
+    assert tally(nights.bad_night()) == "30 checks: 21 passed, 2 flaky, 6 failed, 1 skipped"
+    stops = {"interrupted": 130, "ended by SIGTERM": 143, "the disk is full": 1}
+    assert {stop: exit_code(dataclasses.replace(GOOD, stopped=stop)) for stop in stops} == stops
+    assert exit_code(nights.bad_night()) == 1

@@ -287,7 +287,7 @@ def test_command_tells_good_from_bad(capsys, tmp_path, monkeypatch):
     shown = capsys.readouterr().out
     assert "first difference: SWIGLU of layer 2 on rank 0, position 0" in shown
     assert json.loads(shown.splitlines()[-1])["finding"]["op"] == "SWIGLU"
-    assert picture.read_text().count("#d1242f") > 5
+    assert picture.read_text().count('class="cell differs"') > 5
 
 
 def test_map_draws_what_differs(open_ring, tmp_path):

@@ -143,7 +143,7 @@ def test_frame_that_was_sent_twice_is_not_used(one_run):
 
 
 def test_noise_costs_resends_and_never_the_bound(tmp_path):
-    capture, truth = drifted_run(tmp_path, 6, faults=("glitch:1-2.D3=3e-3", "glitch:2-3.CLK=2e-2/300ns"))
+    capture, truth = drifted_run(tmp_path, 6, faults=("glitch:1-2.D3=1e-2", "glitch:2-3.CLK=2e-2/300ns"))
     again = [e for b in capture.boards for e in b.events if e.attempt > 1]
     assert again, "nothing was sent again; this run proves nothing"
     alignment = align(capture)

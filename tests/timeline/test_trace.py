@@ -112,7 +112,8 @@ def test_picture_has_a_lane_per_board_and_the_figures(traced, stories):
             assert f"bubble {board['shares']['bubble']:.1%}" in texts
     assert [texts.count(f"board {rank}") for rank in range(4)] == [4] * 4
     classes = {r.get("class") for r in root.iter(f"{SVG}rect")}
-    assert {"forward", "backward", "head", "optimizer", "send", "receive", "wait"} <= classes
+    kinds = ("forward", "backward", "head", "optimizer", "send", "receive", "wait")
+    assert {f"span {kind}" for kind in kinds} <= classes
     width = float(root.get("width"))
     for rect in root.iter(f"{SVG}rect"):
         assert float(rect.get("x", 0)) >= 0

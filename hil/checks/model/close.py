@@ -21,9 +21,16 @@ from golden.taps import NO_LAYER, Op, TapKey
 from golden.tensors import stored
 from golden.weights import Config, F32Array, Weights
 from hil.checks.model.replays import BACKWARD_GROUPS
+from hil.checks.model.tensor_text import read_tensors
 
 TRUNCATING = 2.0
 """units of hardware that cuts results off instead of rounding them to nearest, as the VideoCore's QPU does."""
+UNITS_MAX = 65536.0
+"""A rounding of so many units is 2^-8: beyond it a check says nothing."""
+WEAK_SHARE = 0.01
+"""A bound beyond this share of a value is weak: the value would pass although it is visibly wrong."""
+Units = float | Mapping[str, float]
+"""Size of a rounding in units of 2^-24: for all ops, or by their names; `*` stands for all others (1 if not given)."""
 _LAYER_OPS = tuple(op for op in Op if Op.ATT_NORM <= op <= Op.FFN_RES)
 _HEAD_OPS = (Op.FINAL_NORM, Op.LOGITS)
 _BACKWARD_HEAD = (Op.LOSS, Op.D_LOGITS, Op.D_FINAL_NORM, Op.D_HEAD)
@@ -52,6 +59,14 @@ class ReportedTensors:
         """Report the gradient of a parameter, summed over all microbatches, before clipping."""
         self.gradients[name, NO_LAYER if layer is None else layer] = np.asarray(values, np.float32)
 
+    def read(self, text: str) -> int:
+        """Report what a text says in the format of docs/close.md; how many lines did. Raises TensorTextError."""
+        found = read_tensors(text)
+        for microbatch, taps in found.tensors.items():
+            self.tensors.setdefault(microbatch, {}).update(taps)
+        self.gradients.update(found.gradients)
+        return found.lines
+
 
 @dataclass(frozen=True, slots=True)
 class CloseFailure:
@@ -68,11 +83,17 @@ class CloseFailure:
 
 @dataclass(frozen=True, slots=True)
 class CloseResult:
-    """compared: tensors. failures in the order of execution. worst: for each op, the largest share of its bound."""
+    """compared: tensors. failures in the order of execution. worst: for each op, the largest share of its bound.
+
+    units: for each op that was compared. weak: for each op with some, how many of how many values have a bound beyond
+    WEAK_SHARE of them.
+    """
 
     compared: int
     failures: tuple[CloseFailure, ...]
     worst: Mapping[Op, float]
+    units: Mapping[Op, float] = field(default_factory=dict)
+    weak: Mapping[Op, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -80,12 +101,17 @@ class CloseResult:
         return self.compared > 0 and not self.failures
 
     def describe(self) -> str:
-        """One line, then the first failures, then how near to its bound every op came."""
+        """One line, then the first failures, then how near to its bound every op came, and which bounds are weak."""
         lines = [f"{self.compared} tensors compared, {len(self.failures)} fail"]
         lines += [f"  {failure}" for failure in self.failures[:FAILURES_SHOWN]]
         more = len(self.failures) - FAILURES_SHOWN
         lines += [f"  and {more} more"] if more > 0 else []
         lines += ["  share of the bound: " + ", ".join(f"{op.name} {worst:.2g}" for op, worst in self.worst.items())]
+        wide = {op: units for op, units in self.units.items() if units != 1}
+        lines += ["  units: " + ", ".join(f"{op.name} {units:g}" for op, units in wide.items())] if wide else []
+        if self.weak:
+            shares = ", ".join(f"{op.name} {many:,} of {all:,}" for op, (many, all) in self.weak.items())
+            lines.append(f"  bounds beyond {WEAK_SHARE:.0%} of the value, where passing says little: {shares}")
         return "\n".join(lines)
 
 
@@ -95,7 +121,7 @@ def close_generation(
     tokens: Sequence[int],
     *,
     temperature: float = 0.0,
-    units: float = 1.0,
+    units: Units = 1.0,
 ) -> CloseResult:
     """Check the forward pass of every position.
 
@@ -103,30 +129,34 @@ def close_generation(
         reported: all ops of all layers at every position.
         tokens: that entered at each position.
         temperature: where PROBS is reported, what it was made with.
-        units: size of a rounding in units of 2^-24; TRUNCATING for hardware that cuts off.
+        units: size of a rounding in units of 2^-24; TRUNCATING for hardware that cuts off. By op where some of the
+            firmware's functions are coarser, as {"ATT_PROB": 64, "Q_ROPE": 1024, "K_ROPE": 1024}.
+    Raises: ValueError for units that cannot be.
     """
+    judge = _Judge(units)
     found = reported.tensors.get(0, {})
     wanted = list(_forward_keys(weights.config, len(tokens)))
     optional = [key for key in found if key.op is Op.PROBS]
     failures, usable = _usable(weights.config, found, [*wanted, *optional], 0)
-    by_op: dict[Op, float] = {}
     if set(wanted) <= set(usable):
         entering = dict(enumerate(tokens))
         for one in _safely(deviations(weights, usable, entering, temperature, any_order)):
-            failures += _judged(one, 0, units, by_op, found)
-    return _result(len(wanted) + len(optional), failures, by_op, [*wanted, *optional])
+            failures += judge.judged(one, 0, found)
+    return judge.result(len(wanted) + len(optional), failures, [*wanted, *optional])
 
 
 def close_step(
-    weights: Weights, reported: ReportedTensors, tokens: Sequence[Sequence[int]], *, units: float = 1.0
+    weights: Weights, reported: ReportedTensors, tokens: Sequence[Sequence[int]], *, units: Units = 1.0
 ) -> CloseResult:
     """Check one step of training: forward, backward, and the gradient of every parameter.
 
     Args:
         tokens: of each microbatch, one more than it has positions.
+        units: as for close_generation.
+    Raises: ValueError for units that cannot be.
     """
+    judge = _Judge(units)
     failures: list[CloseFailure] = []
-    by_op: dict[Op, float] = {}
     order: list[TapKey] = []
     usable = []
     count = 0
@@ -145,12 +175,12 @@ def close_step(
         for number, there in enumerate(usable):
             forward = {key: x for key, x in there.items() if key.op < Op.LOSS}
             for one in deviations(weights, forward, dict(enumerate(tokens[number][:-1])), chain=any_order):
-                failures += _judged(one, number, units, by_op, there)
+                failures += judge.judged(one, number, there)
         for number, one in backward_deviations(weights, usable, tokens, any_order):
-            failures += _judged(one, number, units, by_op, usable[number])
+            failures += judge.judged(one, number, usable[number])
         for one in gradient_deviations(weights, usable, tokens, gradients, any_order):
-            failures += _judged(one, 0, units, by_op, {})
-    return _result(count, failures, by_op, order)
+            failures += judge.judged(one, 0, {})
+    return judge.result(count, failures, order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +189,20 @@ class CloseCheck:
 
     weights: Weights
     fail: Callable[[str], object]
+    units: Units = 1.0
 
     def generation(
-        self, reported: ReportedTensors, tokens: Sequence[int], *, temperature: float = 0.0, units: float = 1.0
+        self, reported: ReportedTensors, tokens: Sequence[int], *, temperature: float = 0.0, units: Units | None = None
     ) -> CloseResult:
-        """close_generation, which must be good."""
+        """close_generation, which must be good. units: instead of the check's own."""
+        units = self.units if units is None else units
         return self._must(close_generation(self.weights, reported, tokens, temperature=temperature, units=units))
 
-    def step(self, reported: ReportedTensors, tokens: Sequence[Sequence[int]], *, units: float = 1.0) -> CloseResult:
-        """close_step, which must be good."""
+    def step(
+        self, reported: ReportedTensors, tokens: Sequence[Sequence[int]], *, units: Units | None = None
+    ) -> CloseResult:
+        """close_step, which must be good. units: instead of the check's own."""
+        units = self.units if units is None else units
         return self._must(close_step(self.weights, reported, tokens, units=units))
 
     def _must(self, result: CloseResult) -> CloseResult:
@@ -251,23 +286,57 @@ def _safely(found: Iterator[Deviation]) -> Iterator[Deviation]:
         yield from found
 
 
-def _judged(
-    one: Deviation, microbatch: int, units: float, by_op: dict[Op, float], found: Mapping[TapKey, F32Array]
-) -> list[CloseFailure]:
-    share = one.worst / units
-    by_op[one.key.op] = max(share, by_op.get(one.key.op, 0.0))
-    values = found.get(one.key)
-    if share <= 1 or (values is not None and not np.isfinite(values).all()):
-        return []  # what is not finite has been told
-    return [CloseFailure(one.key, microbatch, f"value [{one.index}] is {share:.3g} times its bound off")]
+def units_of(units: Units) -> dict[Op, float]:
+    """The units of every op. Raises ValueError for a name that is no op's and for a size that cannot be."""
+    by_name = dict(units) if isinstance(units, Mapping) else {"*": units}
+    for name, size in by_name.items():
+        if name != "*":
+            _op(name)
+        if not 1 <= size <= UNITS_MAX:
+            raise ValueError(f"units of {name}: {size:g}; give 1 (rounded to nearest) to {UNITS_MAX:g}")
+    rest = by_name.get("*", 1.0)
+    return {op: by_name.get(op.name, rest) for op in Op}
 
 
-def _result(
-    compared: int, failures: Sequence[CloseFailure], by_op: Mapping[Op, float], order: Sequence[TapKey]
-) -> CloseResult:
-    place = {key: i for i, key in enumerate(order)}
-    ordered = sorted(failures, key=lambda one: (one.key not in place, one.microbatch, place.get(one.key, 0)))
-    return CloseResult(compared, tuple(ordered), dict(by_op))
+def read_units(texts: Sequence[str]) -> dict[str, float]:
+    """Units from texts such as `Q_ROPE=1024`. Raises ValueError."""
+    units = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            units[name.strip()] = float(number)
+        except ValueError:
+            raise ValueError(f"{text!r}: give OP=N, as Q_ROPE=1024") from None
+    units_of(units)
+    return units
+
+
+class _Judge:
+    """Judges deviations by the units of their ops and keeps what there is to say of all of them."""
+
+    def __init__(self, units: Units) -> None:
+        self._units = units_of(units)
+        self._worst: dict[Op, float] = {}
+        self._weak: dict[Op, tuple[int, int]] = {}
+
+    def judged(self, one: Deviation, microbatch: int, found: Mapping[TapKey, F32Array]) -> list[CloseFailure]:
+        """The failure of a tensor, if it is one."""
+        op, units = one.key.op, self._units[one.key.op]
+        share = one.worst / units
+        self._worst[op] = max(share, self._worst.get(op, 0.0))
+        weak, values_seen = self._weak.get(op, (0, 0))
+        self._weak[op] = (weak + int(np.count_nonzero(one.room * units > WEAK_SHARE)), values_seen + one.room.size)
+        values = found.get(one.key)
+        if share <= 1 or (values is not None and not np.isfinite(values).all()):
+            return []  # what is not finite has been told
+        return [CloseFailure(one.key, microbatch, f"value [{one.index}] is {share:.3g} times its bound off")]
+
+    def result(self, compared: int, failures: Sequence[CloseFailure], order: Sequence[TapKey]) -> CloseResult:
+        """Failures in the order of execution, and what was seen of every op."""
+        place = {key: i for i, key in enumerate(order)}
+        ordered = sorted(failures, key=lambda one: (one.key not in place, one.microbatch, place.get(one.key, 0)))
+        weak = {op: counts for op, counts in self._weak.items() if counts[0]}
+        return CloseResult(compared, tuple(ordered), self._worst, {op: self._units[op] for op in self._worst}, weak)
 
 
 def _op(op: Op | str) -> Op:

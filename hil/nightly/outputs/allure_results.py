@@ -18,11 +18,11 @@ from allure_commons.types import AttachmentType, LabelType, Severity
 from allure_commons.utils import md5, uuid4
 
 from hil.nightly.outputs.summary import strict
-from hil.nightly.page.verdict import place_of
 from hil.nightly.record import Cause, Check, Kind, Night, Outcome
+from hil.nightly.verdict import place_of, sentence_of
 from hil.pictures.svg import standalone
 from hil.pictures.waveform import waveform
-from hil.text import finite, first_line, visible
+from hil.text import finite, first_line, one_line, visible
 
 SEVERITIES = {
     Kind.BOOT: Severity.BLOCKER,
@@ -61,10 +61,10 @@ def write_allure(night: Night, folder: Path, links: Sequence[tuple[str, str]] = 
         "firmware.git": night.firmware_git, "compiler": night.compiler, "harness": night.harness, "model": night.model,
         "seed": f"{night.seed:#x}", "simulated": str(night.simulated).lower(), "stopped": night.stopped or "no",
     }  # fmt: skip
-    lines = [f"{key}={visible(value, lines=False)}".replace("\\", "\\\\") for key, value in environment.items()]
+    lines = [f"{key}={one_line(value)}".replace("\\", "\\\\") for key, value in environment.items()]
     (folder / "environment.properties").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "categories.json").write_text(json.dumps(CATEGORIES, indent=1), encoding="utf-8")
-    executor = {"name": "hil nightly", "type": "hil", "buildName": visible(night.id, lines=False)}
+    executor = {"name": "hil nightly", "type": "hil", "buildName": one_line(night.id)}
     (folder / "executor.json").write_text(json.dumps(executor), encoding="utf-8")
     return len(night.checks)
 
@@ -72,7 +72,7 @@ def write_allure(night: Night, folder: Path, links: Sequence[tuple[str, str]] = 
 def _result(
     logger: AllureFileLogger, night: Night, check: Check, links: Sequence[tuple[str, str]], waves: Path | None
 ) -> TestResult:
-    name = visible(check.name, lines=False)
+    name = one_line(check.name)
     start = _milliseconds(check.started)
     result = TestResult(
         uuid=uuid4(),
@@ -85,18 +85,15 @@ def _result(
         stage="finished",
         start=start,
         stop=start + _span(check.seconds),
-        titlePath=[visible(night.rig, lines=False), check.kind.value],
+        titlePath=[one_line(night.rig), check.kind.value],
     )
     result.labels = _labels(night, check)
     result.links = [Link(type="link", url=address, name=title) for address, title in links]
     result.parameters = [
         Parameter(name="round", value=str(check.round)),
         Parameter(name="seed", value=f"{check.seed:#x}", excluded=True),
-        Parameter(name="model", value=visible(night.model, lines=False)),
-        *(
-            Parameter(name=visible(key, lines=False), value=repr(value), excluded=True)
-            for key, value in check.figures.items()
-        ),
+        Parameter(name="model", value=one_line(night.model)),
+        *(Parameter(name=one_line(key), value=repr(value), excluded=True) for key, value in check.figures.items()),
     ]
     result.steps = _tries(check, start) + _measured(check, start)
     result.attachments = _attachments(logger, check, waves)
@@ -114,7 +111,7 @@ def _details(check: Check) -> StatusDetails | None:
     if check.outcome is Outcome.PASSED:
         return None
     failure = check.failure
-    sentence = visible(failure.sentence if failure is not None else check.sentence, limit=4000)
+    sentence = visible(sentence_of(check), limit=4000)
     cause = f"[{failure.cause.value}] " if failure is not None else ""
     flaky = check.outcome is Outcome.FLAKY
     message = f"{cause}{'passed only when tried again: ' if flaky else ''}{sentence}"
@@ -123,7 +120,7 @@ def _details(check: Check) -> StatusDetails | None:
 
 
 def _labels(night: Night, check: Check) -> list[Label]:
-    sentence = check.failure.sentence if check.failure is not None else check.sentence
+    sentence = sentence_of(check)
     facts = {
         LabelType.PARENT_SUITE: night.rig,
         LabelType.SUITE: f"round {check.round}",
@@ -141,16 +138,14 @@ def _labels(night: Night, check: Check) -> list[Label]:
         tags.append("flaky")
     if check.outcome in (Outcome.FAILED, Outcome.FLAKY) and place_of(sentence):
         tags.append(place_of(sentence))
-    labels = [Label(name=str(key), value=visible(value, lines=False)) for key, value in facts.items()]
+    labels = [Label(name=str(key), value=one_line(value)) for key, value in facts.items()]
     return labels + [Label(name=str(LabelType.TAG), value=tag) for tag in tags]
 
 
 def _tries(check: Check, start: int) -> list[TestStepResult]:
     steps, at = [], start
     for number, attempt in enumerate(check.attempts, 1):
-        step = TestStepResult(
-            name=f"try {number} on the {visible(attempt.where, lines=False)}", stage="finished", start=at
-        )
+        step = TestStepResult(name=f"try {number} on the {one_line(attempt.where)}", stage="finished", start=at)
         at += _span(attempt.seconds)
         step.stop, step.status = at, str(Status.PASSED if attempt.passed else Status.FAILED)
         if attempt.sentence:
@@ -165,9 +160,7 @@ def _measured(check: Check, start: int) -> list[TestStepResult]:
     for entry in check.links:
         wires = [wire for wire in check.wires if wire.link == entry.link]
         wrong = sum(wire.errors for wire in wires)
-        step = TestStepResult(
-            name=f"link {visible(entry.link, lines=False)}", stage="finished", start=start, stop=start
-        )
+        step = TestStepResult(name=f"link {one_line(entry.link)}", stage="finished", start=start, stop=start)
         step.status = str(Status.PASSED)
         facts = {
             "frames": entry.frames, "bytes": entry.bytes, "resends": entry.resends, "timeouts": entry.timeouts,
@@ -175,9 +168,7 @@ def _measured(check: Check, start: int) -> list[TestStepResult]:
         }  # fmt: skip
         step.parameters = [Parameter(name=key, value=str(value)) for key, value in facts.items()]
         step.parameters += [
-            Parameter(name=visible(wire.wire, lines=False), value=f"{wire.errors} wrong")
-            for wire in wires
-            if wire.errors
+            Parameter(name=one_line(wire.wire), value=f"{wire.errors} wrong") for wire in wires if wire.errors
         ]
         steps.append(step)
     return steps

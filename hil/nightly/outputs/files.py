@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hil.errors import HilError
+from hil.files import write_atomically
 from hil.nightly.outputs.allure_results import write_allure
 from hil.nightly.outputs.junit import junit
 from hil.nightly.outputs.summary import strict, summary
-from hil.nightly.outputs.trace import chrome_trace
-from hil.nightly.page.files import write_atomically
 from hil.nightly.record import Night
+from hil.timeline.perfetto import perfetto_of_timeline
 
 WAVES = "waves"
 """Folder of `check-N.vcd` (put there by the runner) and `check-N.wave.json`, for checks that failed."""
@@ -33,17 +33,20 @@ class OutputError(HilError):
     """An output cannot be written; the others, and what was there before, are as they were."""
 
 
-def write_outputs(night: Night, folder: Path, links: Sequence[tuple[str, str]] = ()) -> list[str]:
+def write_outputs(
+    night: Night, folder: Path, good: Night | None = None, links: Sequence[tuple[str, str]] = ()
+) -> list[str]:
     """Write summary.json, junit.xml, trace.json (if there is a timeline), waves/*.wave.json and allure-results.
 
     Args:
         folder: of this night; made if missing. night.json is the runner's.
+        good: the last good night before it, for what changed since.
         links: (address, name) for the Allure results.
     Returns: names written, as in OUTPUTS.
     Raises: OutputError (its text has each output that could not be written), after all were tried.
     """
     works: dict[str, Callable[[], bool]] = {
-        "summary.json": lambda: _text(folder / "summary.json", _json(summary(night))),
+        "summary.json": lambda: _text(folder / "summary.json", _json(summary(night, good))),
         "junit.xml": lambda: _text(folder / "junit.xml", junit(night)),
         "trace.json": lambda: _trace(night, folder),
         WAVES: lambda: _waves(night, folder),
@@ -54,10 +57,8 @@ def write_outputs(night: Night, folder: Path, links: Sequence[tuple[str, str]] =
     for name, work in works.items():
         try:
             written += [name] if work() else []
-        except HilError as error:
-            problems.append(str(error))
         except OSError as error:
-            problems.append(f"{folder / name}: cannot be written: {error}")
+            problems.append(f"{folder / name}: cannot be written: {error.strerror or error}")
     if problems:
         raise OutputError("\n".join(problems))
     return written
@@ -69,7 +70,7 @@ def _text(path: Path, text: str) -> bool:
 
 
 def _trace(night: Night, folder: Path) -> bool:
-    return night.timeline is not None and _text(folder / "trace.json", _json(chrome_trace(night.timeline)))
+    return night.timeline is not None and _text(folder / "trace.json", _json(perfetto_of_timeline(night.timeline)))
 
 
 def _json(values: object) -> str:

@@ -12,14 +12,15 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 
 from hil.nightly.record import Check, Night, Outcome
-from hil.text import finite, visible
+from hil.nightly.verdict import retries, sentence_of
+from hil.text import finite, one_line, visible
 
 FAULT_LETTERS_MAX = 8000
 
 
 def junit(night: Night) -> str:
     """The report as the text of an XML file."""
-    root = ET.Element("testsuites", _counts(night.checks) | {"name": visible(f"nightly {night.rig}", lines=False)})
+    root = ET.Element("testsuites", _counts(night.checks) | {"name": one_line(f"nightly {night.rig}")})
     rounds = itertools.groupby(night.checks, key=lambda check: check.round)
     for at, (number, checks) in enumerate(rounds):
         root.append(_suite(night, at, number, list(checks)))
@@ -29,9 +30,9 @@ def junit(night: Night) -> str:
 
 def _suite(night: Night, at: int, number: int, checks: Sequence[Check]) -> ET.Element:
     facts = {
-        "name": visible(f"{night.rig} round {number}", lines=False),
-        "timestamp": visible(checks[0].started[:19], lines=False),
-        "hostname": visible(night.rig, lines=False),
+        "name": one_line(f"{night.rig} round {number}"),
+        "timestamp": one_line(checks[0].started[:19]),
+        "hostname": one_line(night.rig),
         "id": str(at),
         "package": "hil.nightly",
     }
@@ -46,7 +47,7 @@ def _suite(night: Night, at: int, number: int, checks: Sequence[Check]) -> ET.El
         "model": night.model,
         "simulated": str(night.simulated).lower(),
         "board_serials": " ".join(board.serial for board in night.boards),
-        "retries": str(sum(_retries(check) for check in checks)),
+        "retries": str(sum(retries(check) for check in checks)),
         "stopped": night.stopped or "",
     }
     suite.append(_properties(shared))
@@ -59,17 +60,17 @@ def _case(check: Check) -> ET.Element:
     case = ET.Element(
         "testcase",
         {
-            "name": visible(f"{check.name} [round {check.round}]", lines=False),
+            "name": one_line(f"{check.name} [round {check.round}]"),
             "classname": f"hil.nightly.{check.kind.value}",
             "time": _seconds(check.seconds),
         },
     )
-    facts = {"seed": f"{check.seed:#x}", "retries": str(_retries(check)), "outcome": check.outcome.value}
+    facts = {"seed": f"{check.seed:#x}", "retries": str(retries(check)), "outcome": check.outcome.value}
     if check.failure is not None:
         facts |= {"cause": check.failure.cause.value, "replay": check.failure.replay}
     facts |= {name: repr(value) for name, value in check.figures.items()}
     case.append(_properties(facts))
-    sentence = check.failure.sentence if check.failure is not None else check.sentence
+    sentence = sentence_of(check)
     kind = check.failure.cause.value if check.failure is not None else "not triaged"
     if check.outcome is Outcome.SKIPPED:
         ET.SubElement(case, "skipped", {"message": _message(sentence)})
@@ -94,7 +95,7 @@ def _evidence(check: Check) -> str:
 def _properties(facts: Mapping[str, str]) -> ET.Element:
     holder = ET.Element("properties")
     for name, value in facts.items():
-        ET.SubElement(holder, "property", {"name": visible(name, lines=False), "value": visible(value, lines=False)})
+        ET.SubElement(holder, "property", {"name": one_line(name), "value": one_line(value)})
     return holder
 
 
@@ -115,8 +116,3 @@ def _seconds(seconds: float) -> str:
 
 def _message(sentence: str) -> str:
     return visible(sentence, limit=1000)
-
-
-def _retries(check: Check) -> int:
-    """How often it was tried again on the rig."""
-    return max(0, sum(attempt.where == "rig" for attempt in check.attempts) - 1)

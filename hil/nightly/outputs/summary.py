@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hil.checks.link.runs import ber_limit
-from hil.nightly.page.inputs import boot_seconds, figure, links_of, resends, throughput, wires_of
-from hil.nightly.page.verdict import groups, outcomes, verdict
+from hil.nightly.compare import changes
 from hil.nightly.record import Night, Outcome, to_json
+from hil.nightly.series import figures_of, links_of
+from hil.nightly.verdict import Group, groups, outcomes, retries, sentence_of, verdict
 from hil.text import first_line, visible
 
 SUMMARY_VERSION = 1
 
 
-def summary(night: Night) -> dict[str, Any]:
-    """The summary as JSON values; None for what was not measured or is no finite number."""
-    said = verdict(night)
-    counts = outcomes(night)
+def summary(night: Night, good: Night | None = None) -> dict[str, Any]:
+    """The summary as JSON values; None for what was not measured or is no finite number. good: the last good night."""
+    said, counts, figures = verdict(night), outcomes(night), figures_of(night)
     facts = {
         "version": SUMMARY_VERSION,
         "night": night.id,
@@ -30,29 +29,17 @@ def summary(night: Night) -> dict[str, Any]:
         "state": said.state.value,
         "verdict": said.sentence,
         "checks": {outcome.value: counts[outcome] for outcome in Outcome},
-        "retries": sum(max(0, len(check.attempts) - 1) for check in night.checks),
+        "retries": sum(retries(check) for check in night.checks),
         "failures": [_group(group) for outcome in (Outcome.FAILED, Outcome.FLAKY) for group in groups(night, outcome)],
         "marks": [to_json(mark) for mark in night.marks],
-        "figures": {
-            "tokens_s": figure(night, "tokens_s"),
-            "step_s": figure(night, "step_s"),
-            "boot_s": boot_seconds(night),
-            "skew_s": figure(night, "skew_s"),
-        },
+        "last_good": good.id if good is not None else None,
+        "changes": changes(good, night) if good is not None else [],
+        "figures": {name: figures.figure(name) for name in ("tokens_s", "step_s", "boot_s", "skew_s")},
         "links": [
-            {"link": link, "throughput_kb_s": throughput(night, link), "resends": resends(night, link)}
+            {"link": link, "throughput_kb_s": figures.throughput(link), "resends": figures.resends(link)}
             for link in links_of(night)
         ],
-        "wires": [
-            {
-                "link": link,
-                "wire": wire,
-                "bits": bits,
-                "errors": errors,
-                "ber_limit_95": ber_limit(bits, errors) if bits else None,
-            }
-            for (link, wire), (bits, errors) in sorted(wires_of(night).items())
-        ],
+        "wires": [{**to_json(wire), "ber_limit_95": wire.limit} for _, wire in sorted(figures.wires.items())],
         "seed": night.seed,
         "harness": night.harness,
         "firmware_sha256": night.firmware_sha256,
@@ -62,7 +49,7 @@ def summary(night: Night) -> dict[str, Any]:
     return {key: strict(value) for key, value in facts.items()}
 
 
-def _group(group: Any) -> dict[str, Any]:
+def _group(group: Group) -> dict[str, Any]:
     check = group.first
     return {
         "outcome": check.outcome.value,
@@ -70,7 +57,7 @@ def _group(group: Any) -> dict[str, Any]:
         "place": group.place,
         "checks": [first_line(name) for name in group.names[:20]],
         "times": len(group.checks),
-        "sentence": visible(check.failure.sentence if check.failure else check.sentence, limit=2000),
+        "sentence": visible(sentence_of(check), limit=2000),
         "replay": check.failure.replay if check.failure else "",
     }
 

@@ -1,4 +1,4 @@
-"""Charts of the page: sparklines, trends with their usual range, losses, boots, the pipeline of a step. Pure SVG."""
+"""Charts of the page: sparklines, trends with their usual range, losses, boots. Pure SVG."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from hil.nightly.page.inputs import FigureTrend, WireTrend
 from hil.nightly.record import BoardFigures
 from hil.pictures.svg import drawing, line, path, tag, ticks, words
 from hil.text import finite, number
-from hil.timeline.spans import Span, Timeline
+from hil.timeline.spans import Timeline, What
 
+Point = tuple[float, float]
 SPARK = (150.0, 26.0)
 TREND = (420.0, 170.0)
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 12.0, 12.0, 24.0
-SPANS_MAX = 1500
-KINDS = ("compute", "send", "receive", "wait", "host")
 SPAN_MIN = 0.02
 """A chart shows at least so much of a value, so that what is hardly a change does not look like one."""
-LETTERS = {"compute": "C", "send": "S", "receive": "R", "wait": "w", "host": "H"}
 RATES = (1e-10, 1e-3)
 """Error rates at the bottom and at the top of a sparkline."""
 
@@ -30,7 +28,7 @@ def wire_spark(trend: WireTrend) -> Markup:
     width, height = SPARK
     step = (width - 8) / max(1, len(trend.points) - 1)
     parts: list[Markup] = [line(2, height - 3, width - 2, height - 3, "axis")]
-    points: list[tuple[float, float] | None] = []
+    points: list[Point | None] = []
     for at, point in enumerate(trend.points):
         x = 4 + at * step
         if point.bits <= 0:
@@ -41,13 +39,10 @@ def wire_spark(trend: WireTrend) -> Markup:
             rate = math.log(point.errors / point.bits / RATES[0]) / math.log(RATES[1] / RATES[0])
             points.append((x, height - 3 - min(1.0, max(0.1, rate)) * (height - 6)))
     parts.append(path(points, "spark marked" if trend.mark else "spark"))
+    newest = trend.newest
+    told = f"{newest.name}: {newest.errors:,} wrong of {newest.bits:,} bits in the newest night"
     last = next((point for point in reversed(points) if point is not None), None)
-    if last is not None:
-        parts.append(tag("circle", cx=last[0], cy=last[1], r=2.6, class_="dot marked" if trend.mark else "dot"))
-    newest = trend.points[-1] if trend.points else None
-    told = (
-        f"{trend.name}: {newest.errors:,} wrong of {newest.bits:,} bits in the newest night" if newest else trend.name
-    )
+    parts += [_dot(last, told, marked=bool(trend.mark))] if last is not None else []
     return drawing(width, height, told, *parts, class_="sparkline")
 
 
@@ -80,39 +75,31 @@ class Scale:
         return parts
 
 
+def _dot(place: Point, told: str, *, marked: bool, size: float = 2.2) -> Markup:
+    class_ = "dot marked" if marked else "dot"
+    return tag("circle", tag("title", told), cx=place[0], cy=place[1], r=size + marked, class_=class_)
+
+
 def figure_chart(trend: FigureTrend) -> Markup | None:
     """A figure over nights with the range that the nights before each one allow; None without data."""
-    values = [point.value for point in trend.points if finite(point.value)]
-    limits = [limit for point in trend.points for limit in (point.low, point.high) if finite(limit)]
-    drawn = [value for value in (*values, *limits) if value is not None]
-    if not values:
+    drawn = [point.value for point in trend.points if point.value is not None]
+    if not drawn:
         return None
+    drawn += [limit for point in trend.points if point.usual for limit in (point.usual.low, point.usual.high)]
     scale = Scale(drawn, len(trend.points), TREND)
-    parts: list[Markup] = [*scale.grid(), *_band(trend, scale)]
     places = [
-        (scale.x(at), scale.y(point.value)) if point.value is not None and finite(point.value) else None
+        (scale.x(at), scale.y(point.value)) if point.value is not None else None
         for at, point in enumerate(trend.points)
     ]
-    parts.append(path(places, "trend"))
+    parts: list[Markup] = [*scale.grid(), *_band(trend, scale), path(places, "trend")]
     for place, point in zip(places, trend.points, strict=True):
         if place is None:
             continue
-        told = tag(
-            "title", f"{point.night}: {number(point.value, 4)} {trend.unit}" + (f"; {point.mark}" if point.mark else "")
-        )
+        told = f"{point.night}: {number(point.value, 4)} {trend.unit}" + (f"; {point.mark}" if point.mark else "")
         if point.mark:
-            x, y = place
-            parts.append(tag("path", told, d=f"M{x - 6:.1f} {y - 11:.1f}h12l-6 9z", class_="flag"))
-        parts.append(
-            tag(
-                "circle",
-                told,
-                cx=place[0],
-                cy=place[1],
-                r=3.2 if point.mark else 2.2,
-                class_="dot marked" if point.mark else "dot",
-            )
-        )
+            flag = f"M{place[0] - 6:.1f} {place[1] - 11:.1f}h12l-6 9z"
+            parts.append(tag("path", tag("title", told), d=flag, class_="flag"))
+        parts.append(_dot(place, told, marked=bool(point.mark)))
     parts += _ends([point.night for point in trend.points], scale)
     return drawing(*TREND, f"{trend.name} in {trend.unit} over {len(trend.points)} nights", *parts)
 
@@ -128,15 +115,15 @@ def _band(trend: FigureTrend, scale: Scale) -> list[Markup]:
     """The usual range of each night as a band, its middle as a line."""
     parts = []
     half = max(2.0, scale.step / 2)
-    middles: list[tuple[float, float] | None] = []
+    middles: list[Point | None] = []
     for at, point in enumerate(trend.points):
         x = scale.x(at)
-        if point.low is not None and point.high is not None and finite(point.low) and finite(point.high):
-            top = scale.y(point.high)
-            parts.append(
-                tag("rect", x=x - half, y=top, width=2 * half, height=max(0.5, scale.y(point.low) - top), class_="band")
-            )
-        middles.append((x, scale.y(point.middle)) if point.middle is not None and finite(point.middle) else None)
+        if point.usual is None:
+            middles.append(None)
+            continue
+        top, bottom = scale.y(point.usual.high), scale.y(point.usual.low)
+        parts.append(tag("rect", x=x - half, y=top, width=2 * half, height=max(0.5, bottom - top), class_="band"))
+        middles.append((x, scale.y(point.usual.middle)))
     parts.append(path(middles, "middle"))
     return parts
 
@@ -150,26 +137,13 @@ def loss_chart(losses: Sequence[float], golden: Sequence[float]) -> Markup | Non
     parts = scale.grid()
     parts.append(path([(scale.x(at), scale.y(v)) if finite(v) else None for at, v in enumerate(golden)], "golden"))
     for at, value in enumerate(losses):
-        wrong = at >= len(golden) or not same(value, golden[at])
-        if finite(value):
-            told = tag(
-                "title",
-                f"step {at + 1}: ring {value!r}, golden {golden[at]!r}"
-                if at < len(golden)
-                else f"step {at + 1}: {value!r}",
-            )
-            parts.append(
-                tag(
-                    "circle",
-                    told,
-                    cx=scale.x(at),
-                    cy=scale.y(value),
-                    r=4 if wrong else 3,
-                    class_="dot marked" if wrong else "dot",
-                )
-            )
-        else:
+        if not finite(value):
             parts.append(words(scale.x(at), TOP + 10, str(value), "wrong", "middle"))
+            continue
+        wanted = golden[at] if at < len(golden) else None
+        told = f"step {at + 1}: ring {value!r}" + (f", golden {wanted!r}" if wanted is not None else "")
+        wrong = wanted is None or not same(value, wanted)
+        parts.append(_dot((scale.x(at), scale.y(value)), told, marked=wrong, size=3))
     parts.append(words(LEFT, scale.height - 6, "step 1", "tick"))
     parts.append(words(scale.width - RIGHT, scale.height - 6, f"step {max(len(losses), len(golden))}", "tick", "end"))
     return drawing(*TREND, "loss of the ring and of the golden, step by step", *parts)
@@ -196,78 +170,10 @@ def boot_chart(boards: Sequence[BoardFigures]) -> Markup | None:
     return drawing(width, 12 + row * len(shown), f"boot of {len(shown)} boards", *parts)
 
 
-def merged(spans: Sequence[Span]) -> list[Span]:
-    """Spans that begin at 0, at most SPANS_MAX: neighbours of one kind are joined, then the shortest left out."""
-    good = [span for span in spans if finite(span.start_s) and finite(span.end_s) and span.end_s >= span.start_s]
-    if not good:
-        return []
-    zero = min(span.start_s for span in good)
-    joined: list[Span] = []
-    for span in sorted(good, key=lambda s: (s.rank, s.start_s)):
-        moved = Span(span.rank, span.what, span.label, span.start_s - zero, span.end_s - zero)
-        last = joined[-1] if joined else None
-        if len(good) > SPANS_MAX and last and (last.rank, last.what) == (moved.rank, moved.what):
-            joined[-1] = Span(last.rank, last.what, last.label, last.start_s, max(last.end_s, moved.end_s))
-        else:
-            joined.append(moved)
-    longest = sorted(joined, key=lambda span: span.start_s - span.end_s)[:SPANS_MAX]
-    return sorted(longest, key=lambda span: (span.rank, span.start_s))
-
-
-def pipeline(timeline: Timeline, world_size: int) -> Markup | None:
-    """A lane for each board; None without spans. Letters and heights tell the kinds apart, not colours alone."""
-    spans = merged(timeline.spans)
-    if not spans:
-        return None
-    width, left, lane, head = 1100.0, 74.0, 40.0, 24.0
-    total = max(span.end_s for span in spans) or 1.0
-    ranks = sorted({*range(world_size), *(span.rank for span in spans)})
-    height = head + lane * len(ranks) + 26
-    place = {rank: head + lane * at for at, rank in enumerate(ranks)}
-
-    def x(seconds: float) -> float:
-        return left + seconds / total * (width - left - 16)
-
-    parts: list[Markup] = []
-    for value in ticks(0, total * 1e3, 8):
-        parts.append(line(x(value / 1e3), head - 4, x(value / 1e3), height - 22, "grid"))
-        parts.append(words(x(value / 1e3), height - 8, f"{number(round(value, 6))} ms", "tick", "middle"))
-    for rank in ranks:
-        parts.append(words(left - 8, place[rank] + 22, f"board {rank}", "label", "end"))
-    for span in spans:
-        parts.append(_span(span, x(span.start_s), x(span.end_s), place[span.rank], lane))
-    bound = max(0.0, timeline.error_s) if finite(timeline.error_s) else 0.0
-    long = max(1.5, x(bound) - left)
-    parts.append(
-        tag(
-            "rect",
-            tag("title", "error bound of the clocks' alignment"),
-            x=left,
-            y=4,
-            width=long,
-            height=8,
-            class_="bound",
-        )
-    )
-    parts.append(words(left + long + 6, 12, f"clocks agree within {number(bound * 1e6)} us", "tick"))
-    return drawing(width, height, f"pipeline of {timeline.title}", *parts, class_="chart wide")
-
-
-def _span(span: Span, start: float, end: float, top: float, lane: float) -> Markup:
-    kind = span.what if span.what in KINDS else "other"
-    thin = {"wait": 12.0, "other": 18.0}.get(kind, lane - 10)
-    y, width = top + (lane - 10 - thin) / 2 + 2, max(0.8, end - start)
-    told = f"board {span.rank} {span.what} {span.label}: {span.start_s * 1e3:.4f} to {span.end_s * 1e3:.4f} ms"
-    parts = [tag("rect", tag("title", told), x=start, y=y, width=width, height=thin, class_=f"span {kind}")]
-    if width > 14 and kind in LETTERS:
-        parts.append(words(start + width / 2, top + 21, LETTERS[kind], f"on {kind}", "middle"))
-    return Markup("").join(parts)
-
-
 def shares(timeline: Timeline) -> list[tuple[int, dict[str, float]]]:
     """For each board the seconds of each kind; the table beside the drawing."""
     sums: dict[int, dict[str, float]] = {}
-    for span in merged(timeline.spans):
-        of = sums.setdefault(span.rank, dict.fromkeys(KINDS, 0.0))
+    for span in timeline.sound():
+        of = sums.setdefault(span.rank, dict.fromkeys(What, 0.0))
         of[span.what] = of.get(span.what, 0.0) + span.end_s - span.start_s
     return sorted(sums.items())

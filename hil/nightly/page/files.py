@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from hil.errors import HilError
+from hil.files import write_atomically
+from hil.nightly.compare import last_good
 from hil.nightly.page.render import render_index, render_night
 from hil.nightly.page.views import WINDOW, file_name
 from hil.nightly.record import Night
@@ -27,27 +27,8 @@ class Nights(Protocol):
     def nights(self, rig: str | None = None, last: int | None = None) -> list[Night]:
         """The latest nights, oldest first."""
 
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, finds the old one or the new one. Raises PageError."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name[:60]}.", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise PageError(f"page {path}: cannot be written: {error.strerror or error}; the one before stays") from None
+    def last_good(self, rig: str, before: str) -> Night | None:
+        """The latest good night of a rig that started before a time."""
 
 
 def _nothing(night: Night) -> Sequence[tuple[str, str]]:
@@ -79,6 +60,15 @@ def write_pages(
         newest = at == len(nights) - 1
         if every or newest or night.ended is None or not page.exists():
             earlier = [other for other in nights[:at] if other.rig == night.rig][-WINDOW:]
-            write_atomically(page, render_night(night, earlier, beside(night)))
-    write_atomically(out / "index.html", render_index(nights))
+            if last_good(reversed(earlier)) is None and (good := history.last_good(night.rig, night.started)):
+                earlier.insert(0, good)  # older than what the trends show; the page says what changed since
+            _write(page, render_night(night, earlier, beside(night)))
+    _write(out / "index.html", render_index(nights))
     return out / file_name(nights[-1].id)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise PageError(f"page {path}: cannot be written: {error.strerror or error}; the one before stays") from None

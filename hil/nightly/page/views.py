@@ -14,16 +14,23 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hil.checks.link.runs import ber_limit
-from hil.nightly.page import charts, verdict
-from hil.nightly.page.inputs import FigureTrend, Trends, boot_seconds, figure, gather, wires_of
-from hil.nightly.page.ring_picture import LEVELS, SIGNS, link_states, ring_picture
+from hil.checks.model.mismatch import MapRow
+from hil.nightly import verdict
+from hil.nightly.compare import changes, last_good
+from hil.nightly.page import charts
+from hil.nightly.page.inputs import FigureTrend, Trends, gather
+from hil.nightly.page.wires import LEVELS, SIGNS, link_states, ring_picture
 from hil.nightly.record import Check, Kind, LogLine, Night, Outcome, Subject
+from hil.nightly.series import NightFigures, figures_of
+from hil.pictures.mismatch import mismatch_picture
+from hil.pictures.timeline import timeline_picture
 from hil.pictures.waveform import waveform
 from hil.text import count, duration, finite, number, visible, when
+from hil.timeline.spans import What
 
 WINDOW = 30
 """Nights that a trend shows, the newest among them."""
+CHANGES_MAX = 12
 SIGNS_OF = {Outcome.PASSED: "✓", Outcome.FLAKY: "↻", Outcome.FAILED: "✗", Outcome.SKIPPED: "–"}
 WORDS_OF = {
     Outcome.PASSED: "passed",
@@ -32,7 +39,6 @@ WORDS_OF = {
     Outcome.SKIPPED: "could not be tried",
 }
 ORDER = (Outcome.FAILED, Outcome.FLAKY, Outcome.SKIPPED, Outcome.PASSED)
-CELLS = {"=": "same", "x": "differs", "?": "missing"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class FailureView:
     logs: list[dict[int, LogLine]]
     logs_cut: int
     picture: Markup | None
-    rows: list[tuple[str, list[tuple[str, str]]]]
+    mismatches: Markup | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +116,8 @@ def night_view(night: Night, earlier: Sequence[Night], limits: Limits) -> dict[s
         earlier: nights of the same rig, oldest first.
     """
     trends = gather([*earlier[-(WINDOW - 1) :], night])
-    before = verdict.last_good(earlier)
-    changes = verdict.changes(night, before) if before is not None else []
+    before = last_good(reversed(earlier))
+    changed = changes(before, night) if before is not None else []
     states = link_states(night, trends)
     failed, flaky = verdict.groups(night, Outcome.FAILED), verdict.groups(night, Outcome.FLAKY)
     ordered = failed + flaky
@@ -124,8 +130,8 @@ def night_view(night: Night, earlier: Sequence[Night], limits: Limits) -> dict[s
         "before": before,
         "before_file": file_name(before.id) if before is not None else "",
         "previous": file_name(earlier[-1].id) if earlier else "",
-        "changes": changes[: verdict.CHANGES_MAX],
-        "changes_cut": max(0, len(changes) - verdict.CHANGES_MAX),
+        "changes": changed[:CHANGES_MAX],
+        "changes_cut": max(0, len(changed) - CHANGES_MAX),
         "marks": night.marks,
         "failures": [
             failure_view(group, f"failure-{at}", limits) for at, group in enumerate(ordered[: limits.groups], 1)
@@ -139,9 +145,9 @@ def night_view(night: Night, earlier: Sequence[Night], limits: Limits) -> dict[s
         **_history_view(night, trends),
         **_boards_view(night, trends),
         "training": _training(night),
-        "pipeline": charts.pipeline(night.timeline, night.world_size) if night.timeline is not None else None,
+        "pipeline": timeline_picture(night.timeline, night.world_size) if night.timeline is not None else None,
         "shares": charts.shares(night.timeline) if night.timeline is not None else [],
-        "kinds": charts.KINDS,
+        "kinds": list(What),
         "rounds": list(_rounds(night.checks[: limits.rows])),
         "letters": limits.letters,
         "rows_cut": max(0, len(night.checks) - limits.rows),
@@ -166,17 +172,17 @@ def failure_view(group: verdict.Group, anchor: str, limits: Limits) -> FailureVi
     names = ", ".join(group.names[:4]) + (f" and {len(group.names) - 4} more" if len(group.names) > 4 else "")
     title = f"{group.place}: {names}" if group.place and names != group.place else names
     if failure is None:
-        return FailureView(anchor, group, title, sentence, "", "", times, [], [], 0, None, [])
+        return FailureView(anchor, group, title, sentence, "", "", times, [], [], 0, None, None)
     lines = sorted((line for line in failure.logs if finite(line.time_s)), key=lambda line: line.time_s)
     shown = lines[-limits.log_lines :]
-    cells = [(row.label, list(_runs(row.cells[: limits.map_cells]))) for row in failure.mismatch_map[: limits.map_rows]]
+    rows = [MapRow(row.label, row.cells[: limits.map_cells]) for row in failure.mismatch_map[: limits.map_rows]]
     return FailureView(
         anchor, group, title, sentence, visible(failure.detail, limit=limits.detail), failure.replay, times,
         sorted({line.rank for line in shown}),
         _log_rows(shown, limits.log_letters),
         len(failure.logs) - len(shown),
         waveform(failure.waveform, limits.slots) if failure.waveform is not None else None,
-        cells,
+        mismatch_picture(rows),
     )  # fmt: skip
 
 
@@ -190,15 +196,10 @@ def _log_rows(lines: Sequence[LogLine], letters: int) -> list[dict[int, LogLine]
     return rows
 
 
-def _runs(cells: str) -> Iterable[tuple[str, str]]:
-    for cell, run in itertools.groupby(cells):
-        yield CELLS.get(cell, "missing"), "".join(run)
-
-
 def _history_view(night: Night, trends: Trends) -> dict[str, Any]:
     links: dict[str, list[Any]] = {}
     for trend in trends.wires:
-        links.setdefault(trend.link, []).append((trend, trend.points[-1], charts.wire_spark(trend)))
+        links.setdefault(trend.newest.link, []).append((trend, charts.wire_spark(trend)))
     views = {trend.key: _figure_view(trend) for trend in trends.figures}
     speed = [view for key, view in views.items() if key.startswith("throughput") or key in ("tokens_s", "step_s")]
     resends = [view for key, view in views.items() if key.startswith("resends")]
@@ -218,17 +219,17 @@ def _figure_view(trend: FigureTrend) -> FigureView:
     point = trend.points[-1]
     newest = f"{number(point.value, 4)} {trend.unit}" if point.value is not None else "no data"
     usual = ""
-    if point.low is not None and point.high is not None:
-        usual = f"{number(point.low, 4)} to {number(point.high, 4)}"
+    if point.usual is not None:
+        usual = f"{number(point.usual.low, 4)} to {number(point.usual.high, 4)}"
     return FigureView(trend, charts.figure_chart(trend), newest, usual)
 
 
 def _boards_view(night: Night, trends: Trends) -> dict[str, Any]:
-    skew = figure(night, "skew_s")
+    skew, slowest = (trends.nights[-1].figure(name) for name in ("skew_s", "boot_s"))
     return {
         "boot": charts.boot_chart(night.boards),
         "skew": duration(skew) if skew is not None else "no data",
-        "slowest": duration(slowest) if (slowest := boot_seconds(night)) is not None else "no data",
+        "slowest": duration(slowest) if slowest is not None else "no data",
         "flakes": trends.flakes,
     }
 
@@ -275,7 +276,7 @@ def index_view(nights: Sequence[Night]) -> dict[str, Any]:
     """Everything that index.html shows. nights: oldest first, of any rig."""
     rows = []
     for night in reversed(nights):
-        words = verdict.verdict(night)
+        words, figures = verdict.verdict(night), figures_of(night)
         rows.append(
             {
                 "night": night,
@@ -287,21 +288,18 @@ def index_view(nights: Sequence[Night]) -> dict[str, Any]:
                 "marks": [
                     f"link {mark.name}" if mark.subject is not Subject.FIGURE else mark.name for mark in night.marks
                 ],
-                "tokens": number(figure(night, "tokens_s"), 4),
-                "worst": _worst(night),
+                "tokens": number(figures.figure("tokens_s"), 4),
+                "worst": _worst(figures),
             }
         )
     strip = [(file_name(night.id), verdict.verdict(night), when(night.started)) for night in nights[-WINDOW:]]
     return {"rows": rows, "strip": strip, "newest": rows[0] if rows else None}
 
 
-def _worst(night: Night) -> str:
+def _worst(figures: NightFigures) -> str:
     """The wire with the highest error rate, where any wire has errors."""
-    sums = wires_of(night)
-    wrong = [
-        (errors / bits, link, wire, bits, errors) for (link, wire), (bits, errors) in sums.items() if errors and bits
-    ]
+    wrong = [wire for wire in figures.wires.values() if wire.errors and wire.bits]
     if not wrong:
-        return "no wrong bit" if sums else "no data"
-    _, link, wire, bits, errors = max(wrong)
-    return f"link {link} {wire}: {errors:,} wrong, rate below {ber_limit(bits, errors):.2g}"
+        return "no wrong bit" if figures.wires else "no data"
+    worst = max(wrong, key=lambda wire: (wire.errors / wire.bits, wire.link, wire.wire))
+    return f"{worst.name}: {worst.errors:,} wrong, rate below {worst.limit:.2g}"
