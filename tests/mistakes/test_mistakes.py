@@ -1,7 +1,7 @@
 """What users do wrong: each mistake is one clear sentence and an exit code as documented, never a traceback.
 
 Most run in this process; those about the process itself (its home, its signals, what reads its output) in one of their
-own. `FOLDER` of tests/mistakes/conftest.py has the files that are named.
+own. The fixture `folder` has the files that are named.
 """
 
 import os
