@@ -44,7 +44,7 @@ def build_path() -> Path:
 def compiler_environment() -> dict[str, str]:
     """The environment for zig, which keeps a cache of its own: with us, where it would find no place for it."""
     environment = dict(os.environ)
-    if not _writable(_user_cache("zig")):
+    if not os.environ.get("HOME") or not _writable(_user_cache("zig")):  # zig asks the variable alone
         for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
             environment.setdefault(name, str(build_path() / "zig"))
     return environment

@@ -74,12 +74,19 @@ class Announcements:
         return "reset itself: watchdog (its program made no progress)"
 
 
+ELF_MAGIC = b"\x7fELF"
+
+
 def open_image(path: Path, address: int = LOAD_ADDRESS, *, board_serial: int | None, hold: bool = False) -> BootSession:
     """The session that gives an image to a board. Raises BoardError if the file cannot be read or cannot fit."""
     try:
-        return BootSession(path.read_bytes(), address, board_serial=board_serial, hold=hold)
+        image = path.read_bytes()
     except OSError as error:
         raise BoardError(f"{path}: cannot read the image: {error.strerror}; check the path") from None
+    if image.startswith(ELF_MAGIC):
+        raise BoardError(f"{path}: is an ELF file; a board takes its bytes alone: make them with objcopy -O binary")
+    try:
+        return BootSession(image, address, board_serial=board_serial, hold=hold)
     except BootError as error:
         raise BoardError(f"{path}: {error}") from None
 

@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Literal, get_args
 
-from hil.commands.options import add_run_options, settings_of
+from hil.commands.options import add_run_options, number, settings_of
 from hil.errors import ModelError
 from hil.model import mount
 from hil.model.bundle import checkpoint_path, kept_shards
 from hil.model.card import BOOT_FILES, Card, CardPlan, files_in, plan_card, write_card, write_card_image
 from hil.model.checkpoint import read_checkpoint
-from hil.rig.specs import BAUD_DEFAULT
+from hil.rig.specs import BAUD_DEFAULT, BAUD_MAX, BAUD_MIN
 from hil.settings import Compiler
 from hil.toolchain import build_image
 
@@ -28,9 +28,15 @@ def add_sd(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="M", help="`tiny`, a llama2.c checkpoint, or `none`")
     parser.add_argument("--boot-files", type=Path, metavar="DIR", help=f"folder with {', '.join(BOOT_FILES)}")
     parser.add_argument("--label", metavar="NAME", help="volume label of an image (default: PIE<rank>)")
-    parser.add_argument("--baud", type=int, default=BAUD_DEFAULT, help=f"of the bootloader (default: {BAUD_DEFAULT})")
+    parser.add_argument("--baud", type=_baud, default=BAUD_DEFAULT, help=f"of the bootloader (default: {BAUD_DEFAULT})")
     add_run_options(parser, "world", "compiler")
     parser.set_defaults(run=write)
+
+
+def _baud(text: str) -> int:
+    if not BAUD_MIN <= number(text) <= BAUD_MAX:
+        raise argparse.ArgumentTypeError(f"{text}: give {BAUD_MIN} to {BAUD_MAX}")
+    return number(text)
 
 
 def add_firmware(parser: argparse.ArgumentParser) -> None:

@@ -234,18 +234,6 @@ def own_folder(logs: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _simulation(
-    config: RigConfig, seed: int, kernel: Image, shards: Sequence[Path | None] | None, work: Path
-) -> Simulation:
-    from hil.desk.simulated import simulate
-    from hil.sim import BuildError, SimulationError
-
-    try:
-        return simulate(config, seed=seed, kernel=kernel, shards=shards, work=work)
-    except (BuildError, SimulationError) as error:
-        raise RigError(f"rig {config.name}: the simulation cannot start: {error}") from None
-
-
 def _open_simulated(config: RigConfig, logs: Path, seed: int, simulation: Simulation, held: ExitStack) -> Desk:
     """The desk of a simulation, which is closed if that does not work."""
     from hil.desk.simulated import plug_probe, sim_ports

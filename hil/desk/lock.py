@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shlex
+import stat
 import sys
 import tempfile
 import time
@@ -70,6 +71,9 @@ def _lock(port: str, rig: str) -> int:
         descriptor = _open(path)
     except OSError as error:
         raise PortError(f"port {port}: its lock file {path} cannot be opened: {error.strerror}; remove it") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise PortError(f"port {port}: its lock file {path} is no file; remove it")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -90,7 +94,7 @@ def _lock(port: str, rig: str) -> int:
 
 def _open(path: Path) -> int:
     """Open or make it. Existing files are opened without O_CREAT, which Linux denies for those of other users."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not let us wait
     with contextlib.suppress(FileNotFoundError):
         return os.open(path, flags)
     with contextlib.suppress(FileExistsError):

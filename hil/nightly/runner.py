@@ -378,6 +378,12 @@ class Runner:
         return replace(night, stopped="; ".join(filter(None, [stopped, *problems])) or None)
 
 
+def harness_revision() -> str:
+    """`0.1.0 3099970abcde`, with `+` behind it when files were changed; the version alone where none is known."""
+    number, known = version(), revision()
+    return number if known == "unknown" else f"{number} {known}"
+
+
 class _DiskFull(Exception):
     """What could not be written."""
 
@@ -414,9 +420,3 @@ def _details(first: Trial, retry: Trial, simulated: Trial) -> str:
         parts.append(f"{name}: {'as before' if text == first.attempt.sentence else text}")
         parts.append(trial.detail if trial.detail != first.detail else "")
     return "\n".join(filter(None, parts))
-
-
-def harness_revision() -> str:
-    """`0.1.0 3099970abcde`, with `+` behind it when files were changed; the version alone where none is known."""
-    number, known = version(), revision()
-    return number if known == "unknown" else f"{number} {known}"

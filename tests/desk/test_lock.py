@@ -52,6 +52,13 @@ def folder(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", None)
 
 
+def test_fifo_in_place_of_a_lock_file_is_a_sentence(tmp_path):
+    port = str(tmp_path / "ttyUSB0")
+    os.mkfifo(lock_path(port))
+    with pytest.raises(PortError, match=r"its lock file .*\.lock is no file; remove it"):
+        RigLock([port], rig="desk")
+
+
 def test_second_user_is_told_who_has_the_port(hold, tmp_path):
     port = str(tmp_path / "ttyUSB0")
     owner = hold(str(tmp_path / "ttyUSB1"), port)

@@ -17,7 +17,9 @@ SAYS = {
     "hil.errors": "sentences",
     "hil.text": "text as data",
     "hil.files": "whole files",
-    "hil.data": "where data is",
+    "hil.data": "data, cache folder, version",
+    "hil.kept": "made once, checked at each use",
+    "hil.runs": "a folder for every run",
     "hil": "",
     "hil.protocol": "every format on a wire, once; C gets headers",
     "hil.line": "serial ports, the one loop, logs",
@@ -38,6 +40,7 @@ SAYS = {
     "hil.commands": "one module a verb",
     "hil.bench": "what is measured",
     "hil.cli": "the hil command",
+    "hil.entry": "where it begins: Ctrl-C at once",
     "hil.plugin": "the pytest plugin",
     "hil.suite": "the hardware tests",
 }
