@@ -135,10 +135,14 @@ class _Bench:
     """A booted ring, and what its jobs give without faults."""
 
     def __init__(self, session: Session, config: RigConfig) -> None:
-        self.session = session
-        self.ring: Ring = session.open_ring(config)
-        session.boot(self.ring)
+        self.session, self.config = session, config
+        self.ring: Ring = self._open()
         self.clean = {training: self.timed(training) for training in (False, True)}
+
+    def _open(self) -> Ring:
+        ring = self.session.open_ring(self.config)
+        self.session.boot(ring)
+        return ring
 
     def timed(self, training: bool) -> tuple[object, float]:
         """A job's result and its seconds."""
@@ -191,15 +195,13 @@ class _Bench:
         """Take the faults away; boot where a board has gone; whether the ring gives what it should then."""
         self.ring.desk.set_faults(())
         try:
-            if self.ring.desk.simulation is not None:
-                gone = any(board.dead is not None for board in self.ring.boards)
-                if gone:
-                    self.session.boot(self.ring)
+            if any(board.dead is not None for board in self.ring.boards):
+                self.session.boot(self.ring)
             return self.generate() == self.clean[False][0]
         except HilError as error:
             print(f"not usable again: {error}")
             self.ring.desk.close()
-            self.__init__(self.session, self.ring.desk.config)  # type: ignore[misc]
+            self.ring = self._open()
             return False
 
 

@@ -18,11 +18,11 @@ from hil.ring.ring import Ring
 
 STUCK_TEXT = {"stuck-0": "stuck at 0", "stuck-1": "stuck at 1"}
 TRIAL = RunPlan(Pattern.PRBS15, frames=48, length_bytes=64, seed=1)
+"""Enough for a wire that spoils one byte in some hundred; hopeless ones are found by the scan."""
 ONE_WIRE_SHARE = 0.8
 """Of all wrong bits, on the worst wire: with less the bytes have slipped, which is the work of CLK or ACK."""
 TRIAL_ATTEMPTS, TRIAL_PHASE_US, TRIAL_S = 40, 1500, 3.0
-"""Enough for a wire that spoils one byte in some hundred; hopeless ones are found by the scan. Limits: of a frame, of
-one direction."""
+"""Of a frame, of a wait in the handshake, of one direction."""
 
 
 def ask_wires(ring: Ring, link: LinkSpec) -> WiresSaid | None:
