@@ -49,9 +49,6 @@ def test_looks_without_a_running_job_find_no_standstill():
 def test_boards_that_wait_report_where_they_stand_and_others_do_not():
     (report,) = look(COMPUTES, WAITS, replace(WAITS, waited_us=1)).reports(9.0)
     assert (report.rank, report.still, report.time_s) == (1, True, 9.0)
-    assert (report.fault.bank, report.fault.role, report.fault.phase) == (
-        Bank.UPSTREAM,
-        Role.RECEIVER,
-        Phase.WAIT_CLAIM,
-    )
+    fault = report.fault
+    assert (fault.bank, fault.role, fault.phase) == (Bank.UPSTREAM, Role.RECEIVER, Phase.WAIT_CLAIM)
     assert (fault.burst_bytes, fault.gplev0, fault.waited_us) == (16, 1 << 13, 2_000_000)
