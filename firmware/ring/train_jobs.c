@@ -366,7 +366,8 @@ enum job_step train_job_run(struct board *board)
 {
     struct training *training = &board->training;
     uint32_t flags = board->job.request.train.flags;
-    training->state = TRAINING_BROKEN;
+    /* A step that is held changes no parameter on any rank, so it may break off; of others some ranks may be through. */
+    training->state = flags & FLAG_HOLD ? TRAINING_READY : TRAINING_BROKEN;
     tensors_keep(board, flags & FLAG_KEEP_TENSORS);
     trace_compute(&board->trace, TRACE_CLEAR, 0, 0);
     for (uint32_t i = 0; i < board->shard_count; i++) {

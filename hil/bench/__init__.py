@@ -11,6 +11,7 @@ BENCHES = {
     "link": ("hil.bench.link:add_verb", "cost of a byte on a link"),
     "serial": ("hil.bench.serial:add_verb", "round trips and bytes on serial ports"),
     "faults": ("hil.bench.faults:add_verb", "wiring faults found and named"),
+    "accusations": ("hil.bench.accusations:add_verb", "whom sentences accuse, for faults while a job runs"),
     "golden": ("hil.bench.golden:add_verb", "time of NumPy against that of the simulated boards"),
     "divergence": ("hil.bench.divergence_bench:add_verb", "faults in ops, memory and hops found and named"),
 }

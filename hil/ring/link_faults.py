@@ -33,6 +33,14 @@ HELD_UP_TEXT = "the board was held up, no wire is to blame"
 
 
 @dataclass(frozen=True, slots=True)
+class WiresSaid:
+    """What the wires say when they are measured: a sentence, and whether it names something that is wrong now."""
+
+    text: str
+    guilty: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FaultReport:
     """A LinkFault and the rank and time it came from.
 
@@ -72,7 +80,7 @@ def explain(
     logs: Sequence[str],
     *,
     silent: Mapping[int, str] | None = None,
-    ask_wires: Callable[[LinkSpec], str | None] = lambda link: None,
+    ask_wires: Callable[[LinkSpec], WiresSaid | None] = lambda link: None,
 ) -> str:
     """The first fault in words, with both ends' views and what follows from them.
 
@@ -96,8 +104,12 @@ def explain(
     for report in pair:
         phase = PHASE_TEXT[Phase(report.fault.phase)]
         lines.append(f"  board {report.rank}: {phase:45}  GPLEV 0x{report.fault.gplev0:08x}")
-    measured = None if silent else ask_wires(link)
-    lines.append(f"  so:      {measured or _conclusion(pair, link, silent)}")
+    said = None if silent else ask_wires(link)
+    held_up = any(r.fault.phase == Phase.HELD_UP for r in pair)
+    if said is not None and (said.guilty or not held_up):
+        lines.append(f"  so:      {said.text}")
+    else:
+        lines.append(f"  so:      {_conclusion(pair, link, silent)}")
     ranks = sorted({link.source, link.target})
     lines.append(f"  logs:    {', '.join(logs[rank] for rank in ranks if rank < len(logs))}")
     return "\n".join(lines + nonsense)

@@ -43,7 +43,7 @@ from hil.protocol.messages import (
 )
 from hil.rig.specs import LinkSpec
 from hil.ring.boot import BootTimes, RingBoot
-from hil.ring.link_faults import FaultReport, explain
+from hil.ring.link_faults import FaultReport, WiresSaid, explain
 from hil.ring.look import Look
 from hil.toolchain import Image
 
@@ -93,7 +93,7 @@ class Ring:
         self.trained = False  # the boards hold other weights than their cards; booting mends it
         self._loop = desk.loop
         self._taps_part_bytes = TAPS_PART_BYTES
-        self.ask_wires: Callable[[Ring, LinkSpec], str | None] | None = None  # measures wires when a link gave up
+        self.ask_wires: Callable[[Ring, LinkSpec], WiresSaid | None] | None = None  # measures wires when a link gave up
 
     def __repr__(self) -> str:
         return f"<Ring of {self.world_size} boards, rig {self.desk.config.name}>"

@@ -4,7 +4,7 @@ import pytest
 
 from hil.protocol.link_messages import Bank, LinkFault, Phase, Role
 from hil.rig.specs import ring_links
-from hil.ring.link_faults import FaultReport, explain
+from hil.ring.link_faults import FaultReport, WiresSaid, explain
 
 LINKS = ring_links(4)
 LOGS = [f"logs/pi{n}.log" for n in range(4)]
@@ -118,10 +118,19 @@ def test_what_the_wires_say_is_the_conclusion_and_is_asked_for_the_link_that_fai
 
     def ask(link):
         asked.append(str(link))
-        return "D3 is open"
+        return WiresSaid("D3 is open", guilty=True)
 
     assert "so:      D3 is open" in explain([sender(SENDER_CLK), receiver(0)], LINKS, LOGS, ask_wires=ask)
     assert asked == ["1->2"]
+
+
+@pytest.mark.parametrize("guilty", [True, False])
+def test_board_that_was_held_up_is_told_unless_a_wire_is_wrong(guilty):
+    held = FaultReport(2, LinkFault(Bank.UPSTREAM, Role.RECEIVER, Phase.HELD_UP, 42, 84, 0, 25_000), 2.0)
+    said = WiresSaid("what the wires say", guilty)
+    text = explain([sender(SENDER_CLK), held], LINKS, LOGS, ask_wires=lambda link: said)
+    assert ("so:      what the wires say" in text) is guilty
+    assert ("which did nothing for 25.0 ms" in text) is not guilty
 
 
 def test_wires_are_not_asked_where_a_board_is_silent():

@@ -185,13 +185,27 @@ def test_step_that_breaks_off_names_the_link_and_asks_for_a_boot(open_ring):
     plan = Plan(Sgd(0.1), 4)
     training = RingTraining(ring, session.model.weights.config, plan)
     ring.desk.set_faults(["stuck0:1-2.CLK"])
-    with pytest.raises(LinkError, match="link 1->2"):
-        training.step([[1, 2, 3, 4, 5]], timeout_s=5)
+    with pytest.raises(LinkError, match="so:      link 1->2 CLK: .*stuck at 0"):
+        training.step([[1, 2, 3, 4, 5]])
     ring.desk.set_faults(())
     with pytest.raises(BoardError, match="a step of training broke off, so ranks may hold .*; boot again"):
         RingTraining(ring, session.model.weights.config, plan)
     ring.boot(session.image("ring"))
     assert all(comparison.good for _, _, comparison in run(session, ring, plan, 1))
+
+
+def test_held_step_that_breaks_off_is_tried_again_without_a_boot(open_ring):
+    """Nobody has changed a parameter."""
+    session, ring = open_ring()
+    plan = Plan(Sgd(0.1), 4)
+    training = RingTraining(ring, session.model.weights.config, plan)
+    whole = training.step([[1, 2, 3, 4, 5]], hold=True)
+    ring.desk.set_faults(["open:2-3.ACK"])
+    with pytest.raises(LinkError, match="so:      link 2->3 ACK: .*open"):
+        training.step([[1, 2, 3, 4, 5]], hold=True)
+    ring.desk.set_faults(())
+    again = training.step([[1, 2, 3, 4, 5]], hold=True)
+    assert (again.losses, again.norm) == (whole.losses, whole.norm)
 
 
 def test_ring_boots_again_with_the_weights_of_its_cards(open_ring):
