@@ -148,8 +148,8 @@ def _struct(cls: type[Message], name: str, attribute: str) -> str:
 
 def _message_classes() -> list[type[Message]]:
     """Requests, responses and events that have fields of fixed size, each once."""
-    pairs = [*messages.COMMANDS.values(), *((event,) for event in messages.EVENTS.values())]
-    found = dict.fromkeys(cls for pair in pairs for cls in pair)
+    payloads = [cls for command in messages.Command for cls in (command.request, command.response)]
+    found = dict.fromkeys([*payloads, *(event.payload for event in messages.Event)])
     return [cls for cls in found if cls.layout() and cls.layout()[0][1].code]
 
 

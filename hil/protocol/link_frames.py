@@ -33,7 +33,6 @@ class FrameType(IntEnum):
     SQUARES = 6  # the sum of squares of all gradients so far
 
 
-@dataclass(frozen=True)
 class LinkHeader(Message):
     """The first bytes of a frame's burst."""
 
@@ -45,7 +44,6 @@ class LinkHeader(Message):
     crc32: U32  # of the bytes before
 
 
-@dataclass(frozen=True)
 class LinkAnswer(Message):
     """The burst that answers a frame."""
 
@@ -55,7 +53,6 @@ class LinkAnswer(Message):
     crc32: U32  # of the bytes before
 
 
-@dataclass(frozen=True)
 class Hop(Message):
     """Payload of ACTIVATION and GRADIENT: one position of a generation, of a training as many whole ones as fit."""
 

@@ -5,7 +5,6 @@ Their codes and the table of all commands: hil/protocol/messages.py. Meaning: do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from hil.protocol.fields import F32, U8, U16, U32, Message, Tail
@@ -40,7 +39,6 @@ class Part(IntEnum):
     UPDATE = 0x400  # the optimiser on INPUT 0 value, 1 gradient, 2 and 3 states, `count` floats of parameter `index`
 
 
-@dataclass(frozen=True)
 class TensorKeep(Message):
     """From which tap on the next runs keep copies of tensors, as long as memory lasts; 0 after boot."""
 
@@ -48,7 +46,6 @@ class TensorKeep(Message):
     shard: U8
 
 
-@dataclass(frozen=True)
 class TensorKept(Message):
     """Taps [first, first + count) of the last run have copies; there is memory for so many bytes."""
 
@@ -58,7 +55,6 @@ class TensorKept(Message):
     there_bytes: U32
 
 
-@dataclass(frozen=True)
 class TensorDigests(Message):
     """Asks for the digests of blocks [first, first + count) of `block` floats each; the last may be shorter."""
 
@@ -70,7 +66,6 @@ class TensorDigests(Message):
     block: U32
 
 
-@dataclass(frozen=True)
 class TensorBlocks(Message):
     """CRC-32 (uint32 each) of as many blocks as fit; the tensor has `count` floats."""
 
@@ -78,7 +73,6 @@ class TensorBlocks(Message):
     data: Tail
 
 
-@dataclass(frozen=True)
 class TensorRead(Message):
     """Asks for floats [first, first + count) of a tensor; the response is a Blob."""
 
@@ -89,7 +83,6 @@ class TensorRead(Message):
     count: U16
 
 
-@dataclass(frozen=True)
 class TensorWrite(Message):
     """Writes floats into a tensor, from `first` on."""
 
@@ -100,7 +93,6 @@ class TensorWrite(Message):
     values: Tail
 
 
-@dataclass(frozen=True)
 class ParametersRead(Message):
     """Asks for the digests of whole parameters (VALUE) or their gradients or states, from tensor `first` on."""
 
@@ -109,7 +101,6 @@ class ParametersRead(Message):
     first: U16
 
 
-@dataclass(frozen=True)
 class ParametersPart(Message):
     """CRC-32 (uint32 each) of as many tensors as fit; `total` in all."""
 
@@ -118,7 +109,6 @@ class ParametersPart(Message):
     data: Tail
 
 
-@dataclass(frozen=True)
 class Replay(Message):
     """A job: runs ops of a shard again on what was uploaded. Its taps replace those of the run before."""
 
