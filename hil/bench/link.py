@@ -13,7 +13,7 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 
-from hil.bench.sim import host_cpu
+from hil.bench.report import host_cpu
 from hil.checks.link.runs import RunPlan, run_links
 from hil.commands.options import add_shared, on_rig
 from hil.protocol.link_messages import Pattern
@@ -86,12 +86,10 @@ def add_verb(parser: argparse.ArgumentParser) -> None:
 def bench_link(session: Session, options: argparse.Namespace) -> int:
     """Measure the first link of the rig; print a table, or JSON on the last line."""
     ring = session.open_ring()
-    try:
+    with ring.desk:
         session.boot(ring)
         link = ring.desk.config.links[0]
         runs = [measure(ring, link, seed=session.settings.seed) for _ in range(RUNS)]
-    finally:
-        ring.desk.close()
     wall_kb_s = statistics.median(run.wall_kb_s for run in runs)
     clock_kb_s = statistics.median(run.clock_kb_s for run in runs)
     clock = "virtual" if session.config.sim is not None else "on the boards"
