@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -247,10 +248,9 @@ def _training(night: Night) -> dict[str, Any] | None:
     if found is None:
         return None
     wrong, check = found
-    chart = charts.loss_chart(check.losses, check.golden_losses)
     return {
         "check": check,
-        "chart": chart,
+        "chart": charts.loss_chart(check.losses, check.golden_losses),
         "wrong": wrong + 1,
         "rows": list(itertools.zip_longest(check.losses, check.golden_losses)),
     }
@@ -260,16 +260,9 @@ def _rounds(checks: Sequence[Check]) -> Iterable[tuple[int, str, bool, Sequence[
     """(round, its tally, whether something needs a look, its checks)."""
     for number_, group in itertools.groupby(checks, key=lambda check: check.round):
         rows = list(group)
-        parts: list[str] = []
-        for outcome in ORDER:
-            many = sum(1 for check in rows if check.outcome is outcome)
-            parts += [f"{many:,} {outcome.value}"] if many else []
-        yield (
-            number_,
-            f"{count(len(rows), 'check')}: {', '.join(parts)}",
-            any(check.outcome is not Outcome.PASSED for check in rows),
-            rows,
-        )
+        ends = Counter(check.outcome for check in rows)
+        parts = ", ".join(f"{ends[outcome]:,} {outcome.value}" for outcome in ORDER if ends[outcome])
+        yield number_, f"{count(len(rows), 'check')}: {parts}", ends[Outcome.PASSED] < len(rows), rows
 
 
 def index_view(nights: Sequence[Night]) -> dict[str, Any]:
