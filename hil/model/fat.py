@@ -8,6 +8,7 @@ Why no library does this: docs/cards.md. Owns: the geometry of the images.
 from __future__ import annotations
 
 import re
+import shutil
 import struct
 import zlib
 from array import array
@@ -137,8 +138,7 @@ def _pour(image: BinaryIO, data: bytes | Path) -> None:
         image.write(data)
         return
     with data.open("rb") as source:
-        while chunk := source.read(_COPY_BYTES):
-            image.write(chunk)
+        shutil.copyfileobj(source, image, _COPY_BYTES)
 
 
 def _short_name(name: str) -> tuple[bytes, int]:

@@ -95,13 +95,11 @@ def wavejson(path: Path, link: str, edges: int = EDGES) -> dict[str, Any] | None
     far = [_lane(recording, ends, f"{name}_far", f"{name} at {target}") for name in HANDSHAKE]
     different = [lane for lane, near in zip([far_bus, *far], lanes, strict=True) if _drawn(lane) != _drawn(near)]
     ticks = [""] + [_time((at - found[0]) * recording.unit_us) for at in found]
+    later = _time((recording.end - found[-1]) * recording.unit_us)
     return {
         "head": {"text": f"link {link}: the last {len(found)} edges of CLK and ACK"},
         "signal": lanes + different,
-        "foot": {
-            "tick": ticks,
-            "text": f"microseconds (m: milliseconds); the recording ends {_time(_rest(recording, found))} later",
-        },
+        "foot": {"tick": ticks, "text": f"microseconds (m: milliseconds); the recording ends {later} later"},
     }
 
 
@@ -114,10 +112,6 @@ def _time(us: float) -> str:
     if us >= 999.5:
         return f"{us / 1e3:.3g}m" if us < 999_500 else f"{us / 1e3:.0f}m"
     return f"{us:.2f}" if us < 10 else f"{us:.3g}"
-
-
-def _rest(recording: Recording, found: list[int]) -> float:
-    return (recording.end - found[-1]) * recording.unit_us
 
 
 def _lane(recording: Recording, ends: list[int], name: str, title: str) -> dict[str, Any]:

@@ -53,10 +53,6 @@ def known_ranks(identities: Sequence[Identity], config: RigConfig) -> list[int |
 
 
 def _with_codes(report: WiringReport, wrong: list[str]) -> WiringReport:
-    findings = tuple(
-        WiringFinding(
-            "codes", (), sentence, "A wire that is right by itself but not together with others: look for noise."
-        )
-        for sentence in wrong
-    )
+    advice = "A wire that is right by itself but not together with others: look for noise."
+    findings = tuple(WiringFinding("codes", (), sentence, advice) for sentence in wrong)
     return dataclasses.replace(report, findings=findings, codes_sent=True, explained=not wrong)
