@@ -20,7 +20,7 @@ from hil.nightly import verdict
 from hil.nightly.compare import changes, last_good
 from hil.nightly.page import charts
 from hil.nightly.page.inputs import FigureTrend, Trends, gather
-from hil.nightly.page.wires import LEVELS, SIGNS, link_states, ring_picture
+from hil.nightly.page.wires import LEVELS, link_states, ring_picture
 from hil.nightly.record import Check, Kind, LogLine, Night, Outcome, Subject
 from hil.nightly.series import NightFigures, figures_of
 from hil.pictures.mismatch import mismatch_picture
@@ -141,7 +141,7 @@ def night_view(night: Night, earlier: Sequence[Night], limits: Limits) -> dict[s
         "skipped": verdict.groups(night, Outcome.SKIPPED)[: limits.groups],
         "ring": ring_picture(night, states),
         "states": states,
-        "levels": [(key, SIGNS[key], *LEVELS[key]) for key in LEVELS],
+        "levels": [(key, *level) for key, level in LEVELS.items()],
         "noted": [wire for state in states for wire in state.wires if wire.level in ("bad", "errors")],
         **_history_view(night, trends),
         **_boards_view(night, trends),
