@@ -9,44 +9,15 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Self
 
-from hil.protocol.fields import (
-    F32,
-    U8,
-    U16,
-    U32,
-    U64,
-    Bytes8,
-    Bytes16,
-    Message,
-    Tail,
-    Words13,
-    Words32,
+from hil.protocol import (
+    line_messages,
+    link_messages,
+    memory_messages,
+    tensor_messages,
+    trace_messages,
+    training_messages,
 )
-from hil.protocol.line_messages import BaudSet, SetBaud, Watchdog
-from hil.protocol.link_messages import (
-    LinkBank,
-    LinkCounters,
-    LinkFault,
-    LinkResult,
-    LinkRun,
-    PinDrive,
-    PinLevels,
-    PinMode,
-)
-from hil.protocol.memory_messages import MemoryCrc, MemoryMap, MemoryRange
-from hil.protocol.tensor_messages import (
-    ParametersPart,
-    ParametersRead,
-    Replay,
-    TensorBlocks,
-    TensorDigests,
-    TensorKeep,
-    TensorKept,
-    TensorRead,
-    TensorWrite,
-)
-from hil.protocol.trace_messages import TracePart, TraceRead, TraceState
-from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
+from hil.protocol.fields import F32, U8, U16, U32, U64, Bytes8, Bytes16, Message, Tail, Words13, Words32
 
 PROTOCOL_VERSION = 2
 PAYLOAD_BYTES_MAX = 4096
@@ -374,40 +345,40 @@ class Command(IntEnum):
     CRASH = 0x06, Crash
     JOB_STATUS = 0x10, Empty, JobState
     JOB_ABORT = 0x11, Empty, JobState
-    LINK_COUNTERS = 0x22, LinkBank, LinkCounters
-    LINK_RESET = 0x23, LinkBank, PinLevels
-    LINK_RUN = 0x24, LinkRun, JobStarted
-    LINK_RESULT = 0x25, LinkBank, LinkResult
-    PIN_MODE = 0x28, PinMode, PinLevels
-    PIN_DRIVE = 0x29, PinDrive, PinLevels
-    PIN_READ = 0x2A, Empty, PinLevels
+    LINK_COUNTERS = 0x22, link_messages.LinkBank, link_messages.LinkCounters
+    LINK_RESET = 0x23, link_messages.LinkBank, link_messages.PinLevels
+    LINK_RUN = 0x24, link_messages.LinkRun, JobStarted
+    LINK_RESULT = 0x25, link_messages.LinkBank, link_messages.LinkResult
+    PIN_MODE = 0x28, link_messages.PinMode, link_messages.PinLevels
+    PIN_DRIVE = 0x29, link_messages.PinDrive, link_messages.PinLevels
+    PIN_READ = 0x2A, Empty, link_messages.PinLevels
     MODEL_INFO = 0x30, Empty, ModelInfo
     SERVE = 0x31, Serve, JobStarted
     GENERATE = 0x32, Generate, JobStarted
-    TRAIN_SETUP = 0x33, TrainSetup, TrainMemory
-    TRAIN_TOKENS = 0x34, TrainTokens
-    TRAIN_STEP = 0x35, TrainStep, JobStarted
-    TRAIN_RESULT = 0x36, Empty, TrainResult
+    TRAIN_SETUP = 0x33, training_messages.TrainSetup, training_messages.TrainMemory
+    TRAIN_TOKENS = 0x34, training_messages.TrainTokens
+    TRAIN_STEP = 0x35, training_messages.TrainStep, JobStarted
+    TRAIN_RESULT = 0x36, Empty, training_messages.TrainResult
     TAPS_READ = 0x38, TapsRead, TapsPart
     TAPS_CLEAR = 0x39
     TOKENS_READ = 0x3A, TokensRead, TokensPart
     BENCH = 0x40, Bench, BenchResult
-    SET_BAUD = 0x48, SetBaud, BaudSet
+    SET_BAUD = 0x48, line_messages.SetBaud, line_messages.BaudSet
     KEEP_BAUD = 0x49
-    SET_WATCHDOG = 0x4A, Watchdog, Watchdog
-    TENSOR_KEEP = 0x50, TensorKeep, TensorKept
-    TENSOR_DIGESTS = 0x51, TensorDigests, TensorBlocks
-    TENSOR_READ = 0x52, TensorRead, Blob
-    TENSOR_WRITE = 0x53, TensorWrite
-    PARAMETERS_READ = 0x54, ParametersRead, ParametersPart
-    REPLAY = 0x55, Replay, JobStarted
+    SET_WATCHDOG = 0x4A, line_messages.Watchdog, line_messages.Watchdog
+    TENSOR_KEEP = 0x50, tensor_messages.TensorKeep, tensor_messages.TensorKept
+    TENSOR_DIGESTS = 0x51, tensor_messages.TensorDigests, tensor_messages.TensorBlocks
+    TENSOR_READ = 0x52, tensor_messages.TensorRead, Blob
+    TENSOR_WRITE = 0x53, tensor_messages.TensorWrite
+    PARAMETERS_READ = 0x54, tensor_messages.ParametersRead, tensor_messages.ParametersPart
+    REPLAY = 0x55, tensor_messages.Replay, JobStarted
     TRAIN_APPLY = 0x56, Empty, JobStarted
-    MEMORY_MAP = 0x58, Empty, MemoryMap
-    MEMORY_CRC = 0x59, MemoryRange, MemoryCrc
-    TRACE_START = 0x60, Empty, TraceState
-    TRACE_STOP = 0x61, Empty, TraceState
-    TRACE_CLEAR = 0x62, Empty, TraceState
-    TRACE_READ = 0x63, TraceRead, TracePart
+    MEMORY_MAP = 0x58, Empty, memory_messages.MemoryMap
+    MEMORY_CRC = 0x59, memory_messages.MemoryRange, memory_messages.MemoryCrc
+    TRACE_START = 0x60, Empty, trace_messages.TraceState
+    TRACE_STOP = 0x61, Empty, trace_messages.TraceState
+    TRACE_CLEAR = 0x62, Empty, trace_messages.TraceState
+    TRACE_READ = 0x63, trace_messages.TraceRead, trace_messages.TracePart
 
 
 class Event(IntEnum):
@@ -425,4 +396,4 @@ class Event(IntEnum):
     CRASHED = 2, Crashed
     JOB_DONE = 3, JobState
     TOKEN = 4, Token
-    LINK_FAULT = 5, LinkFault
+    LINK_FAULT = 5, link_messages.LinkFault
