@@ -85,12 +85,8 @@ class Message:
         for name, wire in self.layout():
             value: Any = getattr(self, name)
             try:
-                if not wire.code:
-                    out += value
-                elif wire.count and isinstance(value, tuple):
-                    out += struct.pack("<" + wire.code, *value)
-                else:
-                    out += struct.pack("<" + wire.code, value)
+                parts = value if isinstance(value, tuple) else (value,)
+                out += struct.pack("<" + wire.code, *parts) if wire.code else value
             except struct.error as error:
                 raise MessageError(
                     f"{type(self).__name__}.{name} = {value!r} does not fit {wire.ctype}: {error}"

@@ -55,13 +55,18 @@ class TensorKept(Message):
     there_bytes: U32
 
 
-class TensorDigests(Message):
-    """Asks for the digests of blocks [first, first + count) of `block` floats each; the last may be shorter."""
+class _TensorPlace(Message):
+    """A place in a tensor."""
 
-    source: U8  # Source
+    source: U8  # Source; only VALUE, KEYS, VALUES and INPUT can be written
     shard: U8
     index: U32
     first: U32
+
+
+class TensorDigests(_TensorPlace):
+    """Asks for the digests of blocks [first, first + count) of `block` floats each; the last may be shorter."""
+
     count: U16
     block: U32
 
@@ -73,23 +78,15 @@ class TensorBlocks(Message):
     data: Tail
 
 
-class TensorRead(Message):
+class TensorRead(_TensorPlace):
     """Asks for floats [first, first + count) of a tensor; the response is a Blob."""
 
-    source: U8  # Source
-    shard: U8
-    index: U32
-    first: U32
     count: U16
 
 
-class TensorWrite(Message):
+class TensorWrite(_TensorPlace):
     """Writes floats into a tensor, from `first` on."""
 
-    source: U8  # Source: VALUE, KEYS, VALUES or INPUT
-    shard: U8
-    index: U32
-    first: U32
     values: Tail
 
 
