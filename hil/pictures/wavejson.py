@@ -115,7 +115,10 @@ def _time(us: float) -> str:
 
 
 def _lane(recording: Recording, ends: list[int], name: str, title: str) -> dict[str, Any]:
-    return {"name": title, "wave": _folded([recording.at(name, end) for end in ends])}
+    """Levels, `0011` as `0.1.`."""
+    levels = [recording.at(name, end) for end in ends]
+    wave = "".join("." if at and level == levels[at - 1] else level for at, level in enumerate(levels))
+    return {"name": title, "wave": wave}
 
 
 def _bus(recording: Recording, ends: list[int], suffix: str, title: str) -> dict[str, Any]:
@@ -132,8 +135,3 @@ def _bus(recording: Recording, ends: list[int], suffix: str, title: str) -> dict
         data += [shown] if known else []
         before = shown
     return {"name": title, "wave": "".join(bricks), "data": data}
-
-
-def _folded(levels: list[str]) -> str:
-    """`0011` as `0.1.`."""
-    return "".join("." if at and level == levels[at - 1] else level for at, level in enumerate(levels))
