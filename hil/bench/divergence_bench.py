@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import tempfile
 import time
@@ -15,7 +14,7 @@ from typing import Any
 from hil.bench.divergence.faults import FaultKind, all_faults, some_faults
 from hil.bench.divergence.judge import Court, Judged, truth_in_words
 from hil.bench.divergence.mutations import MutationError, mutated_image
-from hil.bench.sim import host_cpu
+from hil.bench.report import host_cpu, share, tell
 from hil.commands.options import add_shared, at_least_one, on_rig
 from hil.session import Session
 
@@ -41,9 +40,9 @@ def bench_divergence(session: Session, options: argparse.Namespace) -> int:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     figures |= {"seed": settings.seed, "wall_s": round(time.perf_counter() - started, 1)}
     figures |= {"cpu_s": round(usage.ru_utime + usage.ru_stime, 1), "cpu": host_cpu()}
-    _show(judged, figures)
-    if options.json:
-        print(json.dumps(figures))
+    for one in [one for one in judged if not (one.detected and one.named)][:SHOWN]:
+        print(f"not named: {one.fault.kind.value}, {one.fault.name}: is {truth_in_words(one.truth)}; found {one.found}")
+    tell(figures, options)
     return 0 if figures["detected"] == 1 and figures["named"] >= NAMED_MIN else 1
 
 
@@ -57,7 +56,7 @@ def judge_all(session: Session, folder: Path, each: int | None, *, show: bool = 
     if each is not None:
         faults = some_faults(faults, each)
     ring = session.open_ring()
-    try:
+    with ring.desk:
         court = Court(session, ring, image, session.settings.seed)
         for verification in court.clean():
             if not verification.good:
@@ -68,17 +67,15 @@ def judge_all(session: Session, folder: Path, each: int | None, *, show: bool = 
             if show and number % 20 == 19:
                 print(f"{number + 1} of {len(faults)} faults, {sum(one.named for one in judged)} named", flush=True)
         return judged
-    finally:
-        ring.desk.close()
 
 
 def figures_of(judged: Sequence[Judged]) -> dict[str, Any]:
     """Counts and shares, in all and by kind. exact: of faults in memory, those whose very value was named."""
     figures: dict[str, Any] = {"faults": len(judged)}
-    figures["detected"] = _share(sum(one.detected for one in judged), len(judged))
-    figures["named"] = _share(sum(one.named for one in judged), len(judged))
+    figures["detected"] = share(sum(one.detected for one in judged), len(judged))
+    figures["named"] = share(sum(one.named for one in judged), len(judged))
     memory = [one for one in judged if one.fault.bit is not None]
-    figures["values_named"] = _share(sum(one.exact for one in memory), len(memory))
+    figures["values_named"] = share(sum(one.exact for one in memory), len(memory))
     for training, name in ((False, "generation"), (True, "training")):
         some = [one for one in judged if one.fault.training is training]
         figures[name] = {"faults": len(some), "named": sum(one.named for one in some)}
@@ -90,15 +87,3 @@ def figures_of(judged: Sequence[Judged]) -> dict[str, Any]:
             "named": sum(one.named for one in some),
         }
     return figures
-
-
-def _share(count: int, of: int) -> float:
-    return round(count / of, 6) if of else 1.0
-
-
-def _show(judged: Sequence[Judged], figures: dict[str, Any]) -> None:
-    for name, value in figures.items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        print(f"{name:26} {shown}")
-    for one in [one for one in judged if not (one.detected and one.named)][:SHOWN]:
-        print(f"not named: {one.fault.kind.value}, {one.fault.name}: is {truth_in_words(one.truth)}; found {one.found}")

@@ -6,7 +6,6 @@ Faults are set on running boards, so every process boots once. What the words me
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import random
 import resource
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hil.bench.coverage import Judged, double_faults, judge
-from hil.bench.sim import host_cpu
+from hil.bench.report import host_cpu, share, tell
 from hil.commands.options import add_shared, at_least_one, count, on_rig
 from hil.rig.faults import parse_fault, single_faults
 from hil.rig.specs import RigConfig, SimSpec
@@ -57,20 +56,19 @@ def bench_faults(session: Session, options: argparse.Namespace) -> int:
     """Run it; 1 if a fault went undetected, a clean ring was called faulty, or outputs met."""
     started = time.perf_counter()
     session.image("kernel"), session.image("ring")
-    shares = _shares(session, options)
+    work = _shares(session, options)
     if options.jobs == 1:
-        results = [_work(share) for share in shares]
+        results = [_work(one) for one in work]
     else:
         with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-            results = pool.map(_work, shares)
+            results = pool.map(_work, work)
     judged = [one for faults, _ in results for one in faults]
     clean = [one for _, scans in results for one in scans]
     figures = _figures(judged, clean)
     figures |= {"seed": session.settings.seed, "wall_s": round(time.perf_counter() - started, 1), "jobs": options.jobs}
     figures |= {"cpu_s": round(_cpu_s(), 1), "cpu": host_cpu()}
-    _show(judged, clean, figures)
-    if options.json:
-        print(json.dumps(figures))
+    _show_troubles(judged, clean)
+    tell(figures, options)
     good = all(one.detected for one in judged) and not figures["false_alarms"] and not figures["contentions"]
     return 0 if good else 1
 
@@ -92,19 +90,19 @@ def _shares(session: Session, options: argparse.Namespace) -> list[_Share]:
     ]
 
 
-def _work(share: _Share) -> tuple[list[Judged], list[Judged]]:
+def _work(part: _Share) -> tuple[list[Judged], list[Judged]]:
     """One process: all its faults on one booted ring, its clean scans on rings with drift of their own."""
-    config = replace(Session(share.settings).config, name=share.name)
+    config = replace(Session(part.settings).config, name=part.name)
     judged: list[Judged] = []
-    for first in range(0, len(share.faults), FAULTS_PER_BOOT):
-        judged += _judge_all(share.settings, config, share.faults[first : first + FAULTS_PER_BOOT])
+    for first in range(0, len(part.faults), FAULTS_PER_BOOT):
+        judged += _judge_all(part.settings, config, part.faults[first : first + FAULTS_PER_BOOT])
     clean: list[Judged] = []
-    for seed, scans in share.clean:
+    for seed, scans in part.clean:
         rng = random.Random(seed)
         drift = tuple(rng.uniform(-DRIFT_PPM, DRIFT_PPM) for _ in config.boards)
         skew = tuple(rng.uniform(0, SKEW_MS) for _ in config.boards)
         drifting = replace(config, sim=SimSpec(drift_ppm=drift, start_delay_ms=skew))
-        clean += _judge_all(replace(share.settings, seed=seed), drifting, ((),) * scans)
+        clean += _judge_all(replace(part.settings, seed=seed), drifting, ((),) * scans)
     return judged, clean
 
 
@@ -113,11 +111,9 @@ def _judge_all(settings: Settings, config: RigConfig, sets: Sequence[tuple[str, 
     with tempfile.TemporaryDirectory() as folder:
         session = Session(replace(settings, logs=Path(folder) / "logs", work=Path(folder) / "work"))
         ring = session.open_ring(config, shards=False)
-        try:
+        with ring.desk:
             session.boot(ring)
             return [judge(ring, [parse_fault(text, config) for text in texts]) for texts in sets]
-        finally:
-            ring.desk.close()
 
 
 def _figures(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, object]:
@@ -130,8 +126,8 @@ def _figures(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, obj
         figures[f"{name}_named_exactly"] = sum(one.exact for one in some)
         figures[f"{name}_hidden"] = sum(one.hidden for one in some)
     everything = [*judged, *clean]
-    figures["detected"] = _part(sum(one.detected for one in judged), len(judged))
-    figures["named"] = _part(sum(one.named for one in judged), len(judged))
+    figures["detected"] = share(sum(one.detected for one in judged), len(judged))
+    figures["named"] = share(sum(one.named for one in judged), len(judged))
     figures["clean"] = len(clean)
     figures["false_alarms"] = sum(one.detected for one in clean)
     figures["contentions"] = sum(one.contentions for one in everything)
@@ -145,13 +141,7 @@ def _cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
-def _part(count: int, of: int) -> float:
-    return round(count / of, 6) if of else 1.0
-
-
-def _show(judged: Sequence[Judged], clean: Sequence[Judged], figures: dict[str, object]) -> None:
-    for name, value in figures.items():
-        print(f"{name:24} {value}")
+def _show_troubles(judged: Sequence[Judged], clean: Sequence[Judged]) -> None:
     troubles = [one for one in judged if not (one.named and one.detected) or one.contentions]
     troubles += [one for one in clean if one.detected or one.contentions]
     for one in troubles[:SHOWN]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from golden.generate import GenerationRequest
 from golden.optimizer import AdamW, Sgd
 from golden.weights import Config
-from hil.bench.sim import host_cpu
+from hil.bench.report import host_cpu
 from hil.checks.model.taps import compare_taps, golden_run
 from hil.checks.model.training import expected_step, golden_training, windows
 from hil.commands.options import add_shared, on_rig
@@ -69,12 +69,10 @@ def bench_golden(session: Session, options: argparse.Namespace) -> int:
             ("layer_110m", layer, LAYER_POSITIONS, Plan(Sgd(1e-3), LAYER_POSITIONS)),
         ):
             ring = one.open_ring()
-            try:
+            with ring.desk:
                 one.boot(ring)
                 duels[f"{name}_forward"] = _forward(one, ring, positions)
                 duels[f"{name}_step"] = _step(one, ring, plan)
-            finally:
-                ring.desk.close()
     print(f"{'':20} {'golden':>9} {'simulator':>9} {'ratio':>6} {'virtual':>9}")
     for name, duel in duels.items():
         print(f"{name:20} {duel.golden_s:8.3f}s {duel.board_s:8.3f}s {duel.ratio:6.2f} {duel.virtual_s:8.3f}s")
@@ -102,16 +100,11 @@ def _forward(session: Session, ring: Ring, positions: int) -> Duel:
     """A generation whose tokens are all given, so that it does not end early."""
     tokens = [1] + [3 + position % 256 for position in range(positions - 1)]
     weights = session.model.weights
-
     request = GenerationRequest(tokens, positions)
-
-    def on_boards() -> float:
-        return ring.run_generation(request).rig_s
-
     golden_s = _median(lambda: golden_run(weights, request, ring.world_size))
     expected = golden_run(weights, request, ring.world_size).by_rank
     virtual_s: list[float] = []
-    board_s = _median(lambda: virtual_s.append(on_boards()))
+    board_s = _median(lambda: virtual_s.append(ring.run_generation(request).rig_s))
     if not compare_taps(ring, expected).good:
         raise BoardError("the boards' taps are not the golden's; this bench compares nothing then")
     return Duel(golden_s, board_s, statistics.median(virtual_s))

@@ -13,7 +13,7 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 
-from hil.bench.sim import host_cpu
+from hil.bench.report import host_cpu
 from hil.checks.link.runs import RunPlan, run_links
 from hil.commands.options import add_shared, on_rig
 from hil.protocol.link_messages import Pattern
@@ -41,23 +41,19 @@ class LinkBench:
 def measure(ring: Ring, link: LinkSpec, *, seed: int) -> LinkBench:
     """Measure over a link. On real boards there are no counts, and clock_kb_s is by the boards' clocks."""
     plan = RunPlan(Pattern.XORSHIFT, 1, FRAME_BYTES, seed, raw=False)
-    short, long = (_run(ring, link, replace(plan, frames=frames)) for frames in FRAMES)
+    (short_s, _, short), (long_s, clock_kb_s, long) = (
+        _run(ring, link, replace(plan, frames=frames)) for frames in FRAMES
+    )
     total = (FRAMES[1] - FRAMES[0]) * FRAME_BYTES
     sides = {
-        side: {name: (value - short.sides[side][name]) / total for name, value in counts.items()}
-        for side, counts in long.sides.items()
+        side: {name: (value - short[side][name]) / total for name, value in counts.items()}
+        for side, counts in long.items()
     }
-    return LinkBench(total / (long.wall_s - short.wall_s) / 1000, long.clock_kb_s, sides)
+    return LinkBench(total / (long_s - short_s) / 1000, clock_kb_s, sides)
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    wall_s: float
-    clock_kb_s: float
-    sides: dict[str, dict[str, int]]
-
-
-def _run(ring: Ring, link: LinkSpec, plan: RunPlan) -> _Run:
+def _run(ring: Ring, link: LinkSpec, plan: RunPlan) -> tuple[float, float, dict[str, dict[str, int]]]:
+    """Wall seconds, kB/s by the boards' clocks, counts by side."""
     ends = {"sender": link.source, "receiver": link.target}
     before = {side: _counts(ring, rank) for side, rank in ends.items()}
     started = time.perf_counter()
@@ -67,7 +63,7 @@ def _run(ring: Ring, link: LinkSpec, plan: RunPlan) -> _Run:
         side: {name: value - before[side][name] for name, value in _counts(ring, rank).items()}
         for side, rank in ends.items()
     }
-    return _Run(wall_s, result.throughput_kb_s, sides)
+    return wall_s, result.throughput_kb_s, sides
 
 
 def _counts(ring: Ring, rank: int) -> dict[str, int]:
@@ -86,12 +82,10 @@ def add_verb(parser: argparse.ArgumentParser) -> None:
 def bench_link(session: Session, options: argparse.Namespace) -> int:
     """Measure the first link of the rig; print a table, or JSON on the last line."""
     ring = session.open_ring()
-    try:
+    with ring.desk:
         session.boot(ring)
         link = ring.desk.config.links[0]
         runs = [measure(ring, link, seed=session.settings.seed) for _ in range(RUNS)]
-    finally:
-        ring.desk.close()
     wall_kb_s = statistics.median(run.wall_kb_s for run in runs)
     clock_kb_s = statistics.median(run.clock_kb_s for run in runs)
     clock = "virtual" if session.config.sim is not None else "on the boards"

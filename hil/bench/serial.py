@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import json
 import os
 import statistics
 import subprocess
@@ -22,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hil.bench import serial_peer
-from hil.bench.sim import host_cpu
+from hil.bench.report import host_cpu, tell
 from hil.commands.options import add_shared, on_rig
 from hil.desk.desk import Desk
 from hil.errors import BoardError
@@ -116,10 +115,8 @@ def boot_share(session: Session, baud: int, folder: Path) -> float:
     other = Session(replace(session.settings, rig="sim", world_size=1, logs=folder / "boot", work=folder / "work"))
     other.config = replace(sim_rig(1), baud=baud)
     ring = other.open_ring(shards=False)
-    try:
+    with ring.desk:
         return ring.boot(other.image("ring")).line_shares[0]
-    finally:
-        ring.desk.close()
 
 
 def add_verb(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +132,7 @@ def bench_serial(session: Session, options: argparse.Namespace) -> int:
         times = round_trips_ms(ROUND_TRIPS, folder)
         mb_s, lost = flood(FLOOD_BYTES, folder, seed=session.settings.seed)
         shares = {baud: boot_share(session, baud, folder) for baud in BOOT_BAUDS}
-    figures: dict[str, float | int | str] = {
+    figures = {
         "rtt_ms": round(statistics.median(times), 4),
         "rtt_99_ms": round(sorted(times)[len(times) * 99 // 100], 4),
         "mb_s": round(mb_s, 2),
@@ -150,8 +147,5 @@ def bench_serial(session: Session, options: argparse.Namespace) -> int:
         "lost": "bytes written that are not in the raw logs",
         "boot_share_115200": "of the line rate, while an image goes to a simulated board",
     }
-    for name, value in figures.items():
-        print(f"{name:18} {value!s:>10}  {notes.get(name, '')}".rstrip())
-    if options.json:
-        print(json.dumps(figures))
+    tell(figures, options, notes)
     return 1 if lost else 0

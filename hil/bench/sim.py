@@ -6,14 +6,11 @@ Figures are medians of several runs in one process; the machine is named beside 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from hil.bench.report import host_cpu, tell
 from hil.commands.options import add_shared, on_rig
 from hil.protocol.link_messages import Bank, LinkRun, Pattern
 from hil.protocol.messages import Bench, BenchResult, Command, JobStarted
@@ -26,19 +23,6 @@ DOT_ROUNDS = 20_000
 LINK_FRAMES = 16
 LINK_FRAME_BYTES = 16_384
 POSITIONS = 64
-
-
-def host_cpu() -> str:
-    """Processor and how many of it, as far as the system tells."""
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
 def add_verb(parser: argparse.ArgumentParser) -> None:
@@ -57,20 +41,16 @@ def bench_sim(session: Session, options: argparse.Namespace) -> int:
         boot_times.append(time.perf_counter() - started)
         if len(boot_times) < RUNS:
             ring.desk.close()
-    try:
-        figures: dict[str, float | int | str] = {
+    with ring.desk:
+        medians = {
             "mflops": _median(lambda: _mflops(ring)),
             "ring_kb_s": _median(lambda: _ring_kb_s(ring, together=False)),
             "two_links_kb_s": _median(lambda: _ring_kb_s(ring, together=True)),
             "boot_s": statistics.median(boot_times),
             "tokens_s": _median(lambda: _tokens_s(session, ring)),
         }
-    finally:
-        ring.desk.close()
-    figures = {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
-    figures["runs"] = RUNS
-    figures["boards"] = session.config.world_size
-    figures["cpu"] = host_cpu()
+    figures: dict[str, object] = {name: round(value, 3) for name, value in medians.items()}
+    figures |= {"runs": RUNS, "boards": session.config.world_size, "cpu": host_cpu()}
     notes = {
         "mflops": "VFP multiply-adds of one board, two operations each, in millions per second",
         "ring_kb_s": "payload round the ring, one link after the other, frames with CRC, 1000 bytes per second",
@@ -78,10 +58,7 @@ def bench_sim(session: Session, options: argparse.Namespace) -> int:
         "boot_s": "open, boot and identify all boards",
         "tokens_s": "tiny model over the whole ring, all taps on",
     }
-    for name, value in figures.items():
-        print(f"{name:14} {value!s:>10}  {notes.get(name, '')}".rstrip())
-    if options.json:
-        print(json.dumps(figures))
+    tell(figures, options, notes)
     return 0
 
 

@@ -19,7 +19,7 @@ from hil.line.loop import Loop
 from hil.line.port import Port
 from hil.protocol.fields import Message, MessageError
 from hil.protocol.frames import Frame, FrameDecoder, Junk, encode_frame
-from hil.protocol.messages import COMMANDS, EVENTS, Command, Event, Kind, Level, Status
+from hil.protocol.messages import Command, Event, Kind, Level, Status
 from hil.rig.specs import BoardSpec
 from hil.text import printable
 
@@ -142,7 +142,7 @@ class Channel:
         """Send a command and wait for its response, repeating it when it gets lost.
 
         Args:
-            expect: the response class, as COMMANDS lists it.
+            expect: command.response.
         Raises: BoardError with the board's own sentence when it refuses, or when it does not answer.
         """
         __tracebackhide__ = True
@@ -161,7 +161,7 @@ class Channel:
         """Send a command without waiting; `result` tells how it went, on_done is called when it is settled."""
         if self._pending is not None and not self._pending.done:
             raise BoardError(f"{self}: {command.name} while {self._pending.command.name} is not answered yet")
-        request_class = COMMANDS[command][0]
+        request_class = command.request
         if not isinstance(request, request_class):
             raise TypeError(f"{command.name} takes {request_class.__name__}, not {type(request).__name__}")
         self._sequence = (self._sequence + 1) & 0xFFFF
@@ -291,13 +291,13 @@ class Channel:
             self._note(frame, f"response {command.name} #{frame.sequence} {status.name}: {text}")
             pending.finish(error=f"refuses {command.name} ({status.name}): {text}")
             return
-        response = COMMANDS[command][1].unpack(frame.payload[1:])
+        response = command.response.unpack(frame.payload[1:])
         self._note(frame, f"response {command.name} #{frame.sequence} {describe_message(response)}")
         pending.finish(response=response)
 
     def _event(self: Self, frame: Frame) -> None:
         event = Event(frame.code)
-        message = EVENTS[event].unpack(frame.payload)
+        message = event.payload.unpack(frame.payload)
         self._note(frame, f"event    {event.name} {describe_message(message)}")
         noted = BoardEvent(self.now_s(), event, message)
         self.events.append(noted)

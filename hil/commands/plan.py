@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from golden.weights import Config
 from hil.commands.options import add_run_options, add_shared, settings_of, slots_of
@@ -116,31 +116,19 @@ def _describe(size: TrainingSize) -> str:
 
 def _table(plans: Sequence[BoardPlan]) -> None:
     # Boards that hold the same are one column.
-    columns: list[_Column] = []
-    for one in plans:
-        if columns and columns[-1].plan.parts() == one.parts():
-            columns[-1].last = one.board
-        else:
-            columns.append(_Column(one, one.board))
-    print(f"{'bytes':16}" + "".join(f"{column.title():>16}" for column in columns))
+    columns = [list(alike) for _, alike in itertools.groupby(plans, key=BoardPlan.parts)]
+    print(f"{'bytes':16}" + "".join(f"{_title(column):>16}" for column in columns))
     for name, meaning in _ROWS.items():
-        values = [column.plan.parts()[name] for column in columns]
+        values = [column[0].parts()[name] for column in columns]
         if any(values):
             print(f"{name.replace('_', ' '):16}" + "".join(f"{value:16,}" for value in values) + f"   {meaning}")
     for name, of in (("together", "total"), ("ARM memory", "arm"), ("left", "left")):
-        print(f"{name:16}" + "".join(f"{getattr(column.plan, of):16,}" for column in columns))
+        print(f"{name:16}" + "".join(f"{getattr(column[0], of):16,}" for column in columns))
 
 
-@dataclass(slots=True)
-class _Column:
-    """Boards plan.board .. last."""
-
-    plan: BoardPlan
-    last: int
-
-    def title(self) -> str:
-        first = self.plan.board
-        return f"board {first}" if first == self.last else f"boards {first}-{self.last}"
+def _title(column: Sequence[BoardPlan]) -> str:
+    first, last = column[0].board, column[-1].board
+    return f"board {first}" if first == last else f"boards {first}-{last}"
 
 
 def _as_json(model: str, world_size: int, plans: Sequence[BoardPlan]) -> dict[str, object]:

@@ -27,12 +27,10 @@ def add_verb(parser: argparse.ArgumentParser) -> None:
 def probe(session: Session, options: argparse.Namespace) -> int:
     """Boot, scan the wires, then patterns, stalls and wrong handshakes; 1 if something is wrong."""
     ring = session.open_ring(session.probe_config(), shards=False)
-    try:
+    with ring.desk:
         session.boot(ring)
         with open_probe(ring) as opened:
             return _test(opened, session.settings.seed, verbose=options.verbose)
-    finally:
-        ring.desk.close()
 
 
 def _test(opened: Probe, seed: int, *, verbose: bool) -> int:

@@ -144,16 +144,8 @@ def csv_rows(nights: Iterable[Night]) -> Iterable[tuple[Any, ...]]:
     """A row for each figure of each check, link and wire; columns as in COLUMNS."""
     for night in nights:
         for check in night.checks:
-            head = (
-                night.id,
-                night.started,
-                night.rig,
-                check.round,
-                check.number,
-                check.name,
-                check.kind,
-                check.outcome,
-            )
+            place = (check.round, check.number, check.name, check.kind, check.outcome)
+            head = (night.id, night.started, night.rig, *place)
             yield (*head, "check", "seconds", check.seconds)
             for name, value in check.figures.items():
                 yield (*head, "check", name, value)
@@ -198,7 +190,7 @@ def export_csv(history: History, options: argparse.Namespace) -> int:
 
 def make_pages(history: History, options: argparse.Namespace) -> int:
     """Every page of the nights that the index shows, and the index."""
-    from hil.nightly.page import write_pages
+    from hil.nightly.page.files import write_pages
     from hil.nightly.reports import beside_of
 
     print(write_pages(history, options.out, partial(beside_of, options.out), every=True))

@@ -53,8 +53,7 @@ class _End:
 def run(session: Session, options: argparse.Namespace) -> int:
     """Boot, stream, end; the exit code: 1 if a board did not come to the end that was asked for."""
     end = _end(options)
-    desk = session.open_ring().desk
-    try:
+    with session.open_ring().desk as desk:
         boards = _chosen(desk, options.board)
         _begin(boards, options.images)
         for board in boards:
@@ -62,8 +61,6 @@ def run(session: Session, options: argparse.Namespace) -> int:
             desk.power.reset(board)
         _boot_all(desk, boards)
         return _watch(desk, boards, end)
-    finally:
-        desk.close()
 
 
 def _end(options: argparse.Namespace) -> _End:
@@ -129,11 +126,8 @@ def _show(board: Board, line: bytes) -> None:
 
 def reset(session: Session, options: argparse.Namespace) -> int:
     """Reset boards one after the other and see each go away and come back."""
-    desk = session.open_ring().desk
-    try:
+    with session.open_ring().desk as desk:
         for board in _chosen(desk, options.board):
             seconds = check_reset(board, desk.power, timeout_s=RESET_TIMEOUT_S)
             print(f"{board}: went away and asked for an image after {seconds:.1f} s", flush=True)
-    finally:
-        desk.close()
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import mmap
 import zlib
 from pathlib import Path
 
@@ -91,8 +92,5 @@ def _need_parent(out: Path) -> None:
 
 
 def _crc32(path: Path) -> int:
-    crc = 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            crc = zlib.crc32(chunk, crc)
-    return crc
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return zlib.crc32(content)

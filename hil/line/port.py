@@ -52,8 +52,8 @@ class Port:
         self.taken_bytes = 0
         self.lost: str | None = None
         self.failure: str | None = None
-        self.on_lost: Callable[[str], None] = _ignore
-        self.on_back: Callable[[str], None] = _ignore
+        self.on_lost: Callable[[str], None] = lambda sentence: None
+        self.on_back: Callable[[str], None] = lambda sentence: None
 
     @property
     def usable(self) -> bool:
@@ -310,7 +310,3 @@ def _open_reason(error: Exception) -> str:
     if code == 13 or "Permission denied" in text:
         return "may not be opened by this user; add yourself to the group that owns it (often `dialout`)"
     return f"cannot be opened: {text}"
-
-
-def _ignore(_: str) -> None:
-    """Nobody wants to know."""

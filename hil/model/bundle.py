@@ -95,13 +95,9 @@ def load_model(name: str, tokenizer: str | None = None, *, any_tables: bool = Fa
         any_tables: RoPE tables that are not cos and sin of theta are taken as they are.
     Raises ModelError with one sentence if a file is missing, damaged, or does not fit the other.
     """
-    if name in SHIPPED:
-        checkpoint, vocabulary = (data_path("fixtures") / part for part in SHIPPED[name])
-    else:
-        checkpoint = Path(name)
-        vocabulary = Path(tokenizer) if tokenizer else checkpoint.with_name("tokenizer.bin")
-    if tokenizer:
-        vocabulary = Path(tokenizer)
+    checkpoint = checkpoint_path(name)
+    beside = SHIPPED[name][1] if name in SHIPPED else "tokenizer.bin"
+    vocabulary = Path(tokenizer) if tokenizer else checkpoint.with_name(beside)
     try:
         weights = read_checkpoint(checkpoint)
         if not any_tables:

@@ -8,6 +8,7 @@ Shape letters: S context, T positions of a microbatch, M microbatches of a step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -163,7 +164,7 @@ def _training(config: Config, ranks: tuple[RankPlan, ...], size: TrainingSize) -
     gradients = activations = taps = 0
     buffers = _streams(config, ranks, size)
     for rank in ranks:
-        words = sum(_words(shape) for name, shape in shard_shapes(config, rank).items() if name not in _TABLES)
+        words = sum(math.prod(shape) for name, shape in shard_shapes(config, rank).items() if name not in _TABLES)
         kept = FLOAT_BYTES * size.slots * _layers(rank) * _activation_words(config, size.positions)
         scratch = FLOAT_BYTES * _scratch_words(config, size.positions)
         arena = FLOAT_BYTES * words * (1 + STATES[size.optimizer]) + kept + scratch
@@ -208,13 +209,6 @@ def _training_taps(c: Config, rank: RankPlan, size: TrainingSize) -> int:
 
 def _layers(rank: RankPlan) -> int:
     return rank.layer_end - rank.layer_start
-
-
-def _words(shape: tuple[int, ...]) -> int:
-    words = 1
-    for length in shape:
-        words *= length
-    return words
 
 
 def _padding(size_bytes: int) -> int:

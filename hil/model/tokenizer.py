@@ -12,7 +12,8 @@ import math
 import re
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from hil.model.checkpoint import plain_size_bytes
@@ -44,15 +45,15 @@ class Tokenizer:
 
     pieces: tuple[bytes, ...]
     scores: tuple[float, ...]
-    _tokens: dict[bytes, int] = field(init=False, repr=False, compare=False)
-    _text: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        tokens: dict[bytes, int] = {}
-        for token, piece in enumerate(self.pieces):
-            tokens.setdefault(piece, token)
-        object.__setattr__(self, "_tokens", tokens)
-        object.__setattr__(self, "_text", tuple(_text_of(piece) for piece in self.pieces))
+    @cached_property
+    def _tokens(self) -> dict[bytes, int]:
+        """Token by piece; of pieces that stand twice the first counts."""
+        return {self.pieces[token]: token for token in reversed(range(len(self.pieces)))}
+
+    @cached_property
+    def _text(self) -> tuple[bytes, ...]:
+        return tuple(map(_text_of, self.pieces))
 
     @classmethod
     def load(cls, path: Path | str, vocab_size: int) -> Tokenizer:

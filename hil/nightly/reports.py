@@ -10,8 +10,8 @@ from hil.errors import HilError
 from hil.files import write_atomically
 from hil.nightly.compare import told_changes
 from hil.nightly.history import History
-from hil.nightly.outputs import OUTPUTS, write_outputs
-from hil.nightly.page import write_pages
+from hil.nightly.outputs.files import OUTPUTS, write_outputs
+from hil.nightly.page.files import write_pages
 from hil.nightly.page.views import file_name
 from hil.nightly.record import Night, to_json
 from hil.nightly.verdict import tally

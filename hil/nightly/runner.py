@@ -273,7 +273,8 @@ class Runner:
     def _again(self, planned: Planned, check: Check, first: Trial) -> Trial:
         """The second trial on the rig, after every board was reset; boards that had died are counted."""
         for rank in first.dead:
-            self._count(rank, resets=1, retries=1)
+            known = self._figures_of(rank)
+            self._boards[rank] = replace(known, resets=known.resets + 1, retries=known.retries + 1)
         if planned.kind is not Kind.BOOT:
             self._revive()
             missing = self._missing(planned)
@@ -305,16 +306,14 @@ class Runner:
         for board in self._ring.boards:
             if board.identity is None or board.boot_done_s is None:
                 continue
-            known = self._boards.get(board.rank) or BoardFigures(board.rank, "", 0.0)
             self._boards[board.rank] = replace(
-                known,
+                self._figures_of(board.rank),
                 serial=f"{board.identity.board_serial:016x}",
                 boot_s=board.boot_done_s - board.boot_started_s,
             )
 
-    def _count(self, rank: int, *, resets: int = 0, retries: int = 0) -> None:
-        known = self._boards.get(rank) or BoardFigures(rank, "", 0.0)
-        self._boards[rank] = replace(known, resets=known.resets + resets, retries=known.retries + retries)
+    def _figures_of(self, rank: int) -> BoardFigures:
+        return self._boards.get(rank) or BoardFigures(rank, "", 0.0)
 
     def _look_after_boards(self) -> None:
         """The warmest temperature and every throttling of the night, by board."""

@@ -31,13 +31,8 @@ def lanes(signals: Any, depth: int = 0) -> Iterator[tuple[str, str, list[str]]]:
     for entry in signals:
         if isinstance(entry, Mapping) and entry:
             data = entry.get("data", [])
-            words_ = (
-                data.split()
-                if isinstance(data, str)
-                else [str(item) for item in data]
-                if isinstance(data, list)
-                else []
-            )
+            data = data.split() if isinstance(data, str) else data
+            words_ = [str(item) for item in data] if isinstance(data, list) else []
             name = str(entry.get("name", ""))
             yield (f"{group} {name}".strip(), str(entry.get("wave", "")), words_)
         elif isinstance(entry, list):
@@ -141,12 +136,8 @@ def _box(brick: str, label: str, x1: float, x2: float, top: float) -> Markup:
     half = f"{HIGH / 2 - 1:.1f}"
     shape = f"M{x1:.1f} {middle:.1f}l4 -{half}H{x2 - 4:.1f}l4 {half}l-4 {half}H{x1 + 4:.1f}z"
     said = label if kind == "data" else "x"
-    return Markup("").join(
-        [
-            tag("path", tag("title", said), d=shape, class_=f"brick {kind}"),
-            words((x1 + x2) / 2, middle + 4, said[:10], "tick", "middle"),
-        ]
-    )
+    drawn = tag("path", tag("title", said), d=shape, class_=f"brick {kind}")
+    return drawn + words((x1 + x2) / 2, middle + 4, said[:10], "tick", "middle")
 
 
 def _gap(x: float, top: float) -> Markup:

@@ -97,13 +97,11 @@ def wavejson(path: Path, link: str, edges: int = EDGES) -> dict[str, Any] | None
     far = [_lane(recording, ends, f"{name}_far", f"{name} at {target}") for name in HANDSHAKE]
     different = [lane for lane, near in zip([far_bus, *far], lanes, strict=True) if _drawn(lane) != _drawn(near)]
     ticks = [""] + [_time((at - found[0]) * recording.unit_us) for at in found]
+    later = _time((recording.end - found[-1]) * recording.unit_us)
     return {
         "head": {"text": f"link {link}: the last {len(found)} edges of CLK and ACK"},
         "signal": lanes + different,
-        "foot": {
-            "tick": ticks,
-            "text": f"microseconds (m: milliseconds); the recording ends {_time(_rest(recording, found))} later",
-        },
+        "foot": {"tick": ticks, "text": f"microseconds (m: milliseconds); the recording ends {later} later"},
     }
 
 
@@ -118,12 +116,11 @@ def _time(us: float) -> str:
     return f"{us:.2f}" if us < 10 else f"{us:.3g}"
 
 
-def _rest(recording: Recording, found: list[int]) -> float:
-    return (recording.end - found[-1]) * recording.unit_us
-
-
 def _lane(recording: Recording, ends: list[int], name: str, title: str) -> dict[str, Any]:
-    return {"name": title, "wave": _folded([recording.at(name, end) for end in ends])}
+    """Levels, `0011` as `0.1.`."""
+    levels = [recording.at(name, end) for end in ends]
+    wave = "".join("." if at and level == levels[at - 1] else level for at, level in enumerate(levels))
+    return {"name": title, "wave": wave}
 
 
 def _bus(recording: Recording, ends: list[int], suffix: str, title: str) -> dict[str, Any]:
@@ -140,8 +137,3 @@ def _bus(recording: Recording, ends: list[int], suffix: str, title: str) -> dict
         data += [shown] if known else []
         before = shown
     return {"name": title, "wave": "".join(bricks), "data": data}
-
-
-def _folded(levels: list[str]) -> str:
-    """`0011` as `0.1.`."""
-    return "".join("." if at and level == levels[at - 1] else level for at, level in enumerate(levels))

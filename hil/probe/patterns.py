@@ -5,10 +5,18 @@ C twin: firmware/link/pattern.c. Pure functions.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from hil.protocol.link_messages import Pattern
 
+_PERIODS = {
+    Pattern.ZEROS_ONES: (0x00, 0xFF),
+    Pattern.CHECKERS: (0x55, 0xAA),
+    Pattern.WALKING_ONES: tuple(1 << n for n in range(8)),
+    Pattern.WALKING_ZEROS: tuple(0xFF ^ 1 << n for n in range(8)),
+    Pattern.COUNT: tuple(range(256)),
+}
 _ORDERS = {Pattern.PRBS15: (14, 15), Pattern.PRBS31: (28, 31)}
 _HISTORY = 32
 
@@ -17,12 +25,12 @@ def pattern_frames(kind: Pattern, seed: int, frames: int, length_bytes: int) -> 
     """The payloads of a run."""
     if kind is Pattern.XORSHIFT:
         return [_take(_xorshift(seed + frame), length_bytes) for frame in range(frames)]
-    stream = _STREAMS[kind](kind, seed)
+    stream = _prbs(*_ORDERS[kind], seed) if kind in _ORDERS else itertools.cycle(_PERIODS.get(kind) or _de_bruijn())
     return [_take(stream, length_bytes) for _ in range(frames)]
 
 
 def _take(stream: Iterator[int], count: int) -> bytes:
-    return bytes(next(stream) for _ in range(count))
+    return bytes(itertools.islice(stream, count))
 
 
 def _next_word(word: int) -> int:
@@ -38,31 +46,15 @@ def _xorshift(seed: int) -> Iterator[int]:
         yield from word.to_bytes(4, "little")
 
 
-def _cycle(kind: Pattern, seed: int) -> Iterator[int]:
-    del seed
-    period = {
-        Pattern.ZEROS_ONES: (0x00, 0xFF),
-        Pattern.CHECKERS: (0x55, 0xAA),
-        Pattern.WALKING_ONES: tuple(1 << n for n in range(8)),
-        Pattern.WALKING_ZEROS: tuple(0xFF ^ 1 << n for n in range(8)),
-        Pattern.COUNT: tuple(range(256)),
-    }[kind]
-    while True:
-        yield from period
-
-
-def _de_bruijn(kind: Pattern, seed: int) -> Iterator[int]:
-    del kind, seed
-    while True:
-        for first in range(256):
+def _de_bruijn() -> Iterator[int]:
+    for first in range(256):
+        yield first
+        for second in range(first + 1, 256):
             yield first
-            for second in range(first + 1, 256):
-                yield first
-                yield second
+            yield second
 
 
-def _prbs(kind: Pattern, seed: int) -> Iterator[int]:
-    tap, order = _ORDERS[kind]
+def _prbs(tap: int, order: int, seed: int) -> Iterator[int]:
     word = (seed | 1) & 0xFFFFFFFF
     history = []
     for _ in range(_HISTORY):
@@ -73,8 +65,3 @@ def _prbs(kind: Pattern, seed: int) -> Iterator[int]:
         history.append(history[-tap] ^ history[-order])
         del history[0]
         yield history[-1]
-
-
-_STREAMS = dict.fromkeys(
-    (Pattern.ZEROS_ONES, Pattern.CHECKERS, Pattern.WALKING_ONES, Pattern.WALKING_ZEROS, Pattern.COUNT), _cycle
-) | {Pattern.DE_BRUIJN: _de_bruijn, Pattern.PRBS15: _prbs, Pattern.PRBS31: _prbs}

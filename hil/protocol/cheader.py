@@ -18,30 +18,19 @@ from hil.protocol.fields import Message
 from hil.protocol.trace_messages import BURST_FAILED, TraceEvent, TraceKind
 from hil.protocol.training_messages import Optimizer
 
-_ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
-    (messages.Kind, "KIND"),
-    (messages.Level, "LEVEL"),
-    (messages.Status, "STATUS"),
-    (messages.Command, "COMMAND"),
-    (messages.Event, "EVENT"),
-    (messages.JobResult, "JOB"),
-    (messages.Activity, "ACTIVITY"),
-    (messages.JobFlag, "FLAG"),
-    (messages.TapFlag, "TAP"),
-    (messages.CrashKind, "EXCEPTION"),
-    (messages.CrashRequest, "CRASH"),
-    (link_messages.Bank, "BANK"),
-    (link_messages.Role, "ROLE"),
-    (link_messages.Phase, "PHASE"),
-    (link_messages.Pattern, "PATTERN"),
-    (link_messages.RunFlag, "RUN"),
-    (link_messages.Edge, "EDGE"),
-    (tensor_messages.Source, "SOURCE"),
-    (tensor_messages.Part, "PART"),
-    (TraceKind, "TRACE"),
-    (Optimizer, "TRAIN"),
-    (Op, "OP"),
-)
+_ENUMS: tuple[type[IntEnum], ...] = (
+    messages.Kind, messages.Level, messages.Status, messages.Command, messages.Event, messages.JobResult,
+    messages.Activity, messages.JobFlag, messages.TapFlag, messages.CrashKind, messages.CrashRequest,
+    link_messages.Bank, link_messages.Role, link_messages.Phase, link_messages.Pattern, link_messages.RunFlag,
+    link_messages.Edge,
+    tensor_messages.Source, tensor_messages.Part, TraceKind, Optimizer, Op,
+)  # fmt: skip
+_PREFIXES: dict[type[IntEnum], str] = {
+    messages.JobResult: "JOB", messages.JobFlag: "FLAG", messages.TapFlag: "TAP", messages.CrashKind: "EXCEPTION",
+    messages.CrashRequest: "CRASH", link_messages.RunFlag: "RUN", TraceKind: "TRACE", Optimizer: "TRAIN",
+    link_frames.FrameType: "LINK",
+}  # fmt: skip
+"""What the names of an enum begin with in C, where that is not its own name."""
 _CONSTANTS = {
     "PROTOCOL_VERSION": messages.PROTOCOL_VERSION,
     "PAYLOAD_BYTES_MAX": messages.PAYLOAD_BYTES_MAX,
@@ -83,23 +72,14 @@ _SHARD_CONSTANTS = {
 
 def headers() -> dict[str, str]:
     """The text of every header by file name."""
-    records = {
-        "frame_head": messages.FrameHead,
-        "tap_record": messages.TapRecord,
-        "trace_event": TraceEvent,
-        "link_counters": link_messages.LinkCounters,
-    }
-    link_records = {
-        "link_header": link_frames.LinkHeader,
-        "link_answer": link_frames.LinkAnswer,
-        "hop": link_frames.Hop,
-    }
-    enums = [_enum(enum, prefix) for enum, prefix in _ENUMS]
-    packed = [_packed(cls) for cls in _message_classes()]
-    link = [_enum(link_frames.FrameType, "LINK"), *_records(link_records)]
-    shard = _records({"shard_header": shard_header.ShardWords})
+    records = (messages.FrameHead, messages.TapRecord, TraceEvent, link_messages.LinkCounters)
+    link_records = (link_frames.LinkHeader, link_frames.LinkAnswer, link_frames.Hop)
+    enums = [_enum(enum) for enum in _ENUMS]
+    packed = [_struct(cls, f"msg_{_snake(cls)}", " __attribute__((packed))") for cls in _message_classes()]
+    link = [_enum(link_frames.FrameType), *map(_record, link_records)]
+    shard = [_struct(shard_header.ShardWords, "shard_header")]
     texts = (
-        _header("messages", "messages.py and golden/taps.py", _CONSTANTS, [*enums, *packed, *_records(records)]),
+        _header("messages", "messages.py and golden/taps.py", _CONSTANTS, [*enums, *packed, *map(_record, records)]),
         _header("link_frames", "link_frames.py", _LINK_CONSTANTS, link),
         _header("boot_words", "boot.py", _BOOT_CONSTANTS, []),
         _header("shard_header", "shard_header.py", _SHARD_CONSTANTS, shard),
@@ -121,23 +101,23 @@ def _header(name: str, source: str, constants: dict[str, int], parts: list[str])
     return f"{name}.h", "\n".join([head, "#include <stdint.h>\n", defines, *parts, "#endif\n"])
 
 
-def _enum(enum: type[IntEnum], prefix: str) -> str:
+def _enum(enum: type[IntEnum]) -> str:
+    prefix = _PREFIXES.get(enum, enum.__name__.upper())
     rows = "".join(f"    {prefix}_{m.name} = {m.value},\n" for m in enum)
     return f"enum {prefix.lower()}_code {{\n{rows}}};\n"
 
 
-def _packed(cls: type[Message]) -> str:
-    """A message, which may stand at any address."""
-    name = "msg_" + re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-    return _struct(cls, name, " __attribute__((packed))")
+def _snake(cls: type[Message]) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
 
-def _records(records: dict[str, type[Message]]) -> list[str]:
-    """Records that C keeps in memory; their natural layout is that of the wire."""
-    return [_struct(cls, name, "") for name, cls in records.items()]
+def _record(cls: type[Message]) -> str:
+    """A record that C keeps in memory; its natural layout is that of the wire."""
+    return _struct(cls, _snake(cls))
 
 
-def _struct(cls: type[Message], name: str, attribute: str) -> str:
+def _struct(cls: type[Message], name: str, attribute: str = "") -> str:
+    """attribute: packed for a message, which may stand at any address."""
     lines = [f"struct {name} {{"]
     for field, wire in cls.layout():
         array = "[]" if not wire.code else f"[{wire.count}]" if wire.count else ""
@@ -149,8 +129,8 @@ def _struct(cls: type[Message], name: str, attribute: str) -> str:
 
 def _message_classes() -> list[type[Message]]:
     """Requests, responses and events that have fields of fixed size, each once."""
-    pairs = [*messages.COMMANDS.values(), *((event,) for event in messages.EVENTS.values())]
-    found = dict.fromkeys(cls for pair in pairs for cls in pair)
+    payloads = [cls for command in messages.Command for cls in (command.request, command.response)]
+    found = dict.fromkeys([*payloads, *(event.payload for event in messages.Event)])
     return [cls for cls in found if cls.layout() and cls.layout()[0][1].code]
 
 

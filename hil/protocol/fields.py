@@ -11,7 +11,8 @@ import struct
 import typing
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Any, ClassVar, Self
+from functools import cache
+from typing import Annotated, Any, Self, dataclass_transform
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +53,23 @@ class MessageError(ValueError):
     """A payload that does not fit its message."""
 
 
+@dataclass_transform(frozen_default=True)
 @dataclass(frozen=True)
 class Message:
-    """Base of every payload; subclasses are frozen dataclasses of the field types above."""
+    """Base of every payload; a subclass becomes a frozen dataclass by itself, of the field types above."""
 
-    _layout: ClassVar[tuple[tuple[str, Wire], ...]]
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True)(cls)
 
     @classmethod
+    @cache
     def layout(cls) -> tuple[tuple[str, Wire], ...]:
         """(field name, wire type) in order of travel."""
-        cached = cls.__dict__.get("_layout")
-        if cached is not None:
-            return typing.cast(tuple[tuple[str, Wire], ...], cached)
         hints = typing.get_type_hints(cls, include_extras=True)
         rows = tuple((f.name, typing.get_args(hints[f.name])[1]) for f in dataclasses.fields(cls))
         for name, wire in rows[:-1]:
             if not wire.code:
                 raise TypeError(f"{cls.__name__}.{name}: only the last field can be a Tail")
-        cls._layout = rows
         return rows
 
     @classmethod
@@ -94,12 +94,8 @@ class Message:
         for name, wire in self.layout():
             value: Any = getattr(self, name)
             try:
-                if not wire.code:
-                    out += value
-                elif wire.count and isinstance(value, tuple):
-                    out += struct.pack("<" + wire.code, *value)
-                else:
-                    out += struct.pack("<" + wire.code, value)
+                parts = value if isinstance(value, tuple) else (value,)
+                out += struct.pack("<" + wire.code, *parts) if wire.code else value
             except struct.error as error:
                 raise MessageError(
                     f"{type(self).__name__}.{name} = {value!r} does not fit {wire.ctype}: {error}"

@@ -5,12 +5,9 @@ Part of hil/protocol/messages.py, which lists the commands. Meaning: docs/protoc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hil.protocol.fields import U32, Message
 
 
-@dataclass(frozen=True)
 class SetBaud(Message):
     """Answered at the old baud; then the new one is on trial until KEEP_BAUD, at most trial_ms."""
 
@@ -18,14 +15,12 @@ class SetBaud(Message):
     trial_ms: U32
 
 
-@dataclass(frozen=True)
 class BaudSet(Message):
     """The baud that the board's clock really gives."""
 
     baud: U32
 
 
-@dataclass(frozen=True)
 class Watchdog(Message):
     """The board resets when its own loops make no progress for limit_ms (100 to 15999); 0: it never does."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum
 
 from hil.protocol.fields import U8, U16, U32, Floats, Message
@@ -33,7 +32,6 @@ class FrameType(IntEnum):
     SQUARES = 6  # the sum of squares of all gradients so far
 
 
-@dataclass(frozen=True)
 class LinkHeader(Message):
     """The first bytes of a frame's burst."""
 
@@ -42,20 +40,18 @@ class LinkHeader(Message):
     source: U8  # rank
     sequence: U32
     length: U32  # bytes of payload
-    crc32: U32  # of the bytes before
+    crc32: U32 = 0  # of the bytes before
 
 
-@dataclass(frozen=True)
 class LinkAnswer(Message):
     """The burst that answers a frame."""
 
     verdict: U8  # GOOD or BAD
     type: U8
     sequence: U16  # the low 16 bits
-    crc32: U32  # of the bytes before
+    crc32: U32 = 0  # of the bytes before
 
 
-@dataclass(frozen=True)
 class Hop(Message):
     """Payload of ACTIVATION and GRADIENT: one position of a generation, of a training as many whole ones as fit."""
 
@@ -67,33 +63,22 @@ class Hop(Message):
 HEADER_BYTES, ANSWER_BYTES, CRC_BYTES = LinkHeader.fixed_size_bytes(), LinkAnswer.fixed_size_bytes(), _CRC.size
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a good header says. length: bytes of payload."""
-
-    type: int
-    source: int
-    sequence: int
-    length: int
-
-
 def pack_frame(type: int, source: int, sequence: int, payload: bytes) -> bytes:
     """A whole burst: header, and where there is a payload the payload and its CRC."""
-    frame = _seal(LinkHeader(MAGIC, type, source, sequence, len(payload), 0))
-    return frame + payload + _CRC.pack(zlib.crc32(payload)) if payload else frame
+    head = _seal(LinkHeader(MAGIC, type, source, sequence, len(payload)))
+    return head + payload + _CRC.pack(zlib.crc32(payload)) if payload else head
 
 
-def parse_header(data: bytes) -> Header | None:
+def parse_header(data: bytes) -> LinkHeader | None:
     """The header of a burst, or None if it is damaged."""
     if len(data) < HEADER_BYTES:
         return None
     head = LinkHeader.unpack(data[:HEADER_BYTES])
-    if head.magic != MAGIC or data[:HEADER_BYTES] != _seal(head) or head.length > PAYLOAD_BYTES_MAX:
-        return None
-    return Header(head.type, head.source, head.sequence, head.length)
+    good = head.magic == MAGIC and data[:HEADER_BYTES] == _seal(head) and head.length <= PAYLOAD_BYTES_MAX
+    return head if good else None
 
 
-def rest_bytes(header: Header) -> int:
+def rest_bytes(header: LinkHeader) -> int:
     """Bytes of the burst after its header."""
     return header.length + CRC_BYTES if header.length else 0
 
@@ -105,12 +90,12 @@ def payload_of(data: bytes) -> tuple[bytes, bool]:
     return payload, good
 
 
-def pack_answer(verdict: int, header: Header) -> bytes:
-    """The burst that answers a frame."""
-    return _seal(LinkAnswer(verdict, header.type, header.sequence & 0xFFFF, 0))
+def pack_answer(verdict: int, header: LinkHeader | LinkAnswer) -> bytes:
+    """The burst that answers a frame, or says something else than another answer to it."""
+    return _seal(LinkAnswer(verdict, header.type, header.sequence & 0xFFFF))
 
 
-def parse_answer(data: bytes, header: Header) -> int | None:
+def parse_answer(data: bytes, header: LinkHeader) -> int | None:
     """The verdict of an answer to a frame, or None if it is damaged or answers another frame."""
     return next((verdict for verdict in (GOOD, BAD) if data == pack_answer(verdict, header)), None)
 

@@ -5,7 +5,6 @@ Their codes and the table of all commands: hil/protocol/messages.py. Meaning: do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from hil.protocol.fields import U8, U32, U64, Message, Words8, Words48
@@ -91,14 +90,12 @@ class Edge(IntEnum):
     ACK_LOWER = 4  # receiver
 
 
-@dataclass(frozen=True)
 class LinkBank(Message):
     """Names a bank."""
 
     bank: U8
 
 
-@dataclass(frozen=True)
 class LinkCounters(Message):
     """Counters of one bank since boot."""
 
@@ -114,7 +111,6 @@ class LinkCounters(Message):
     turnarounds: U32
 
 
-@dataclass(frozen=True)
 class LinkRun(Message):
     """A link test on one bank or on both at once; with jumpers from one to the other, through the board's own banks.
 
@@ -142,7 +138,6 @@ class LinkRun(Message):
     stall_us: U32 = 0
 
 
-@dataclass(frozen=True)
 class LinkResult(Message):
     """What the last LINK_RUN found on a bank.
 
@@ -161,7 +156,6 @@ class LinkResult(Message):
     timing: Words48
 
 
-@dataclass(frozen=True)
 class LinkFault(Message):
     """A link operation gave up: all pins of the bank are inputs now."""
 
@@ -174,7 +168,6 @@ class LinkFault(Message):
     waited_us: U32
 
 
-@dataclass(frozen=True)
 class PinMode(Message):
     """Sets pins of pin_mask to input with a pull (0 none, 1 down, 2 up). Only the ring's 20 pins are allowed."""
 
@@ -182,7 +175,6 @@ class PinMode(Message):
     pull: U8
 
 
-@dataclass(frozen=True)
 class PinDrive(Message):
     """Drives one pin of the ring (latch before direction) or releases it (drive 0); drive_ma 2..16."""
 
@@ -192,7 +184,6 @@ class PinDrive(Message):
     drive_ma: U8
 
 
-@dataclass(frozen=True)
 class PinLevels(Message):
     """GPLEV0 as read, and the pins that are outputs now."""
 

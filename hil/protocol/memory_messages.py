@@ -5,12 +5,9 @@ Their codes and the table of all commands: hil/protocol/messages.py. Meaning: do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hil.protocol.fields import U32, Message
 
 
-@dataclass(frozen=True)
 class MemoryMap(Message):
     """What lies in a board's memory, in bytes, as the board has laid it out; all shards of a board together.
 
@@ -32,7 +29,6 @@ class MemoryMap(Message):
     training_taps_bytes: U32
 
 
-@dataclass(frozen=True)
 class MemoryRange(Message):
     """Asks for the CRC-32 of a range of RAM."""
 
@@ -40,7 +36,6 @@ class MemoryRange(Message):
     size_bytes: U32
 
 
-@dataclass(frozen=True)
 class MemoryCrc(Message):
     """CRC-32 (zlib's) of the range as it is now."""
 

@@ -6,47 +6,18 @@ message is in docs/protocol.md. Frame format: hil/protocol/frames.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import Self
 
-from hil.protocol.fields import (
-    F32,
-    U8,
-    U16,
-    U32,
-    U64,
-    Bytes8,
-    Bytes16,
-    Message,
-    Tail,
-    Words13,
-    Words32,
+from hil.protocol import (
+    line_messages,
+    link_messages,
+    memory_messages,
+    tensor_messages,
+    trace_messages,
+    training_messages,
 )
-from hil.protocol.line_messages import BaudSet, SetBaud, Watchdog
-from hil.protocol.link_messages import (
-    LinkBank,
-    LinkCounters,
-    LinkFault,
-    LinkResult,
-    LinkRun,
-    PinDrive,
-    PinLevels,
-    PinMode,
-)
-from hil.protocol.memory_messages import MemoryCrc, MemoryMap, MemoryRange
-from hil.protocol.tensor_messages import (
-    ParametersPart,
-    ParametersRead,
-    Replay,
-    TensorBlocks,
-    TensorDigests,
-    TensorKeep,
-    TensorKept,
-    TensorRead,
-    TensorWrite,
-)
-from hil.protocol.trace_messages import TracePart, TraceRead, TraceState
-from hil.protocol.training_messages import TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
+from hil.protocol.fields import F32, U8, U16, U32, U64, Bytes8, Bytes16, Message, Tail, Words13, Words32
 
 PROTOCOL_VERSION = 2
 PAYLOAD_BYTES_MAX = 4096
@@ -84,63 +55,6 @@ class Status(IntEnum):
     NO_MODEL = 5
     OUT_OF_MEMORY = 6
     WRONG_ROLE = 7
-
-
-class Command(IntEnum):
-    """Codes of commands; payload classes are in COMMANDS."""
-
-    IDENTIFY = 0x01
-    PING = 0x02
-    HEALTH = 0x03
-    REBOOT = 0x04
-    MEMORY_READ = 0x05
-    CRASH = 0x06
-    JOB_STATUS = 0x10
-    JOB_ABORT = 0x11
-    LINK_COUNTERS = 0x22
-    LINK_RESET = 0x23
-    LINK_RUN = 0x24
-    LINK_RESULT = 0x25
-    PIN_MODE = 0x28
-    PIN_DRIVE = 0x29
-    PIN_READ = 0x2A
-    MODEL_INFO = 0x30
-    SERVE = 0x31
-    GENERATE = 0x32
-    TRAIN_SETUP = 0x33
-    TRAIN_TOKENS = 0x34
-    TRAIN_STEP = 0x35
-    TRAIN_RESULT = 0x36
-    TAPS_READ = 0x38
-    TAPS_CLEAR = 0x39
-    TOKENS_READ = 0x3A
-    BENCH = 0x40
-    SET_BAUD = 0x48
-    KEEP_BAUD = 0x49
-    SET_WATCHDOG = 0x4A
-    TENSOR_KEEP = 0x50
-    TENSOR_DIGESTS = 0x51
-    TENSOR_READ = 0x52
-    TENSOR_WRITE = 0x53
-    PARAMETERS_READ = 0x54
-    REPLAY = 0x55
-    TRAIN_APPLY = 0x56
-    MEMORY_MAP = 0x58
-    MEMORY_CRC = 0x59
-    TRACE_START = 0x60
-    TRACE_STOP = 0x61
-    TRACE_CLEAR = 0x62
-    TRACE_READ = 0x63
-
-
-class Event(IntEnum):
-    """Codes of events; payload classes are in EVENTS."""
-
-    READY = 1
-    CRASHED = 2
-    JOB_DONE = 3
-    TOKEN = 4
-    LINK_FAULT = 5
 
 
 class JobResult(IntEnum):
@@ -196,7 +110,6 @@ class CrashRequest(IntEnum):
     STUCK = 3  # no crash: the board serves nothing any more
 
 
-@dataclass(frozen=True)
 class FrameHead(Message):
     """What opens a serial frame (hil/protocol/frames.py)."""
 
@@ -205,19 +118,16 @@ class FrameHead(Message):
     sequence: U16
 
 
-@dataclass(frozen=True)
 class Empty(Message):
     """No payload."""
 
 
-@dataclass(frozen=True)
 class Identify(Message):
     """Starts a session: the board forgets the last sequence number it served."""
 
     session: U32
 
 
-@dataclass(frozen=True)
 class Identity(Message):
     """Who a board is. rank NO_RANK: no shard in memory."""
 
@@ -239,14 +149,12 @@ class Identity(Message):
     shards: U8 = 1  # more than 1: this board alone plays every rank of a ring of so many
 
 
-@dataclass(frozen=True)
 class Blob(Message):
     """Bytes without further structure."""
 
     data: Tail
 
 
-@dataclass(frozen=True)
 class Health(Message):
     """Clocks in Hz, temperature in thousandths of a degree Celsius, throttle bits as the mailbox gives them."""
 
@@ -261,14 +169,12 @@ class Health(Message):
     uart_bad_frames: U32
 
 
-@dataclass(frozen=True)
 class Reboot(Message):
     """Watchdog reset after delay_ms."""
 
     delay_ms: U16
 
 
-@dataclass(frozen=True)
 class MemoryRead(Message):
     """Reads RAM; the response is a Blob."""
 
@@ -276,14 +182,12 @@ class MemoryRead(Message):
     size_bytes: U16
 
 
-@dataclass(frozen=True)
 class Crash(Message):
     """Crashes on purpose."""
 
     kind: U8  # CrashRequest
 
 
-@dataclass(frozen=True)
 class JobState(Message):
     """The current or last job. job counts up from 1 since boot; 0 means none yet.
 
@@ -307,7 +211,6 @@ class JobState(Message):
     waited_us: U32 = 0
 
 
-@dataclass(frozen=True)
 class ModelInfo(Message):
     """The shard's header, what was set up from it, and where memory ends."""
 
@@ -324,7 +227,6 @@ class ModelInfo(Message):
     arena_size_bytes: U32
 
 
-@dataclass(frozen=True)
 class Serve(Message):
     """A rank without head: take activations from upstream, run the layers, send downstream, until END."""
 
@@ -332,7 +234,6 @@ class Serve(Message):
     timeout_ms: U32  # between frames
 
 
-@dataclass(frozen=True)
 class Generate(Message):
     """The rank with the head: prompt tokens (uint16 each) in the tail, then sample up to `positions` in all."""
 
@@ -345,14 +246,12 @@ class Generate(Message):
     prompt: Tail
 
 
-@dataclass(frozen=True)
 class JobStarted(Message):
     """A job was accepted."""
 
     job: U32
 
 
-@dataclass(frozen=True)
 class TapsRead(Message):
     """Asks for tap records [first, first + count). full 0: digests only; 1: TapRecords."""
 
@@ -362,7 +261,6 @@ class TapsRead(Message):
     shard: U8 = 0  # of those that the board holds
 
 
-@dataclass(frozen=True)
 class TapsPart(Message):
     """Records from `first`; keys_crc32 covers the packed keys of the part, so digests alone are enough."""
 
@@ -376,14 +274,12 @@ class TapsPart(Message):
     data: Tail
 
 
-@dataclass(frozen=True)
 class TokensRead(Message):
     """Asks for the tokens of the last generation from position `first`."""
 
     first: U16
 
 
-@dataclass(frozen=True)
 class TokensPart(Message):
     """Tokens from `first`, uint16 each, as many as fit; `total` in all."""
 
@@ -392,7 +288,6 @@ class TokensPart(Message):
     data: Tail
 
 
-@dataclass(frozen=True)
 class TapRecord(Message):
     """One tap in full."""
 
@@ -405,7 +300,6 @@ class TapRecord(Message):
     flags: U32  # TapFlag
 
 
-@dataclass(frozen=True)
 class Bench(Message):
     """Runs `rounds` dot products of `length` elements."""
 
@@ -413,7 +307,6 @@ class Bench(Message):
     length: U32
 
 
-@dataclass(frozen=True)
 class BenchResult(Message):
     """Multiply-adds done, system timer microseconds taken, and the sum, so that nothing is optimised away."""
 
@@ -422,7 +315,6 @@ class BenchResult(Message):
     checksum: F32
 
 
-@dataclass(frozen=True)
 class Ready(Message):
     """First frame after boot."""
 
@@ -432,7 +324,6 @@ class Ready(Message):
     build_id: Bytes16
 
 
-@dataclass(frozen=True)
 class Crashed(Message):
     """Exception dump."""
 
@@ -448,7 +339,6 @@ class Crashed(Message):
     build_id: Bytes8
 
 
-@dataclass(frozen=True)
 class Token(Message):
     """A token of a generation, as the head rank accepted it. forced 1: from the prompt."""
 
@@ -459,57 +349,75 @@ class Token(Message):
     time_us: U64
 
 
-COMMANDS: dict[Command, tuple[type[Message], type[Message]]] = {
-    Command.IDENTIFY: (Identify, Identity),
-    Command.PING: (Blob, Blob),
-    Command.HEALTH: (Empty, Health),
-    Command.REBOOT: (Reboot, Empty),
-    Command.MEMORY_READ: (MemoryRead, Blob),
-    Command.CRASH: (Crash, Empty),
-    Command.JOB_STATUS: (Empty, JobState),
-    Command.JOB_ABORT: (Empty, JobState),
-    Command.LINK_COUNTERS: (LinkBank, LinkCounters),
-    Command.LINK_RESET: (LinkBank, PinLevels),
-    Command.LINK_RUN: (LinkRun, JobStarted),
-    Command.LINK_RESULT: (LinkBank, LinkResult),
-    Command.PIN_MODE: (PinMode, PinLevels),
-    Command.PIN_DRIVE: (PinDrive, PinLevels),
-    Command.PIN_READ: (Empty, PinLevels),
-    Command.MODEL_INFO: (Empty, ModelInfo),
-    Command.SERVE: (Serve, JobStarted),
-    Command.GENERATE: (Generate, JobStarted),
-    Command.TRAIN_SETUP: (TrainSetup, TrainMemory),
-    Command.TRAIN_TOKENS: (TrainTokens, Empty),
-    Command.TRAIN_STEP: (TrainStep, JobStarted),
-    Command.TRAIN_RESULT: (Empty, TrainResult),
-    Command.TAPS_READ: (TapsRead, TapsPart),
-    Command.TAPS_CLEAR: (Empty, Empty),
-    Command.TOKENS_READ: (TokensRead, TokensPart),
-    Command.BENCH: (Bench, BenchResult),
-    Command.SET_BAUD: (SetBaud, BaudSet),
-    Command.KEEP_BAUD: (Empty, Empty),
-    Command.SET_WATCHDOG: (Watchdog, Watchdog),
-    Command.TENSOR_KEEP: (TensorKeep, TensorKept),
-    Command.TENSOR_DIGESTS: (TensorDigests, TensorBlocks),
-    Command.TENSOR_READ: (TensorRead, Blob),
-    Command.TENSOR_WRITE: (TensorWrite, Empty),
-    Command.PARAMETERS_READ: (ParametersRead, ParametersPart),
-    Command.REPLAY: (Replay, JobStarted),
-    Command.TRAIN_APPLY: (Empty, JobStarted),
-    Command.TRACE_START: (Empty, TraceState),
-    Command.TRACE_STOP: (Empty, TraceState),
-    Command.TRACE_CLEAR: (Empty, TraceState),
-    Command.TRACE_READ: (TraceRead, TracePart),
-    Command.MEMORY_MAP: (Empty, MemoryMap),
-    Command.MEMORY_CRC: (MemoryRange, MemoryCrc),
-}
-"""Request and response payload of every command."""
+class Command(IntEnum):
+    """What the host asks for: its code, what the request carries, what the response carries."""
 
-EVENTS: dict[Event, type[Message]] = {
-    Event.READY: Ready,
-    Event.CRASHED: Crashed,
-    Event.JOB_DONE: JobState,
-    Event.TOKEN: Token,
-    Event.LINK_FAULT: LinkFault,
-}
-"""Payload of every event."""
+    request: type[Message]
+    response: type[Message]
+
+    def __new__(cls, code: int, request: type[Message] = Empty, response: type[Message] = Empty) -> Self:
+        """The member of a code."""
+        member = int.__new__(cls, code)
+        member._value_, member.request, member.response = code, request, response
+        return member
+
+    IDENTIFY = 0x01, Identify, Identity
+    PING = 0x02, Blob, Blob
+    HEALTH = 0x03, Empty, Health
+    REBOOT = 0x04, Reboot
+    MEMORY_READ = 0x05, MemoryRead, Blob
+    CRASH = 0x06, Crash
+    JOB_STATUS = 0x10, Empty, JobState
+    JOB_ABORT = 0x11, Empty, JobState
+    LINK_COUNTERS = 0x22, link_messages.LinkBank, link_messages.LinkCounters
+    LINK_RESET = 0x23, link_messages.LinkBank, link_messages.PinLevels
+    LINK_RUN = 0x24, link_messages.LinkRun, JobStarted
+    LINK_RESULT = 0x25, link_messages.LinkBank, link_messages.LinkResult
+    PIN_MODE = 0x28, link_messages.PinMode, link_messages.PinLevels
+    PIN_DRIVE = 0x29, link_messages.PinDrive, link_messages.PinLevels
+    PIN_READ = 0x2A, Empty, link_messages.PinLevels
+    MODEL_INFO = 0x30, Empty, ModelInfo
+    SERVE = 0x31, Serve, JobStarted
+    GENERATE = 0x32, Generate, JobStarted
+    TRAIN_SETUP = 0x33, training_messages.TrainSetup, training_messages.TrainMemory
+    TRAIN_TOKENS = 0x34, training_messages.TrainTokens
+    TRAIN_STEP = 0x35, training_messages.TrainStep, JobStarted
+    TRAIN_RESULT = 0x36, Empty, training_messages.TrainResult
+    TAPS_READ = 0x38, TapsRead, TapsPart
+    TAPS_CLEAR = 0x39
+    TOKENS_READ = 0x3A, TokensRead, TokensPart
+    BENCH = 0x40, Bench, BenchResult
+    SET_BAUD = 0x48, line_messages.SetBaud, line_messages.BaudSet
+    KEEP_BAUD = 0x49
+    SET_WATCHDOG = 0x4A, line_messages.Watchdog, line_messages.Watchdog
+    TENSOR_KEEP = 0x50, tensor_messages.TensorKeep, tensor_messages.TensorKept
+    TENSOR_DIGESTS = 0x51, tensor_messages.TensorDigests, tensor_messages.TensorBlocks
+    TENSOR_READ = 0x52, tensor_messages.TensorRead, Blob
+    TENSOR_WRITE = 0x53, tensor_messages.TensorWrite
+    PARAMETERS_READ = 0x54, tensor_messages.ParametersRead, tensor_messages.ParametersPart
+    REPLAY = 0x55, tensor_messages.Replay, JobStarted
+    TRAIN_APPLY = 0x56, Empty, JobStarted
+    MEMORY_MAP = 0x58, Empty, memory_messages.MemoryMap
+    MEMORY_CRC = 0x59, memory_messages.MemoryRange, memory_messages.MemoryCrc
+    TRACE_START = 0x60, Empty, trace_messages.TraceState
+    TRACE_STOP = 0x61, Empty, trace_messages.TraceState
+    TRACE_CLEAR = 0x62, Empty, trace_messages.TraceState
+    TRACE_READ = 0x63, trace_messages.TraceRead, trace_messages.TracePart
+
+
+class Event(IntEnum):
+    """What a board says unasked: its code and what it carries."""
+
+    payload: type[Message]
+
+    def __new__(cls, code: int, payload: type[Message] = Empty) -> Self:
+        """The member of a code."""
+        member = int.__new__(cls, code)
+        member._value_, member.payload = code, payload
+        return member
+
+    READY = 1, Ready
+    CRASHED = 2, Crashed
+    JOB_DONE = 3, JobState
+    TOKEN = 4, Token
+    LINK_FAULT = 5, link_messages.LinkFault

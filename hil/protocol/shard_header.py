@@ -6,8 +6,6 @@ Files of checkpoints and shards: hil/model/checkpoint.py, hil/model/shard.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hil.protocol.fields import I32, Message
 
 SHARD_ADDRESS = 0x0200_0000
@@ -26,7 +24,6 @@ LIMITS = {
 """Largest value of each field of a checkpoint's header that the project handles."""
 
 
-@dataclass(frozen=True)
 class CheckpointWords(Message):
     """The header of a checkpoint, which opens every shard unchanged. vocab_size < 0: own classifier."""
 
@@ -39,7 +36,6 @@ class CheckpointWords(Message):
     seq_len: I32
 
 
-@dataclass(frozen=True)
 class ShardWords(CheckpointWords):
     """Both headers of a shard; the second one says what of the model it holds."""
 

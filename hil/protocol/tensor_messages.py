@@ -5,7 +5,6 @@ Their codes and the table of all commands: hil/protocol/messages.py. Meaning: do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from hil.protocol.fields import F32, U8, U16, U32, Message, Tail
@@ -40,7 +39,6 @@ class Part(IntEnum):
     UPDATE = 0x400  # the optimiser on INPUT 0 value, 1 gradient, 2 and 3 states, `count` floats of parameter `index`
 
 
-@dataclass(frozen=True)
 class TensorKeep(Message):
     """From which tap on the next runs keep copies of tensors, as long as memory lasts; 0 after boot."""
 
@@ -48,7 +46,6 @@ class TensorKeep(Message):
     shard: U8
 
 
-@dataclass(frozen=True)
 class TensorKept(Message):
     """Taps [first, first + count) of the last run have copies; there is memory for so many bytes."""
 
@@ -58,19 +55,22 @@ class TensorKept(Message):
     there_bytes: U32
 
 
-@dataclass(frozen=True)
-class TensorDigests(Message):
-    """Asks for the digests of blocks [first, first + count) of `block` floats each; the last may be shorter."""
+class _TensorPlace(Message):
+    """A place in a tensor."""
 
-    source: U8  # Source
+    source: U8  # Source; only VALUE, KEYS, VALUES and INPUT can be written
     shard: U8
     index: U32
     first: U32
+
+
+class TensorDigests(_TensorPlace):
+    """Asks for the digests of blocks [first, first + count) of `block` floats each; the last may be shorter."""
+
     count: U16
     block: U32
 
 
-@dataclass(frozen=True)
 class TensorBlocks(Message):
     """CRC-32 (uint32 each) of as many blocks as fit; the tensor has `count` floats."""
 
@@ -78,29 +78,18 @@ class TensorBlocks(Message):
     data: Tail
 
 
-@dataclass(frozen=True)
-class TensorRead(Message):
+class TensorRead(_TensorPlace):
     """Asks for floats [first, first + count) of a tensor; the response is a Blob."""
 
-    source: U8  # Source
-    shard: U8
-    index: U32
-    first: U32
     count: U16
 
 
-@dataclass(frozen=True)
-class TensorWrite(Message):
+class TensorWrite(_TensorPlace):
     """Writes floats into a tensor, from `first` on."""
 
-    source: U8  # Source: VALUE, KEYS, VALUES or INPUT
-    shard: U8
-    index: U32
-    first: U32
     values: Tail
 
 
-@dataclass(frozen=True)
 class ParametersRead(Message):
     """Asks for the digests of whole parameters (VALUE) or their gradients or states, from tensor `first` on."""
 
@@ -109,7 +98,6 @@ class ParametersRead(Message):
     first: U16
 
 
-@dataclass(frozen=True)
 class ParametersPart(Message):
     """CRC-32 (uint32 each) of as many tensors as fit; `total` in all."""
 
@@ -118,7 +106,6 @@ class ParametersPart(Message):
     data: Tail
 
 
-@dataclass(frozen=True)
 class Replay(Message):
     """A job: runs ops of a shard again on what was uploaded. Its taps replace those of the run before."""
 

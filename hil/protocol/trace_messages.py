@@ -5,7 +5,6 @@ Their codes and the table of all commands: hil/protocol/messages.py. Meaning: do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from hil.protocol.fields import U8, U16, U32, U64, Message, Tail
@@ -32,7 +31,6 @@ class TraceKind(IntEnum):
     HOST = 24  # a command served, or an event sent, while a job ran; detail is the command's code, 0 for an event
 
 
-@dataclass(frozen=True)
 class TraceEvent(Message):
     """One event; times are the low 32 bits of the board's system timer, in microseconds.
 
@@ -54,7 +52,6 @@ class TraceEvent(Message):
     attempt: U8
 
 
-@dataclass(frozen=True)
 class TraceState(Message):
     """The board's record of events. now_us: its system timer, 64 bits."""
 
@@ -65,7 +62,6 @@ class TraceState(Message):
     on: U8
 
 
-@dataclass(frozen=True)
 class TraceRead(Message):
     """Events [first, first + count) of those kept, the oldest first; as many as fit a frame."""
 
@@ -73,7 +69,6 @@ class TraceRead(Message):
     count: U32
 
 
-@dataclass(frozen=True)
 class TracePart(Message):
     """Part of the events."""
 

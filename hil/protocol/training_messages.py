@@ -5,7 +5,6 @@ Their codes and the table of all commands: hil/protocol/messages.py. Meaning: do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from hil.protocol.fields import F32, U8, U16, U32, Message, Tail
@@ -18,7 +17,6 @@ class Optimizer(IntEnum):
     ADAMW = 1
 
 
-@dataclass(frozen=True)
 class TrainSetup(Message):
     """Prepares a training on every rank: memory, gradients and the optimiser's state of zero."""
 
@@ -35,7 +33,6 @@ class TrainSetup(Message):
     clip: F32  # largest norm of all gradients; 0: none
 
 
-@dataclass(frozen=True)
 class TrainMemory(Message):
     """What a training takes, and the memory that there was for it."""
 
@@ -43,7 +40,6 @@ class TrainMemory(Message):
     there_bytes: U32
 
 
-@dataclass(frozen=True)
 class TrainTokens(Message):
     """The rank with the head: tokens of the next step, uint16 each, microbatch after microbatch.
 
@@ -54,7 +50,6 @@ class TrainTokens(Message):
     tokens: Tail
 
 
-@dataclass(frozen=True)
 class TrainStep(Message):
     """One step, on every rank at once."""
 
@@ -62,7 +57,6 @@ class TrainStep(Message):
     timeout_ms: U32  # between frames
 
 
-@dataclass(frozen=True)
 class TrainResult(Message):
     """Of the last step; losses only on the rank with the head."""
 

@@ -89,7 +89,7 @@ class Probe:
             never answers good.
         """
         self._sent += 1
-        header = link.Header(type, SOURCE, self._sent, len(payload))
+        header = link.LinkHeader(link.MAGIC, type, SOURCE, self._sent, len(payload))
         data = link.pack_frame(type, SOURCE, self._sent, payload)
         limit_s = open_limit_s
         first: ProbeFault | None = None

@@ -134,12 +134,9 @@ class Ft232h(Adapter):
         elif code == SEND_NOW:
             self.flush = True
         elif code in (WAIT_HIGH, WAIT_LOW):
-            self._begin_wait(int(code == WAIT_HIGH))
+            self._wait = int(code == WAIT_HIGH)
+            self.pads.watch(1 << GPIOL1)
+            self._act()
         elif code not in _SIZES:
             self.complaints.append(f"{self}: {code:#x} is no MPSSE command that is known here")
             self.to_host += bytes([BAD_COMMAND, code])
-
-    def _begin_wait(self, level: int) -> None:
-        self._wait = level
-        self.pads.watch(1 << GPIOL1)
-        self._act()

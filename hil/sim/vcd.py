@@ -6,7 +6,6 @@ Format: IEEE 1364-2001 clause 18, time in picoseconds. A net that is undefined o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import TextIO
 
 from hil.sim.records import Mark
@@ -88,7 +87,5 @@ class VcdWriter:
     def __enter__(self) -> VcdWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

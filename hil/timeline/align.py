@@ -60,7 +60,7 @@ def link_frames(source: BoardTrace, target: BoardTrace) -> list[MatchedFrame]:
     for sender, receiver in (ends, ends[::-1]):
         for (kind, sequence), sent in sender.items():
             got = receiver.get((TraceKind.FRAME_IN, sequence))
-            if kind is not TraceKind.FRAME_OUT or got is None or not _same(sent, got):
+            if kind is not TraceKind.FRAME_OUT or got is None or (sent.code, sent.bytes) != (got.code, got.bytes):
                 continue
             answered = receiver.get((TraceKind.ANSWER_OUT, sequence))
             heard = sender.get((TraceKind.ANSWER_IN, sequence))
@@ -96,10 +96,6 @@ def _certain(board: BoardTrace, bank: Bank) -> dict[tuple[TraceKind, int], Recor
             found.pop(key, None)
         seen.add(key)
     return found
-
-
-def _same(sent: Recorded, got: Recorded) -> bool:
-    return (sent.code, sent.bytes) == (got.code, got.bytes)
 
 
 def _order(first: Recorded, first_us: int, second: Recorded, second_us: int) -> Order:

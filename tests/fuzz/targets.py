@@ -41,7 +41,7 @@ from hil.pictures.wavejson import WaveError, wavejson
 from hil.protocol import frames, link_frames
 from hil.protocol.boot import BootError, BootSession, BootWord, Print, Send, Skipped
 from hil.protocol.fields import MessageError
-from hil.protocol.messages import COMMANDS, EVENTS
+from hil.protocol.messages import Command, Event
 from hil.rig.config import load_rig
 from hil.rig.faults import FAULTS, parse_fault
 from hil.rig.specs import sim_rig
@@ -90,7 +90,7 @@ def _frames(data: bytes) -> None:
 
 
 MESSAGES = sorted(
-    {kind for pair in COMMANDS.values() for kind in pair} | set(EVENTS.values()), key=lambda k: k.__name__
+    {kind for c in Command for kind in (c.request, c.response)} | {e.payload for e in Event}, key=lambda k: k.__name__
 )
 
 

@@ -5,8 +5,8 @@ import json
 
 from hil.nightly.compare import changes, last_good, told_changes
 from hil.nightly.history import History
-from hil.nightly.outputs import write_outputs
-from hil.nightly.page import write_pages
+from hil.nightly.outputs.files import write_outputs
+from hil.nightly.page.files import write_pages
 from hil.nightly.record import Cause, Outcome, WireFigures
 from hil.nightly.reports import closing_lines
 from tests.nightly.nights import a_check, a_failed_check, a_night

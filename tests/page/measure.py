@@ -14,7 +14,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from hil.nightly.page import render_night
+from hil.nightly.page.render import render_night
 from tests.page.conftest import MISSING, NAMES
 from tests.page.nights import big_night, history
 

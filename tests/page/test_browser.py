@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.nightly.page import render_index, render_night
+from hil.nightly.page.render import render_index, render_night
 from tests.page import nights
 
 SHOTS = Path("build/page-screenshots")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hil.nightly.history import History
-from hil.nightly.page import write_pages
+from hil.nightly.page.files import write_pages
 from hil.nightly.page.views import file_name
 from hil.nightly.series import figures_of
 from hil.nightly.trends import LOOKBACK_NIGHTS, marks_of

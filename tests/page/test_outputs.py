@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hil.nightly.outputs import write_outputs
 from hil.nightly.outputs.allure_results import write_allure
-from hil.nightly.outputs.files import OutputError
+from hil.nightly.outputs.files import OutputError, write_outputs
 from hil.nightly.outputs.junit import junit
 from hil.nightly.outputs.summary import summary
 from hil.nightly.record import Outcome

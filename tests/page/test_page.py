@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from hil.checks.model.mismatch import MapRow
-from hil.nightly.page import PageError, render_index, render_night, write_pages
+from hil.nightly.page.files import PageError, write_pages
+from hil.nightly.page.render import render_index, render_night
 from hil.nightly.page.views import file_name
 from hil.nightly.record import Cause, LogLine, Subject, TrendMark
 from tests.page import nights

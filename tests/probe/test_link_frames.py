@@ -40,7 +40,7 @@ def test_frame_and_answer_are_those_that_boards_make(frames_in_c, payload):
     frame = link.pack_frame(2, 3, 70000, payload)
     assert made.stdout == frame
     header = link.parse_header(frame)
-    assert header == link.Header(2, 3, 70000, len(payload))
+    assert header == link.LinkHeader(link.MAGIC, 2, 3, 70000, len(payload), header.crc32)
     assert len(frame) == link.HEADER_BYTES + link.rest_bytes(header)
     assert link.payload_of(frame) == (payload, True)
     for verdict in (link.GOOD, link.BAD):
@@ -59,7 +59,7 @@ def test_every_wrong_bit_of_a_header_is_seen():
 
 
 def test_every_wrong_bit_of_an_answer_is_seen_and_so_is_another_frames():
-    header = link.Header(2, 3, 0x1FFFF, 7)
+    header = link.LinkHeader(link.MAGIC, 2, 3, 0x1FFFF, 7)
     answer = link.pack_answer(link.GOOD, header)
     for bit in range(8 * len(answer)):
         wrong = bytearray(answer)

@@ -10,15 +10,19 @@ import pytest
 from golden.taps import Op
 from hil.protocol import boot, link_frames, messages
 from hil.protocol.cheader import headers, write_headers
-from hil.protocol.fields import MessageError
+from hil.protocol.fields import Message, MessageError
 from hil.protocol.link_messages import RING_PINS
 from hil.protocol.shard_header import SHARD_ADDRESS, SHARD_MAGIC
 from hil.toolchain import firmware_folder
 
 
 def test_every_command_and_event_has_a_payload_class():
-    assert set(messages.COMMANDS) == set(messages.Command)
-    assert set(messages.EVENTS) == set(messages.Event)
+    for command in messages.Command:
+        assert issubclass(command.request, Message)
+        assert issubclass(command.response, Message)
+    for event in messages.Event:
+        assert issubclass(event.payload, Message)
+        assert event.payload is not messages.Empty
 
 
 def test_message_comes_back():
@@ -104,6 +108,6 @@ def _python(command: list[str]) -> list[str]:
 
 
 def test_fields_of_all_messages_have_wire_types():
-    for request, response in messages.COMMANDS.values():
-        for cls in (request, response):
+    for command in messages.Command:
+        for cls in (command.request, command.response):
             assert len(cls.layout()) == len(dataclasses.fields(cls))

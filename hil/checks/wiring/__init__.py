@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WireVerdict", "WiringFinding", "WiringReport", "analyse", "known_ranks", "scan_wiring"]
 
+CODES_ADVICE = "A wire that is right by itself but not together with others: look for noise."
+
 
 def scan_wiring(ring: Ring, config: RigConfig | None = None) -> WiringReport:
     """Scan a booted ring, or a single board, and say what is wrong with its wires.
@@ -41,7 +43,8 @@ def scan_wiring(ring: Ring, config: RigConfig | None = None) -> WiringReport:
     pins = BoardPins(ring.boards, ring.desk.loop)
     report = analyse(observe(pins), config, known_ranks(ring.identities(), config))
     if report.good and config.links:
-        report = _with_codes(report, wrong_codes(pins, config.links))
+        wrong = [WiringFinding("codes", (), said, CODES_ADVICE) for said in wrong_codes(pins, config.links)]
+        report = dataclasses.replace(report, findings=tuple(wrong), codes_sent=True, explained=not wrong)
     return dataclasses.replace(report, seconds=ring.desk.loop.now_s() - start_s)
 
 
@@ -50,13 +53,3 @@ def known_ranks(identities: Sequence[Identity], config: RigConfig) -> list[int |
     by_serial = {spec.serial: spec.rank for spec in config.boards if spec.serial is not None}
     by_shard = [None if identity.rank == NO_RANK else identity.rank for identity in identities]
     return [by_serial.get(i.board_serial, rank) for i, rank in zip(identities, by_shard, strict=True)]
-
-
-def _with_codes(report: WiringReport, wrong: list[str]) -> WiringReport:
-    findings = tuple(
-        WiringFinding(
-            "codes", (), sentence, "A wire that is right by itself but not together with others: look for noise."
-        )
-        for sentence in wrong
-    )
-    return dataclasses.replace(report, findings=findings, codes_sent=True, explained=not wrong)

@@ -8,7 +8,7 @@ What cannot be told apart electrically: docs/limits.md.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from hil.checks.wiring.model import Nets, nets_of, ring_order, seen_nets
 from hil.checks.wiring.pads import (
@@ -129,14 +129,12 @@ class _Analysis:
             cause = "By their cards or serial numbers the ports are right: boards or link cables were exchanged"
         else:
             cause = "USB cables, boards or link cables were exchanged"
-        self.findings.append(
-            WiringFinding(
-                "order",
-                (f"order:{','.join(map(str, order))}",),
-                f"the boards stand in the ring in the order {', '.join(map(str, order))} (numbers of the rig file), "
-                f"not {', '.join(map(str, range(len(order))))}",
-                f"{cause}. To leave the wires as they are, give the rig file these ports: {ports}.",
-            )
+        self._add(
+            "order",
+            (f"order:{','.join(map(str, order))}",),
+            f"the boards stand in the ring in the order {', '.join(map(str, order))} (numbers of the rig file), "
+            f"not {', '.join(map(str, range(len(order))))}",
+            f"{cause}. To leave the wires as they are, give the rig file these ports: {ports}.",
         )
 
     def _crossed(self, links: Sequence[LinkSpec]) -> None:
@@ -147,32 +145,21 @@ class _Analysis:
         )
         codes = tuple(f"crossed:{_link(a)},{_link(b)}" for a, b in itertools.pairwise(links))
         names = " and ".join(f"link {link}" for link in links)
-        self.findings.append(
-            WiringFinding("crossed", codes, f"{names} are crossed: {goes}", "Exchange the cables at these low banks.",
-                    links=tuple(map(_link, links)))
-        )  # fmt: skip
+        advice = "Exchange the cables at these low banks."
+        self._add("crossed", codes, f"{names} are crossed: {goes}", advice, links=links)
 
     def _odd_cable(self, ends: tuple[tuple[int, Bank], tuple[int, Bank]]) -> None:
         one, other = map(bank_name, ends)
-        self.findings.append(
-            WiringFinding(
-                "cable",
-                (),
-                f"{one} is wired to {other}; this rig has no such link",
-                "A cable goes from a high bank (GPIO16..25) to the next board's low bank (GPIO4..13).",
-            )
-        )
+        advice = "A cable goes from a high bank (GPIO16..25) to the next board's low bank (GPIO4..13)."
+        self._add("cable", (), f"{one} is wired to {other}; this rig has no such link", advice)
 
     def _turned(self, link: LinkSpec) -> None:
-        self.findings.append(
-            WiringFinding(
-                "reversed",
-                (f"reversed:{_link(link)}",),
-                f"link {link}: one connector is turned round: D0 arrives where ACK should, D1 where CLK should, "
-                "and so on",
-                f"Turn the connector at board {link.target}'s low bank or at board {link.source}'s high bank round.",
-                links=(_link(link),),
-            )
+        self._add(
+            "reversed",
+            (f"reversed:{_link(link)}",),
+            f"link {link}: one connector is turned round: D0 arrives where ACK should, D1 where CLK should, and so on",
+            f"Turn the connector at board {link.target}'s low bank or at board {link.source}'s high bank round.",
+            links=[link],
         )
 
     # --- wires ---------------------------------------------------------------------------------
@@ -196,16 +183,13 @@ class _Analysis:
         cut = [wire for wire in wires if not self._whole(wire, tracks)]
         missing = len(cut) == WIRES
         if missing:
-            self.findings.append(
-                WiringFinding(
-                    "missing",
-                    (f"missing:{_link(link)}",),
-                    f"link {link}: none of its ten wires gets through; "
-                    f"{bank_name((link.source, Bank.DOWNSTREAM))} and {bank_name((link.target, Bank.UPSTREAM))} "
-                    "are not joined",
-                    "Plug the cable in at both ends; if it is, the wrong row of pins may be used.",
-                    links=(_link(link),),
-                )
+            ends = f"{bank_name((link.source, Bank.DOWNSTREAM))} and {bank_name((link.target, Bank.UPSTREAM))}"
+            self._add(
+                "missing",
+                (f"missing:{_link(link)}",),
+                f"link {link}: none of its ten wires gets through; {ends} are not joined",
+                "Plug the cable in at both ends; if it is, the wrong row of pins may be used.",
+                links=[link],
             )
         for wire in wires:
             if wire in cut and not missing:
@@ -233,7 +217,7 @@ class _Analysis:
             "the two boards have no common ground",
             "Join a GND pin of each board beside this link, and power both from one supply.",
             wires,
-            links=(_link(link),),
+            [link],
         )
 
     def _whole(self, wire: Wire, tracks: Tracks) -> bool:
@@ -278,7 +262,7 @@ class _Analysis:
                 continue
             kind, code = STUCK[level]
             text = f"{pad_name(pad)}: {_stuck_text(level)}; it was not driven"
-            self.findings.append(WiringFinding(kind, (f"{code}:{pad_code(pad)}",), text, _stuck_advice(level)))
+            self._add(kind, (f"{code}:{pad_code(pad)}",), text, _stuck_advice(level))
 
     # --- what should not be joined -------------------------------------------------------------
 
@@ -317,24 +301,12 @@ class _Analysis:
 
     def _odd_pads(self) -> None:
         for pad in self.seen.deaf:
-            self.findings.append(
-                WiringFinding(
-                    "deaf",
-                    (),
-                    f"{pad_name(pad)} does not read its own level back while it drives",
-                    "The pad is damaged or heavily loaded; take its jumper off and scan again.",
-                )
-            )
+            text = f"{pad_name(pad)} does not read its own level back while it drives"
+            self._add("deaf", (), text, "The pad is damaged or heavily loaded; take its jumper off and scan again.")
         for pair in self.seen.one_way:
-            self.findings.append(
-                WiringFinding(
-                    "one-way",
-                    (),
-                    f"{pad_name(pair.driver)} and {pad_name(pair.reader)} follow each other in {pair.agreed} of "
-                    f"{pair.asked} tests: neither joined nor apart",
-                    "A loose contact or a weak short; reseat both jumpers and scan again.",
-                )
-            )
+            pads = f"{pad_name(pair.driver)} and {pad_name(pair.reader)}"
+            text = f"{pads} follow each other in {pair.agreed} of {pair.asked} tests: neither joined nor apart"
+            self._add("one-way", (), text, "A loose contact or a weak short; reseat both jumpers and scan again.")
 
     # --- result --------------------------------------------------------------------------------
 
@@ -344,11 +316,12 @@ class _Analysis:
         codes: tuple[str, ...],
         text: str,
         advice: str,
-        wires: Iterable[Wire],
-        links: tuple[str, ...] = (),
+        wires: Sequence[Wire] = (),
+        links: Sequence[LinkSpec] = (),
     ) -> None:
-        wires = list(wires)
-        self.findings.append(WiringFinding(kind, codes, text, advice, tuple(map(str, wires)), links))
+        """A finding that spoils these wires, or these links as a whole."""
+        names = tuple(map(str, wires)), tuple(map(_link, links))
+        self.findings.append(WiringFinding(kind, codes, text, advice, *names))
         for wire in wires:
             if kind not in self.state[wire]:
                 self.state[wire].append(kind)

@@ -104,9 +104,9 @@ class WiringReport:
         boards = f"{len(self.ports)} board{'s' if len(self.ports) != 1 else ''}"
         extent = f"{boards}, {len(self.wires)} wires" if self.wires else f"{boards}, no wires"
         lines = [f"wiring of rig {self.rig}: {extent}, scanned in {self.seconds:.2f} s"]
-        lines += self._ring_lines()
-        for link in self.links:
-            lines.append(self._link_line(link))
+        if self.order:
+            lines.append(f"ring     {' -> '.join(f'board {rank}' for rank in (*self.order, self.order[0]))}")
+        lines += map(self._link_line, self.links)
         for number, finding in enumerate(self.findings, 1):
             lines += ["", f"{number}. {finding.text}", f"   {finding.advice}"]
         if not self.explained:
@@ -114,11 +114,6 @@ class WiringReport:
         checked = "; all links carried all codes at once" if self.codes_sent else ""
         lines += ["", f"{self.verdict}{checked}"]
         return "\n".join(lines)
-
-    def _ring_lines(self) -> list[str]:
-        if not self.order:
-            return []
-        return [f"ring     {' -> '.join(f'board {rank}' for rank in (*self.order, self.order[0]))}"]
 
     def _link_line(self, link: str) -> str:
         verdicts = [v for v in self.wires if f"{v.wire.source}-{v.wire.target}" == link]

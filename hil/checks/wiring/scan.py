@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
 from hil.board.board import Board
 from hil.board.channel import Pending
@@ -38,29 +37,11 @@ CODES = tuple(
 """Levels of the ten wires: the bits of 1..10, each also inverted. Any two wires differ in some code."""
 
 
-class Pins(Protocol):
-    """The pads of all boards, as the scan needs them. Levels are GPLEV words, one per board."""
-
-    world_size: int
-
-    def pull(self, pull: int) -> None:
-        """All pads of all boards input with this pull (1 down, 2 up)."""
-
-    def read(self) -> list[int]:
-        """Levels on all boards."""
-
-    def drive(self, pad: Pad, level: int) -> None:
-        """Drive one pad, latch first, at the scan's strength."""
-
-    def read_driven(self, pad: Pad, level: int) -> list[int]:
-        """Drive the pad, read all boards, release it."""
-
-    def restore(self, safe: Iterable[Pad]) -> None:
-        """Everything input and pulled down; boards that drove at 2 mA go back to 8 mA by way of a pad in `safe`."""
-
-
 class BoardPins:
-    """Pads of real or simulated boards, over their serial ports. Commands to several boards run at the same time."""
+    """Pads of real or simulated boards, over their serial ports. Commands to several boards run at the same time.
+
+    Levels are GPLEV words, one per board.
+    """
 
     def __init__(self, boards: Sequence[Board], loop: Loop) -> None:
         self._boards = boards
@@ -69,16 +50,12 @@ class BoardPins:
         self.world_size = len(boards)
 
     def pull(self, pull: int) -> None:
-        """All pads of all boards input with this pull."""
+        """All pads of all boards input with this pull (1 down, 2 up)."""
         self._together({board.rank: (Command.PIN_MODE, PinMode(RING_PINS, pull)) for board in self._boards})
 
     def read(self) -> list[int]:
         """Levels on all boards, read at about the same time."""
         return self._read(range(self.world_size))
-
-    def drive(self, pad: Pad, level: int) -> None:
-        """Drive one pad at 2 mA."""
-        self._drive_at(pad, level, SCAN_MA)
 
     def read_driven(self, pad: Pad, level: int) -> list[int]:
         """Drive the pad, read all boards, release it; never leaves it driven."""
@@ -100,7 +77,10 @@ class BoardPins:
         self._together(requests)
 
     def restore(self, safe: Iterable[Pad]) -> None:
-        """Inputs, pull-downs, 8 mA, on every board that answers; one that does not must not keep the others."""
+        """Inputs, pull-downs, 8 mA, on every board that answers; one that does not must not keep the others.
+
+        A board that drove at 2 mA goes back to 8 mA by way of a pad in `safe`.
+        """
         by_board = {pad[0]: pad for pad in safe}
         for board in self._boards:
             with contextlib.suppress(BoardError):
@@ -137,7 +117,7 @@ class BoardPins:
         return levels
 
 
-def observe(pins: Pins) -> Observation:
+def observe(pins: BoardPins) -> Observation:
     """Steps 1 and 2. Leaves every pad an input, pulled down, whatever happens."""
     drivable: list[Pad] = []
     try:
@@ -149,7 +129,7 @@ def observe(pins: Pins) -> Observation:
     return _joined(pins.world_size, held, drivable, followers)
 
 
-def passive(pins: Pins) -> dict[Pad, Held]:
+def passive(pins: BoardPins) -> dict[Pad, Held]:
     """Step 1: the pads that do not follow their pulls."""
     seen: dict[Pad, set[tuple[int, int]]] = {}
     for pull, level in ((PULL_UP, 1), (PULL_DOWN, 0)):
@@ -172,7 +152,7 @@ def passive(pins: Pins) -> dict[Pad, Held]:
     return held
 
 
-def _drive_each(pins: Pins, drivable: Sequence[Pad]) -> dict[tuple[Pad, int], set[Pad]]:
+def _drive_each(pins: BoardPins, drivable: Sequence[Pad]) -> dict[tuple[Pad, int], set[Pad]]:
     """Step 2: for each driver and level, the pads that read that level."""
     followers = {}
     for level, pull in ((1, PULL_DOWN), (0, PULL_UP)):

@@ -49,12 +49,10 @@ def wire_spark(trend: WireTrend) -> Markup:
 class Scale:
     """From values to places on a chart."""
 
-    def __init__(self, values: Sequence[float], count: int, size: tuple[float, float], *, zero: bool = False) -> None:
+    def __init__(self, values: Sequence[float], count: int, size: tuple[float, float]) -> None:
         low, high = min(values), max(values)
-        if zero:
-            low = min(0.0, low)
         gap = max((high - low) * 0.12, (abs(high) * SPAN_MIN - (high - low)) / 2) or 1.0
-        self.low, self.high = (low if zero else low - gap), high + gap
+        self.low, self.high = low - gap, high + gap
         self.width, self.height = size
         self.step = (self.width - LEFT - RIGHT) / max(1, count - 1) if count > 1 else 0.0
 

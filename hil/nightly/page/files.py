@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from hil.errors import HilError
 from hil.files import write_atomically
 from hil.nightly.compare import last_good
+from hil.nightly.history import History
 from hil.nightly.page.render import render_index, render_night
 from hil.nightly.page.views import WINDOW, file_name
 from hil.nightly.record import Night
@@ -21,24 +21,10 @@ class PageError(HilError):
     """A page cannot be written; what was there before is as it was."""
 
 
-class Nights(Protocol):
-    """What is needed of a history: hil.nightly.history.History has it."""
-
-    def nights(self, rig: str | None = None, last: int | None = None) -> list[Night]:
-        """The latest nights, oldest first."""
-
-    def last_good(self, rig: str, before: str) -> Night | None:
-        """The latest good night of a rig that started before a time."""
-
-
-def _nothing(night: Night) -> Sequence[tuple[str, str]]:
-    return ()
-
-
 def write_pages(
-    history: Nights,
+    history: History,
     out: Path,
-    beside: Callable[[Night], Sequence[tuple[str, str]]] = _nothing,
+    beside: Callable[[Night], Sequence[tuple[str, str]]] = lambda night: (),
     *,
     every: bool = False,
 ) -> Path:

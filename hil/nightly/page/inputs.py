@@ -38,8 +38,8 @@ class FigurePoint:
 
     night: str
     value: float | None
-    usual: Usual | None = None
-    mark: str = ""
+    usual: Usual | None
+    mark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +91,17 @@ def gather(nights: Sequence[Night]) -> Trends:
 
 def _trend(nights: Sequence[NightFigures], name: str, title: str, unit: str) -> FigureTrend:
     points = _points(nights, lambda night: night.figure(name), Subject.FIGURE, name)
-    return FigureTrend(name, title, unit, _with_usual(points))
+    return FigureTrend(name, title, unit, points)
 
 
 def _throughput(nights: Sequence[NightFigures], link: str) -> FigureTrend:
     points = _points(nights, lambda night: night.throughput(link), Subject.LINK, link, "throughput")
-    return FigureTrend(f"throughput {link}", f"throughput of link {link}", "kB/s", _with_usual(points))
+    return FigureTrend(f"throughput {link}", f"throughput of link {link}", "kB/s", points)
 
 
 def _resends(nights: Sequence[NightFigures], link: str) -> FigureTrend:
     """A count, without a usual range: its test is another one."""
-    points = _points(nights, lambda night: night.resends(link), Subject.LINK, link, "resends")
+    points = _points(nights, lambda night: night.resends(link), Subject.LINK, link, "resends", usual=False)
     return FigureTrend(f"resends {link}", f"resends of link {link}", "resends", points)
 
 
@@ -111,24 +111,18 @@ def _points(
     subject: Subject,
     name: str,
     what: str = "",
+    *,
+    usual: bool = True,
 ) -> list[FigurePoint]:
-    return [
-        FigurePoint(
-            when(night.started).removesuffix(" UTC"),
-            read(night) if night.alike(nights[-1]) else None,
-            mark=_mark(night.marks, subject, name, what),
-        )
-        for night in nights
-    ]
-
-
-def _with_usual(points: Sequence[FigurePoint]) -> list[FigurePoint]:
-    """The points with what the nights before each allow; marked ones say nothing of what is usual."""
-    found, before = [], list[float]()
-    for point in points:
-        found.append(FigurePoint(point.night, point.value, usual_of(before), point.mark))
-        before += [point.value] if point.value is not None and not point.mark else []
-    return found
+    """A point for each night; usual: with what the nights before it allow, of which marked ones say nothing."""
+    points, before = [], list[float]()
+    for night in nights:
+        value = read(night) if night.alike(nights[-1]) else None
+        mark = _mark(night.marks, subject, name, what)
+        began = when(night.started).removesuffix(" UTC")
+        points.append(FigurePoint(began, value, usual_of(before) if usual else None, mark))
+        before += [value] if value is not None and not mark else []
+    return points
 
 
 def _mark(marks: Sequence[TrendMark], subject: Subject, name: str, what: str = "") -> str:

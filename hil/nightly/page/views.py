@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from hil.nightly import verdict
 from hil.nightly.compare import changes, last_good
 from hil.nightly.page import charts
 from hil.nightly.page.inputs import FigureTrend, Trends, gather
-from hil.nightly.page.wires import LEVELS, SIGNS, link_states, ring_picture
+from hil.nightly.page.wires import LEVELS, link_states, ring_picture
 from hil.nightly.record import Check, Kind, LogLine, Night, Outcome, Subject
 from hil.nightly.series import NightFigures, figures_of
 from hil.pictures.mismatch import mismatch_picture
@@ -140,7 +141,7 @@ def night_view(night: Night, earlier: Sequence[Night], limits: Limits) -> dict[s
         "skipped": verdict.groups(night, Outcome.SKIPPED)[: limits.groups],
         "ring": ring_picture(night, states),
         "states": states,
-        "levels": [(key, SIGNS[key], *LEVELS[key]) for key in LEVELS],
+        "levels": [(key, *level) for key, level in LEVELS.items()],
         "noted": [wire for state in states for wire in state.wires if wire.level in ("bad", "errors")],
         **_history_view(night, trends),
         **_boards_view(night, trends),
@@ -247,10 +248,9 @@ def _training(night: Night) -> dict[str, Any] | None:
     if found is None:
         return None
     wrong, check = found
-    chart = charts.loss_chart(check.losses, check.golden_losses)
     return {
         "check": check,
-        "chart": chart,
+        "chart": charts.loss_chart(check.losses, check.golden_losses),
         "wrong": wrong + 1,
         "rows": list(itertools.zip_longest(check.losses, check.golden_losses)),
     }
@@ -260,16 +260,9 @@ def _rounds(checks: Sequence[Check]) -> Iterable[tuple[int, str, bool, Sequence[
     """(round, its tally, whether something needs a look, its checks)."""
     for number_, group in itertools.groupby(checks, key=lambda check: check.round):
         rows = list(group)
-        parts: list[str] = []
-        for outcome in ORDER:
-            many = sum(1 for check in rows if check.outcome is outcome)
-            parts += [f"{many:,} {outcome.value}"] if many else []
-        yield (
-            number_,
-            f"{count(len(rows), 'check')}: {', '.join(parts)}",
-            any(check.outcome is not Outcome.PASSED for check in rows),
-            rows,
-        )
+        ends = Counter(check.outcome for check in rows)
+        parts = ", ".join(f"{ends[outcome]:,} {outcome.value}" for outcome in ORDER if ends[outcome])
+        yield number_, f"{count(len(rows), 'check')}: {parts}", ends[Outcome.PASSED] < len(rows), rows
 
 
 def index_view(nights: Sequence[Night]) -> dict[str, Any]:

@@ -23,14 +23,14 @@ HANDSHAKE = ("CLK", "ACK")
 TIGHT = 1e-6
 """A wire without errors is called clean once its bound is below this."""
 LEVELS = {
-    "none": ("no data", "nothing measured"),
-    "loose": ("few bits", f"no error, but too few bits to say more than its bound (not below {TIGHT:g})"),
-    "clean": ("clean", f"no error, bit error rate below {TIGHT:g} at 95 %"),
-    "used": ("in use", "handshake wire of a link that moved frames without a time-out; its bits are not counted"),
-    "errors": ("errors", "wrong bits were seen"),
-    "bad": ("bad", "named by a failure, or getting worse over the nights"),
+    "none": ("–", "no data", "nothing measured"),
+    "loose": ("○", "few bits", f"no error, but too few bits to say more than its bound (not below {TIGHT:g})"),
+    "clean": ("✓", "clean", f"no error, bit error rate below {TIGHT:g} at 95 %"),
+    "used": ("·", "in use", "handshake wire of a link that moved frames without a time-out; its bits are not counted"),
+    "errors": ("!", "errors", "wrong bits were seen"),
+    "bad": ("✗", "bad", "named by a failure, or getting worse over the nights"),
 }
-SIGNS = {"none": "–", "loose": "○", "clean": "✓", "used": "·", "errors": "!", "bad": "✗"}
+"""Sign, name and meaning of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class WireState:
     @property
     def sign(self) -> str:
         """The level as one letter."""
-        return SIGNS[self.level]
+        return LEVELS[self.level][0]
 
     @property
     def told(self) -> str:
@@ -54,7 +54,7 @@ class WireState:
             figures = "bits are not counted on handshake wires" if wire.wire in HANDSHAKE else "no bits counted"
         else:
             figures = f"{wire.errors:,} wrong of {wire.bits:,} bits, error rate below {wire.limit:.2g} at 95 %"
-        return f"{wire.name}: {LEVELS[self.level][0]}; {figures}" + (f"; {self.why}" if self.why else "")
+        return f"{wire.name}: {LEVELS[self.level][1]}; {figures}" + (f"; {self.why}" if self.why else "")
 
 
 @dataclass(frozen=True, slots=True)
