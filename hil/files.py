@@ -17,13 +17,17 @@ from pathlib import Path
 def atomically(path: Path) -> Iterator[Path]:
     """Gives the path to write to in the block; at the block's end the file is moved to `path`.
 
-    If the block raises, or makes no file, what was at `path` stays as it was. Raises: OSError.
+    If the block raises, or makes no file, what was at `path` stays as it was. Raises: OSError, which names `path`.
     """
     part = path.with_name(f".{path.name[:60]}.{secrets.token_hex(6)}.part")
     try:
         yield part
         if part.exists():
             move_into_place(part, path)
+    except OSError as error:
+        if error.filename is not None and os.fspath(error.filename) == str(part):
+            error.filename = str(path)  # the user knows no other name
+        raise
     finally:
         part.unlink(missing_ok=True)
 

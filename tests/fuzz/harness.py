@@ -62,9 +62,9 @@ class Outcome:
     finding: str
 
 
-_PING = bytes([1, 1, 2, 1, 3]) + b"abc"
+_PING = bytes([1, 1, 2, 1, 3]) + b"abc\5"
 _TAKE = bytes([2, 4, 0, 0, 0]) + b"okay"
-_ECHOES = b"".join(bytes([1, 1, 2, -age & 255, 0, 2, 0, 0, 0, 0]) for age in (0, 1, 2, 3))
+_ECHOES = b"".join(bytes([1, 1, 2, -age & 255, 0, 5, 2, 0, 0, 0, 0]) for age in (0, 1, 2, 3))
 """The command just served, and three from before it: back to before the numbers wrapped."""
 _TURNS = bytes(range(0, 256, 5)) * 8
 
