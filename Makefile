@@ -32,7 +32,7 @@ loopback: $(STAMP) ## the checks for one board
 	@$(BIN)/python -m pytest -q -m loopback hil/suite
 
 test: $(STAMP) ## the whole test suite
-	@$(BIN)/python -m pytest -m 'not slow' -n $(JOBS) --dist loadgroup
+	@$(BIN)/python -m pytest -m 'not slow' -n $(JOBS) --dist worksteal
 
 FOR ?= 1m
 fuzz: $(STAMP) ## search every parser for inputs that break it, FOR=1h or as long as you like

@@ -117,7 +117,7 @@ WRONG = [
     ("synth 260K folder", "folder: is a folder; name a file for the checkpoint"),
     ("synth 260K /dev/full --force", f"/dev/full: {NO_FILE}"),
     ("synth 260K x --tokenizer fifo --force", f"fifo: {NO_FILE}"),
-    ("synth 260K /proc/x", "/proc/x.*: No such file or directory; is there room, and may you read and write there"),
+    ("synth 260K /proc/x", "/proc/.*: No such file or directory; is there room, and may you read and write there"),
     ("plan --model nowhere", "nowhere: cannot read the checkpoint"),
     ("plan --seq 0", "--seq 0: the model's context has 1 to 512 positions"),
     ("plan --world 99", "--world 99: a ring has 1 to 16 boards"),

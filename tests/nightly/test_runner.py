@@ -333,7 +333,7 @@ def test_check_needs_a_seed_and_a_name_that_the_rig_has(capsys, tmp_path, monkey
         (["--for", "8"], "8: give a time such as 8h, 90m or 30s"),
         (["--for", "0h"], "0h: give a time"),
         (["--rounds", "0"], "0: give 1 or more"),
-        (["--ber", "1"], "1: a bit error rate is 1e-15 to 0.1"),
+        (["--ber", "1"], "1: give a bit error rate of 1e-15 to 0.1"),
     ],
 )
 def test_wrong_options_are_told(capsys, arguments, sentence):
