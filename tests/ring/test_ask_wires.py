@@ -102,7 +102,5 @@ def test_board_that_restarts_is_named_again_by_the_next_command(open_ring):
     session, ring = open_ring(world_size=2)
     ring.desk.set_faults(["reset:1@0.01s"])
     for _ in range(2):
-        with pytest.raises(
-            (LinkError, BoardError), match="board 1 .*: restarted by itself"
-        ):
+        with pytest.raises((LinkError, BoardError), match="board 1 .*: restarted by itself"):
             ring.generate(session.model.encode_prompt("", 8), 64)
