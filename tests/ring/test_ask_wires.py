@@ -104,3 +104,11 @@ def test_board_that_restarts_is_named_again_by_the_next_command(open_ring):
     for _ in range(2):
         with pytest.raises((LinkError, BoardError), match="board 1 .*: restarted by itself"):
             ring.generate(session.model.encode_prompt("", 8), 64)
+
+
+def test_board_that_is_lost_before_all_jobs_have_begun_leaves_no_job_behind(open_ring):
+    session, ring = open_ring(world_size=2)
+    ring.desk.set_faults(["reset:1@0.01s"])
+    with pytest.raises(BoardError, match="board 1 .*: restarted by itself"):
+        ring.generate(session.model.encode_prompt("", 8), 64)
+    assert state_of(ring.boards[0]).activity == Activity.NONE
