@@ -179,6 +179,7 @@ class Channel:
             return pending.response
         dead = self.dead or self._lost()
         if dead is not None:
+            pending.finish(error=dead)
             raise BoardError(dead)
         pending.finish(error=f"no answer to {pending.command.name} within {timeout_s:g} s ({pending.tries} tries)")
         raise BoardError(self.sentence(f"{pending.error}{self._garbage_hint()}"))

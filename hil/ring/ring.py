@@ -20,7 +20,7 @@ from hil.board.board import BOOT_TIMEOUT_S, Board
 from hil.board.channel import BoardEvent
 from hil.desk.desk import Desk
 from hil.errors import BoardError, LinkError, ModelError
-from hil.protocol.fields import name_of
+from hil.protocol.fields import Message, name_of
 from hil.protocol.link_messages import Bank, LinkBank, LinkCounters, LinkFault, LinkRun, Pattern, PinLevels
 from hil.protocol.messages import (
     NO_RANK,
@@ -196,11 +196,8 @@ class Ring:
         flags = JobFlag.RECORD_TAPS | JobFlag.KEEP_TENSORS if taps else 0
         for board in self.boards:
             board.command(Command.TAPS_CLEAR, Empty(), Empty)
-        started: list[tuple[Board, int]] = []
-        for board in self.boards[:-1]:
-            reply = board.command(Command.SERVE, Serve(flags, int(timeout_s * 1000)), JobStarted)
-            started.append((board, reply.job))
-        request = Generate(
+        serve = Serve(flags, int(timeout_s * 1000))
+        generate = Generate(
             flags,
             wanted.positions,
             wanted.temperature,
@@ -218,12 +215,25 @@ class Ring:
 
         self.head.on_event = lambda _, event: _forward_token(event, show)
         try:
-            started.append((self.head, self.head.command(Command.GENERATE, request, JobStarted).job))
+            requests = [(board, Command.SERVE, serve) for board in self.boards[:-1]]
+            started = self.start_jobs([*requests, (self.head, Command.GENERATE, generate)])
             self.wait_jobs(started, timeout_s=timeout_s)
         finally:
             self.head.on_event = None
         tokens = self._read_tokens()
         return RingGeneration(tokens, self._loop.now_s() - start_s, time.perf_counter() - wall_start_s, tuple(shown))
+
+    def start_jobs(self, requests: Sequence[tuple[Board, Command, Message]]) -> list[tuple[Board, int]]:
+        """Start a job on each board, in this order; jobs for wait_jobs.
+
+        Raises: BoardError if one does not start; then those that have are stopped.
+        """
+        __tracebackhide__ = True
+        try:
+            return [(board, board.command(command, request, JobStarted).job) for board, command, request in requests]
+        except BoardError:
+            self.quiet()
+            raise
 
     def wait_jobs(self, jobs: Sequence[tuple[Board, int]], *, timeout_s: float) -> list[JobState]:
         """Wait until every job has ended well; the final states, in the order given.

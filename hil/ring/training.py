@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from golden.optimizer import AdamW, Sgd
 from golden.train import Sequences, check_batch
 from golden.weights import Config
-from hil.board.board import Board
 from hil.errors import ModelError
 from hil.model.plan import TrainingSize
-from hil.protocol.messages import PAYLOAD_BYTES_MAX, Command, Empty, JobFlag, JobStarted
+from hil.protocol.messages import PAYLOAD_BYTES_MAX, Command, Empty, JobFlag
 from hil.protocol.training_messages import Optimizer, TrainMemory, TrainResult, TrainSetup, TrainStep, TrainTokens
 from hil.ring.ring import Ring
 
@@ -108,9 +107,7 @@ class RingTraining:
         flags = (JobFlag.RECORD_TAPS | JobFlag.KEEP_TENSORS if taps else 0) | (JobFlag.HOLD if hold else 0)
         request = TrainStep(flags, int(timeout_s * 1000))
         self.ring.trained = True
-        jobs: list[tuple[Board, int]] = [
-            (board, board.command(Command.TRAIN_STEP, request, JobStarted).job) for board in self.ring.boards
-        ]
+        jobs = self.ring.start_jobs([(board, Command.TRAIN_STEP, request) for board in self.ring.boards])
         self.ring.wait_jobs(jobs, timeout_s=timeout_s)
         result = self.ring.head.command(Command.TRAIN_RESULT, Empty(), TrainResult)
         self.steps += not hold
@@ -136,7 +133,7 @@ class RingTraining:
         Raises: BoardError if no step was held.
         """
         __tracebackhide__ = True
-        jobs = [(board, board.command(Command.TRAIN_APPLY, Empty(), JobStarted).job) for board in self.ring.boards]
+        jobs = self.ring.start_jobs([(board, Command.TRAIN_APPLY, Empty()) for board in self.ring.boards])
         start_s, wall_start_s = self.ring.desk.loop.now_s(), time.perf_counter()
         self.ring.wait_jobs(jobs, timeout_s=timeout_s)
         self.steps += 1

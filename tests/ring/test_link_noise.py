@@ -23,11 +23,12 @@ ALL = "all"
 
 
 def glitches(link: str, wire: str, rate: float = LINK_RATE) -> list[str]:
-    """The rate is of the whole link: shared by its wires. On CLK ten times as much: few pulses come when it is read."""
+    """The rate is of the whole link: shared by its wires. On CLK and ACK ten times as much: most pulses are not read."""
     if wire == ALL:
         return [fault for name in WIRES for fault in glitches(link, name, rate / len(WIRES))]
-    width = f"/{STROBE_WIDTH_NS}ns" if wire in ("CLK", "ACK") else ""
-    return [f"glitch:{link}.{wire}={rate * (10 if wire == 'CLK' else 1):g}{width}"]
+    strobe = wire in ("CLK", "ACK")
+    width = f"/{STROBE_WIDTH_NS}ns" if strobe else ""
+    return [f"glitch:{link}.{wire}={rate * (10 if strobe else 1):g}{width}"]
 
 
 def noisy_run(ring, wire, *, raw, reverse, rate=LINK_RATE):
