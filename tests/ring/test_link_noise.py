@@ -23,7 +23,7 @@ ALL = "all"
 
 
 def glitches(link: str, wire: str, rate: float = LINK_RATE) -> list[str]:
-    """The rate is of the whole link: shared by its wires. On CLK and ACK ten times as much: most pulses are not read."""
+    """The rate is of the whole link, shared by its wires; ten times as much on CLK and ACK: most pulses go unread."""
     if wire == ALL:
         return [fault for name in WIRES for fault in glitches(link, name, rate / len(WIRES))]
     strobe = wire in ("CLK", "ACK")
