@@ -155,7 +155,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="without the whole suite")
     quick = parser.parse_args().quick
-    outcomes = []
+    outcomes, made_from = [], git_revision()
     with tempfile.TemporaryDirectory(prefix="hil-wheel-") as name:
         folder = Path(name)
         pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -166,7 +166,7 @@ def main() -> int:
             print(f"Python {number[0]}.{number[1]} ({python})", flush=True)
             installed = Installed(python, wheel, folder / f"python{number[0]}.{number[1]}")
             outcomes += [check(installed, use, {}) for use in USES if use.quick or not quick]
-            outcomes.append(check_facts(installed, git_revision()))
+            outcomes.append(check_facts(installed, made_from))
             outcomes.append(check(installed, HOMELESS, {"HOME": "/proc/no-home", "TMPDIR": str(folder)}))
             shutil.rmtree(folder / f"python{number[0]}.{number[1]}")
     print(f"{sum(outcomes)} passed, {len(outcomes) - sum(outcomes)} failed")

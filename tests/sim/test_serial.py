@@ -102,7 +102,8 @@ def test_bad_url_is_refused(sim: Simulation, url: str, said: str) -> None:
         serial.serial_for_url(url)
 
 
-def test_no_simulation_is_said() -> None:
+def test_no_simulation_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_simulations", {})  # other tests of this process may have one open
     handlers.install()
     with pytest.raises(serial.SerialException, match="no simulation is registered"):
         serial.serial_for_url("sim://0")
