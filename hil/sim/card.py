@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hil.sim.fat import FatError, FatVolume
+from hil.sim.fdt import FdtError, cells, child, read_fdt, write_fdt
 
 BOOT_DELAY_NS = 1_000_000_000
 """Boot ROM, bootcode.bin and start.elf: about a second before anything of ours is read."""
@@ -24,6 +25,9 @@ NUMBER_MAX = (1 << 32) - 1
 MHZ_MAX = 4000
 BOOT_DELAY_S_MAX = 3600
 PINS = 54
+DEVICE_TREES = ("bcm2708-rpi-zero.dtb", "bcm2835-rpi-zero.dtb")
+"""What the firmware looks for on a Zero's card: its own name first, then the mainline kernel's."""
+DEVICE_TREE_ROOM = 0x100000
 
 
 @dataclass
@@ -50,6 +54,8 @@ class Boot:
     pull_up_mask: int = 0
     pull_down_mask: int = 0
     pull_none_mask: int = 0
+    r2: int = ATAGS_ADDRESS
+    enable_uart: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -106,6 +112,7 @@ def _read_files(files: _Files, card: Path, boot: Boot, ram_bytes: int) -> Boot:
     _ramfs(files, card, settings, initramfs, boot)
     if not _number(settings, "disable_commandline_tags", 0, boot):
         boot.loads.insert(0, Load(ATAGS_ADDRESS, _atags(ram_bytes - boot.gpu_mem_bytes), "ATAGs"))
+    _device_tree(files, card, settings, boot, ram_bytes - boot.gpu_mem_bytes)
     for load in list(boot.loads):
         if load.address + len(load.data) > ram_bytes - boot.gpu_mem_bytes:
             boot.notes.append(
@@ -165,6 +172,7 @@ def _clocks(settings: dict[str, list[str]], boot: Boot) -> None:
     boot.arm_hz = boot.arm_hz_max if turbo else min(ARM_HZ_IDLE, boot.arm_hz_max)
     boot.core_hz = _number(settings, "core_freq", 250, boot, least=1, most=MHZ_MAX) * 1_000_000
     boot.uart_hz = _number(settings, "init_uart_clock", 48_000_000, boot, least=1)
+    boot.enable_uart = bool(_number(settings, "enable_uart", 0, boot))
     boot.gpu_mem_bytes = max(16, _number(settings, "gpu_mem", 64, boot)) * MIB
 
 
@@ -204,6 +212,36 @@ def _ramfs(files: _Files, card: Path, settings: dict[str, list[str]], line: tupl
         boot.notes.append(f"{card / name} is missing: no ramfs loaded")
         return
     boot.loads.append(Load(at or after_kernel, files.read(name), name))
+
+
+def _device_tree(files: _Files, card: Path, settings: dict[str, list[str]], boot: Boot, arm_bytes: int) -> None:
+    """The .dtb, with what the firmware writes into it, near the end of the ARM's memory; r2 points to it."""
+    names = settings.get("device_tree", DEVICE_TREES)
+    name = next((name for name in names if name in files), None) if names[-1] else None
+    if name is None:
+        if "device_tree" in settings and names[-1]:
+            boot.notes.append(f"{card / names[-1]} is missing: no device tree, r2 points to the ATAGs")
+        return
+    try:
+        tree = read_fdt(files.read(name))
+    except FdtError as error:
+        boot.notes.append(f"{card / name}: {error}; r2 points to the ATAGs")
+        return
+    chosen = child(tree, "chosen")
+    if "cmdline.txt" in files:
+        line = files.read("cmdline.txt").decode("utf-8", "replace").split("\n")[0].strip()
+        chosen["bootargs"] = line.encode() + b"\0"
+    memory = child(tree, next((key for key in tree if key.startswith("memory")), "memory@0"))
+    memory["device_type"] = b"memory\0"
+    memory["reg"] = cells(0, arm_bytes)
+    ramfs = [load for load in boot.loads if load.name not in (boot.loads[0].name, "ATAGs")]
+    kernel_at = next(i for i, load in enumerate(boot.loads) if load.name != "ATAGs")
+    for load in ramfs if ramfs and ramfs[-1] is not boot.loads[kernel_at] else []:
+        chosen["linux,initrd-start"] = cells(load.address)
+        chosen["linux,initrd-end"] = cells(load.address + len(load.data))
+    address = _number(settings, "device_tree_address", max(arm_bytes - DEVICE_TREE_ROOM, 0), boot)
+    boot.loads.append(Load(address, write_fdt(tree), name))
+    boot.r2 = address
 
 
 def _atags(memory_bytes: int) -> bytes:

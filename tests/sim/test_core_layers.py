@@ -21,6 +21,7 @@ LAYERS = (
     ("gpio.c",),
     ("mailbox.c",),
     ("timer.c",),
+    ("irq.c",),
     ("poll.c",),
     ("mmio.c",),
     ("abort.c",),

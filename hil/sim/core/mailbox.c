@@ -165,6 +165,11 @@ static bool reply_ready(const board_t *b, uint64_t now_ps)
     return b->mail_count > 0 && b->mail[b->mail_head].due_ps <= now_ps;
 }
 
+bool mailbox_line(const board_t *b, uint64_t now_ps)
+{
+    return (b->mail_config & 1u) && reply_ready(b, now_ps);
+}
+
 uint64_t mailbox_next_ps(const board_t *b)
 {
     return b->mail_count > 0 ? b->mail[b->mail_head].due_ps : NEVER;
@@ -189,15 +194,17 @@ uint32_t mailbox_read(board_t *b, uint32_t offset, uint64_t now_ps)
         return m->reply;
     }
     if (offset == MAIL_CONFIG0)
-        return 0;
+        return b->mail_config;
     board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, 0x20000000u + offset, 0);
     return 0;
 }
 
 void mailbox_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
 {
-    if (offset == MAIL_CONFIG0)
+    if (offset == MAIL_CONFIG0) {
+        b->mail_config = value & 1u; /* an interrupt for every reply */
         return;
+    }
     if (offset != MAIL_WRITE) {
         board_lint(b, SIM_LINT_UNIMPLEMENTED_WRITE, 0x20000000u + offset, value);
         return;
