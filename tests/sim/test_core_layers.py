@@ -20,6 +20,7 @@ LAYERS = (
     ("uart_pl011.c",),
     ("gpio.c",),
     ("mailbox.c",),
+    ("clocks.c",),
     ("timer.c",),
     ("irq.c",),
     ("poll.c",),

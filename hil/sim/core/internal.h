@@ -30,8 +30,10 @@
 #define PERIPHERALS       0x20000000u
 #define PERIPHERALS_BYTES 0x01000000u
 enum {
-    BLOCK_ARM = 0x00B000, /* interrupt controller, ARM timer, mailbox */
+    BLOCK_BRIDGE = 0x00A000, /* asynchronous bridges between bus and power domains */
+    BLOCK_ARM = 0x00B000,    /* interrupt controller, ARM timer, mailbox */
     BLOCK_PM = 0x100000,
+    BLOCK_CLOCKS = 0x101000, /* two pages: CM and A2W */
     BLOCK_GPIO = 0x200000,
     BLOCK_PL011 = 0x201000,
     BLOCK_AUX = 0x215000
@@ -200,6 +202,8 @@ typedef struct board {
     uint64_t irq_ticks;                         /* from here on the processor looks at its lines */
     uint64_t events, detect_rise, detect_fall, detect_high, detect_low, detect_rise_async, detect_fall_async;
     uint32_t mail_config;
+    uint32_t clocks[0x2000 / 4];
+    uint32_t domains[0x1000 / 4]; /* of PM, beside those with a name here */
     mail_t mail[8];
     uint32_t mail_head, mail_count;
 
@@ -438,6 +442,11 @@ uint32_t mailbox_read(board_t *b, uint32_t offset, uint64_t now_ps);
 void mailbox_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
 uint64_t mailbox_next_ps(const board_t *b);
 bool mailbox_line(const board_t *b, uint64_t now_ps);
+
+/* clocks.c */
+void clocks_reset(board_t *b);
+uint32_t clocks_read(const board_t *b, uint32_t offset);
+void clocks_write(board_t *b, uint32_t offset, uint32_t value);
 
 /* timer.c */
 uint64_t board_timer_us(const board_t *b, uint64_t now_ps);

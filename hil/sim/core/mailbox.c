@@ -113,6 +113,11 @@ static int property(board_t *b, uint32_t tag, uint32_t values[3])
     case 0x00038002:
         values[1] = clock_set(b, values[0], values[1]);
         return 8;
+    case 0x00020001:
+    case 0x00020002:
+    case 0x00028001: /* power of a device: as asked, and there */
+        values[1] = tag == 0x00020002 ? 0u : tag == 0x00020001 ? 1u : values[1] & 1u;
+        return 8;
     case 0x00030006:
         values[1] = b->setup.temperature_mc;
         return 8;

@@ -42,6 +42,9 @@ static uint32_t read_register(board_t *b, uint32_t offset, uint64_t now_ps)
         return uart_pl011_read(b, offset - BLOCK_PL011, now_ps);
     case BLOCK_AUX:
         return uart_aux_read(b, offset - BLOCK_AUX, now_ps);
+    case BLOCK_CLOCKS:
+    case BLOCK_CLOCKS + 0x1000:
+        return clocks_read(b, offset - BLOCK_CLOCKS);
     case BLOCK_ARM:
         if (offset >= MAILBOX_FIRST && offset <= MAILBOX_LAST)
             return mailbox_read(b, offset, now_ps);
@@ -64,6 +67,10 @@ static void write_register(board_t *b, uint32_t offset, uint32_t value, uint64_t
         break;
     case BLOCK_AUX:
         uart_aux_write(b, offset - BLOCK_AUX, value, now_ps);
+        break;
+    case BLOCK_CLOCKS:
+    case BLOCK_CLOCKS + 0x1000:
+        clocks_write(b, offset - BLOCK_CLOCKS, value);
         break;
     case BLOCK_ARM:
         if (offset >= MAILBOX_FIRST && offset <= MAILBOX_LAST)

@@ -28,6 +28,8 @@ static void board_boot(board_t *b, uint32_t cause, uint64_t delay_ps)
     }
     b->core_hz = b->plan.core_hz;
     b->uart_hz = b->plan.uart_hz;
+    clocks_reset(b);
+    memset(b->domains, 0, sizeof b->domains);
     b->start_ps = sim->now_ps + b->plan.delay_ps + delay_ps;
     sim->slack[b->index] = 0;
     sim->key[b->index] = b->start_ps;

@@ -28,6 +28,10 @@ enum {
     PADS2 = 0x100034
 };
 #define PM_PASSWORD 0x5A000000u
+#define DOMAIN_ON   0x1u  /* POWUP */
+#define DOMAIN_OK   0x1Au /* POWOK, MRDONE, and MEMREP as asked */
+#define BRIDGE_ID   0x20u
+#define BRIDGE_NAME 0x62726467u
 #define TIMER_START 0xFFFFF000ull /* so that the 32-bit wrap comes 4.096 ms after the first instruction */
 
 /* ---- clocks ------------------------------------------------------------------------------------------- */
@@ -163,7 +167,7 @@ static void pm_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_p
         b->watchdog_ps = on ? now_ps + (uint64_t)b->pm_wdog * 1000000000000ull / 65536u : NEVER;
         sched_watchdog(b);
     } else {
-        board_lint(b, SIM_LINT_UNIMPLEMENTED_WRITE, PERIPHERALS + offset, value);
+        b->domains[(offset & 0xFFFu) / 4] = value;
     }
 }
 
@@ -182,9 +186,10 @@ static uint32_t pm_read(board_t *b, uint32_t offset, uint64_t now_ps)
     case PADS0 + 4:
     case PADS2:
         return b->pads[(offset - PADS0) / 4];
-    default:
-        board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, PERIPHERALS + offset, 0);
-        return 0;
+    default: { /* power domains: what is switched on is on at once, and its memory repaired */
+        uint32_t value = b->domains[(offset & 0xFFFu) / 4];
+        return value & DOMAIN_ON ? value | DOMAIN_OK : value;
+    }
     }
 }
 
@@ -193,6 +198,8 @@ static uint32_t pm_read(board_t *b, uint32_t offset, uint64_t now_ps)
 uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps)
 {
     switch (offset) {
+    case BLOCK_BRIDGE + BRIDGE_ID:
+        return BRIDGE_NAME;
     case TIMER_CS:
         return timer_status(b, now_ps);
     case TIMER_CLO:
