@@ -1,12 +1,15 @@
-"""Other people's images on our chip: Debian's U-Boot for the Zero W, whose drivers share no code with us.
+"""Other people's images on our chip: Debian's U-Boot and Linux for the Zero, whose drivers share no code with us.
 
-`.ci/armel` fetches the package u-boot-rpi into build/armel.
+`.ci/armel` fetches the packages u-boot-rpi, linux-image-rpi and busybox-static into build/armel.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +30,43 @@ def _file(path: str) -> Path:
             pytest.fail(said)
         pytest.skip(said)
     return ARMEL / path
+
+
+def _newest(pattern: str) -> Path:
+    """The file of a kernel package, whose name carries a version."""
+    found = sorted(ARMEL.glob(pattern))
+    return _file(str(found[-1].relative_to(ARMEL)) if found else pattern)
+
+
+INIT = b"""#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+exec /bin/sh
+"""
+
+
+def _initramfs() -> bytes:
+    """A cpio archive (newc) with busybox and INIT."""
+    busybox = next((ARMEL / name for name in ("bin/busybox", "usr/bin/busybox") if (ARMEL / name).is_file()), None)
+    shell = (busybox or _file("bin/busybox")).read_bytes()
+    out = bytearray()
+    for number, (name, mode, data, device) in enumerate(
+        [
+            ("bin", stat.S_IFDIR | 0o755, b"", (0, 0)),
+            ("proc", stat.S_IFDIR | 0o755, b"", (0, 0)),
+            ("dev", stat.S_IFDIR | 0o755, b"", (0, 0)),
+            ("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)),
+            ("bin/busybox", stat.S_IFREG | 0o755, shell, (0, 0)),
+            ("init", stat.S_IFREG | 0o755, INIT, (0, 0)),
+            ("TRAILER!!!", 0, b"", (0, 0)),
+        ]
+    ):
+        path = name.encode() + b"\0"
+        fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(path), 0)
+        out += b"070701" + b"".join(b"%08X" % field for field in fields) + path
+        out += bytes(-len(out) % 4) + data
+        out += bytes(-len(out) % 4)
+    return gzip.compress(bytes(out))
 
 
 class _Console:
@@ -53,11 +93,10 @@ class _Console:
         return self.until("U-Boot> ")
 
 
-def _boot(folder: Path, *, enable_uart: int, device_tree: Path | None = None) -> Simulation:
+def _boot(folder: Path, *, enable_uart: int) -> Simulation:
     shutil.copy(_file("usr/lib/u-boot/rpi_0_w/u-boot.bin"), folder / "kernel.img")
     (folder / "config.txt").write_text(f"enable_uart={enable_uart}\ndevice_tree=board.dtb\n")
-    package = next(iter(sorted((ARMEL / "usr/lib").glob("linux-image-*"))), ARMEL / "usr/lib/linux-image")
-    shutil.copy(_file(str((package / "bcm2835-rpi-zero-w.dtb").relative_to(ARMEL))), folder / "board.dtb")
+    shutil.copy(_newest("usr/lib/linux-image-*/bcm2835-rpi-zero-w.dtb"), folder / "board.dtb")
     sim = Simulation([BoardConfig(folder, revision=ZERO_W)], Netlist(), 1)
     sim.uart_set_baud(0, 115200)
     sim.power_on(0)
@@ -90,3 +129,24 @@ def test_u_boot_stays_silent_where_the_firmware_has_set_up_no_uart(tmp_path: Pat
     with _boot(tmp_path, enable_uart=0) as sim:
         sim.run(5 * SECOND_NS)
         assert sim.uart_read(0) == b""
+
+
+@pytest.mark.slow
+def test_linux_comes_to_a_shell_with_its_own_drivers(tmp_path: Path) -> None:
+    """Timer, interrupt controller, mailbox, clock manager and PL011, each by Linux's driver and by interrupt."""
+    shutil.copy(_newest("boot/vmlinuz-*-rpi"), tmp_path / "kernel.img")
+    shutil.copy(_newest("usr/lib/linux-image-*/bcm2835-rpi-zero.dtb"), tmp_path / "bcm2835-rpi-zero.dtb")
+    (tmp_path / "initrd.gz").write_bytes(_initramfs())
+    (tmp_path / "config.txt").write_text("initramfs initrd.gz 0x8000000\n")
+    (tmp_path / "cmdline.txt").write_text("console=ttyAMA0,115200 rdinit=/init loglevel=1\n")
+    with Simulation([BoardConfig(tmp_path)], Netlist(), 1) as sim:
+        sim.uart_set_baud(0, 115200)
+        sim.power_on(0)
+        console = _Console(sim)
+        console.until("/ # ", 30)
+        sim.uart_write(0, b"cat /proc/interrupts; echo $((6*7))0\n")
+        said = console.until("420", 5)
+        counts = {name: int(n) for n, name in re.findall(r"^ *\d+: +(\d+) .* (\S+)\r?$", said, re.MULTILINE)}
+        assert counts.get("timer", 0) > 100, said
+        assert counts.get("uart-pl011", 0) > 0, said
+        assert any(count > 0 for name, count in counts.items() if "mailbox" in name), said
