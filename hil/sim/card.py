@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hil.sim.card_folder import CardFileError, CardFolder
 from hil.sim.fat import FatError, FatVolume
+from hil.sim.fdt import FdtError, cells, child, read_fdt, write_fdt
 
 BOOT_DELAY_NS = 1_000_000_000
 """Boot ROM, bootcode.bin and start.elf: about a second before anything of ours is read."""
@@ -31,6 +32,9 @@ CORE_MHZ = (100, 600)
 UART_HZ = (1_000_000, 250_000_000)
 BOOT_DELAY_S = (0, 3600)
 GPU_MEM_MIB_MIN = 16
+DEVICE_TREES = ("bcm2708-rpi-zero.dtb", "bcm2835-rpi-zero.dtb")
+"""What the firmware looks for on a Zero's card: its own name first, then the mainline kernel's."""
+DEVICE_TREE_ROOM = 0x100000
 
 
 @dataclass
@@ -57,6 +61,8 @@ class Boot:
     pull_up_mask: int = 0
     pull_down_mask: int = 0
     pull_none_mask: int = 0
+    r2: int = ATAGS_ADDRESS
+    enable_uart: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -102,6 +108,7 @@ def _read_files(files: _Files, card: Path, boot: Boot, ram_bytes: int) -> Boot:
     _ramfs(files, card, settings, initramfs, boot, arm_bytes)
     if not _number(settings, "disable_commandline_tags", 0, boot):
         boot.loads.insert(0, Load(ATAGS_ADDRESS, _atags(arm_bytes), "ATAGs"))
+    _device_tree(files, card, settings, boot, arm_bytes)
     boot.delay_ns += sum(len(load.data) for load in boot.loads) * 1_000_000_000 // SD_BYTES_PER_S
     boot.entry = address
     return boot
@@ -201,6 +208,7 @@ def _clocks(settings: dict[str, list[str]], boot: Boot) -> None:
     boot.arm_hz = boot.arm_hz_max if turbo else min(ARM_HZ_IDLE, boot.arm_hz_max)
     boot.core_hz = _number(settings, "core_freq", 250, boot, CORE_MHZ) * 1_000_000
     boot.uart_hz = _number(settings, "init_uart_clock", 48_000_000, boot, UART_HZ)
+    boot.enable_uart = bool(_number(settings, "enable_uart", 0, boot))
 
 
 def _gpu_memory(settings: dict[str, list[str]], boot: Boot, ram_bytes: int) -> None:
@@ -267,6 +275,49 @@ def _ramfs(
     data = _file(files, card, name, arm_bytes, boot, "no ramfs loaded")
     if data is not None:
         _put(boot, Load(at or after_kernel, data, name), arm_bytes, "not loaded")
+
+
+def _has(files: _Files, name: str) -> bool:
+    """Whether the card has a file of this name."""
+    try:
+        files.size(name)
+    except CardFileError:
+        return False
+    return True
+
+
+def _device_tree(files: _Files, card: Path, settings: dict[str, list[str]], boot: Boot, arm_bytes: int) -> None:
+    """The .dtb, with what the firmware writes into it, near the end of the ARM's memory; r2 points to it."""
+    names = settings.get("device_tree", DEVICE_TREES)
+    name = next((name for name in names if _has(files, name)), None) if names[-1] else None
+    if name is None:
+        if "device_tree" in settings and names[-1]:
+            boot.notes.append(f"{card / names[-1]} is missing: no device tree, r2 points to the ATAGs")
+        return
+    data = _file(files, card, name, DEVICE_TREE_ROOM, boot, "no device tree, r2 points to the ATAGs")
+    if data is None:
+        return
+    try:
+        tree = read_fdt(data)
+    except FdtError as error:
+        boot.notes.append(f"{card / name}: {error}; r2 points to the ATAGs")
+        return
+    chosen = child(tree, "chosen")
+    if _has(files, "cmdline.txt"):
+        said = _file(files, card, "cmdline.txt", CONFIG_BYTES_MAX, boot, "no command line") or b""
+        line = said.decode("utf-8", "replace").split("\n")[0].strip()
+        chosen["bootargs"] = line.encode() + b"\0"
+    memory = child(tree, next((key for key in tree if key.startswith("memory")), "memory@0"))
+    memory["device_type"] = b"memory\0"
+    memory["reg"] = cells(0, arm_bytes)
+    ramfs = [load for load in boot.loads if load.name not in (boot.loads[0].name, "ATAGs")]
+    kernel_at = next(i for i, load in enumerate(boot.loads) if load.name != "ATAGs")
+    for load in ramfs if ramfs and ramfs[-1] is not boot.loads[kernel_at] else []:
+        chosen["linux,initrd-start"] = cells(load.address)
+        chosen["linux,initrd-end"] = cells(load.address + len(load.data))
+    address = _number(settings, "device_tree_address", max(arm_bytes - DEVICE_TREE_ROOM, 0), boot)
+    if _put(boot, Load(address, write_fdt(tree), name), arm_bytes, "not loaded, r2 points to the ATAGs"):
+        boot.r2 = address
 
 
 def _atags(memory_bytes: int) -> bytes:

@@ -43,6 +43,7 @@ class BootPlan(c.Structure):
         ("core_hz", u32),
         ("uart_hz", u32),
         ("gpu_mem_bytes", u32),
+        ("mini_uart_baud", u32),
     ]
 
 

@@ -29,6 +29,11 @@ class BoardConfig:
     core_clock_hz: int | None = None
     uart_clock_hz: int | None = None
 
+    @property
+    def has_bluetooth(self) -> bool:
+        """A Zero W, by its revision: the PL011 belongs to Bluetooth, the header's pins get the mini-UART."""
+        return self.revision >> 4 & 0xFF == 0x0C
+
 
 BOARD_LIMITS: dict[str, tuple[float, float]] = {
     "drift_ppm": (-100_000, 100_000),

@@ -198,12 +198,13 @@ class Simulation:
             out.pull_none_mask = boot.pull_none_mask
             out.has_kernel = int(boot.entry is not None)
             out.entry = boot.entry or 0
-            out.r2 = 0x100
+            out.r2 = boot.r2
             out.arm_hz = boot.arm_hz
             out.arm_hz_max = boot.arm_hz_max
             out.core_hz = config.core_clock_hz or boot.core_hz
             out.uart_hz = config.uart_clock_hz or boot.uart_hz
             out.gpu_mem_bytes = boot.gpu_mem_bytes
+            out.mini_uart_baud = 115200 if boot.enable_uart and config.has_bluetooth else 0
         except BaseException as error:  # an exception cannot cross the C core; raised again by _after
             self._boot_error = error
 

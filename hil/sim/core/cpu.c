@@ -16,10 +16,14 @@ enum {
     EXC_SWI,
     EXC_PREFETCH,
     EXC_DATA,
+    EXC_IRQ,
+    EXC_FIQ,
     EXC_FATAL,
     EXC_REFUSED
 };
 enum {
+    MODE_FIQ = 0x11,
+    MODE_IRQ = 0x12,
     MODE_SVC = 0x13,
     MODE_ABT = 0x17,
     MODE_UND = 0x1B
@@ -132,6 +136,21 @@ static void check_runfast(board_t *b)
     b->vfp_suspect = slow;
 }
 
+/* Whether an interrupt is taken before the block that begins here. */
+static bool look_at_lines(board_t *b)
+{
+    uint64_t now = board_now(b);
+    uint32_t lines = irq_state(b, now), cpsr = reg_get(b, UC_ARM_REG_CPSR);
+    irq_schedule(b, now);
+    if ((lines & FIQ_LINE) && !(cpsr & CPSR_F))
+        raise_exception(b, EXC_FIQ);
+    else if ((lines & IRQ_LINE) && !(cpsr & CPSR_I))
+        raise_exception(b, EXC_IRQ);
+    else
+        return false;
+    return true;
+}
+
 static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
 {
     (void)uc;
@@ -143,6 +162,10 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
             check_runfast(b);
         v3d_follow(b, board_now(b));
         sched_window(b);
+    }
+    if (b->ticks >= b->irq_ticks && !b->kill && look_at_lines(b)) {
+        b->ticks -= size; /* not executed: the handler comes first */
+        return;
     }
     if (!b->vfp_allowed && !b->kill)
         search_block(b, address, size);
@@ -223,27 +246,31 @@ static void vector(board_t *b, uint32_t exception, uint32_t pc)
 {
     static const struct {
         uint8_t mode, offset, return_offset;
-    } entry[] = {[EXC_UNDEF] = {MODE_UND, 0x04, 4},
-                 [EXC_SWI] = {MODE_SVC, 0x08, 4},
-                 [EXC_PREFETCH] = {MODE_ABT, 0x0C, 4},
-                 [EXC_DATA] = {MODE_ABT, 0x10, 8}};
+    } entry[] = {[EXC_UNDEF] = {MODE_UND, 0x04, 4},    [EXC_SWI] = {MODE_SVC, 0x08, 4},
+                 [EXC_PREFETCH] = {MODE_ABT, 0x0C, 4}, [EXC_DATA] = {MODE_ABT, 0x10, 8},
+                 [EXC_IRQ] = {MODE_IRQ, 0x18, 4},      [EXC_FIQ] = {MODE_FIQ, 0x1C, 4}};
+    bool asked = exception == EXC_IRQ || exception == EXC_FIQ; /* from outside: not the code's fault */
     uint32_t cpsr = reg_get(b, UC_ARM_REG_CPSR);
     uint32_t sctlr = cp15_get(b, 1, 0, 0);
     uint32_t base = sctlr & 1u << 13 ? 0xFFFF0000u : cp15_get(b, 12, 0, 0) & 0xFFFFFFE0u;
-    if (pc == b->last_vector_pc && b->ticks - b->last_vector_ticks <= 8u) {
+    if (!asked && pc == b->last_vector_pc && b->ticks - b->last_vector_ticks <= 8u) {
         halt(b, SIM_LINT_DOUBLE_FAULT, pc, exception);
         return;
     }
     b->counters.exceptions++;
     fault_registers(b, exception, pc);
     uint32_t next = (cpsr & ~(0x1Fu | CPSR_T | CPSR_IT_J)) | entry[exception].mode | CPSR_I;
-    if (exception == EXC_PREFETCH || exception == EXC_DATA)
+    if (exception == EXC_PREFETCH || exception == EXC_DATA || asked)
         next |= CPSR_A;
+    if (exception == EXC_FIQ)
+        next |= CPSR_F;
     reg_set(b, UC_ARM_REG_CPSR, next);
     reg_set(b, UC_ARM_REG_SPSR, cpsr);
     uint32_t back = pc + entry[exception].return_offset;
     reg_set(b, UC_ARM_REG_LR, exception == EXC_SWI ? pc : back);
     reg_set(b, UC_ARM_REG_PC, base + entry[exception].offset);
+    if (asked)
+        return;
     b->last_vector_pc = base + entry[exception].offset;
     b->last_vector_ticks = b->ticks;
 }
@@ -255,11 +282,25 @@ static void refuse(board_t *b)
     raise_exception(b, EXC_REFUSED);
 }
 
+/* WFI: until a line is up, masked or not, or a reset comes. */
+static void wait_for_interrupt(board_t *b)
+{
+    poll_break(b);
+    while (!b->kill && irq_state(b, board_now(b)) == 0) {
+        sched_sleep(b, irq_next_ps(b, board_now(b)), 0, 0);
+        b->ticks += 4u; /* its time in whole ticks may be just short of the line's */
+        b->charged_ticks += 4u;
+    }
+    if (!b->kill)
+        irq_schedule(b, board_now(b));
+}
+
 /* uc_emu_start has come back: for an exception, for WFI, or for good. */
 static void emulation_ended(board_t *b, uc_err error)
 {
     uint32_t exception = b->pending;
-    uint32_t pc = reg_get(b, UC_ARM_REG_PC);
+    bool asked = exception == EXC_IRQ || exception == EXC_FIQ;
+    uint32_t pc = asked ? b->block_pc : reg_get(b, UC_ARM_REG_PC);
     b->pending = EXC_NONE;
     if (exception == EXC_NONE && b->trap_at != TRAP_NONE && error == UC_ERR_OK) {
         if (pc != b->trap_at) { /* first what comes before the VFP instruction in its block */
@@ -273,9 +314,8 @@ static void emulation_ended(board_t *b, uc_err error)
     b->trap_at = TRAP_NONE;
     b->exit_at = NO_EXIT;
     if (exception == EXC_NONE) {
-        if (error == UC_ERR_OK) { /* WFI: interrupts are not modelled, so only a reset ends it */
-            poll_break(b);
-            sched_sleep(b, NEVER, 0, 0);
+        if (error == UC_ERR_OK) {
+            wait_for_interrupt(b);
             return;
         }
         exception = error == UC_ERR_INSN_INVALID     ? EXC_UNDEF
@@ -364,6 +404,7 @@ int cpu_begin(board_t *b)
     }
     reg_set(b, UC_ARM_REG_CPSR, 0x1C0u | MODE_SVC);
     cp15_set(b, 1, 1, 2, 0xC00u); /* NSACR: Unicorn starts non-secure, where cp10/cp11 would stay closed */
+    cp15_set(b, 1, 1, 0, 0x31u);  /* SCR: NS, and FIQ and imprecise aborts may be unmasked from there */
     reg_set(b, UC_ARM_REG_R0, 0);
     reg_set(b, UC_ARM_REG_R1, 0xC42);
     reg_set(b, UC_ARM_REG_R2, b->plan.r2);

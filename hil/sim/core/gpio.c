@@ -20,6 +20,12 @@ enum {
     GPLEV0 = 0x34,
     GPLEV1 = 0x38,
     GPEDS0 = 0x40,
+    GPREN0 = 0x4C,
+    GPFEN0 = 0x58,
+    GPHEN0 = 0x64,
+    GPLEN0 = 0x70,
+    GPAREN0 = 0x7C,
+    GPAFEN0 = 0x88,
     GPAFEN1 = 0x8C,
     GPPUD = 0x94,
     GPPUDCLK0 = 0x98,
@@ -42,6 +48,8 @@ void gpio_reset(board_t *b)
     b->pull_up = 0x1FFull;
     b->pull_down = PINS_MASK & ~0x1FFull;
     b->gppud = b->pud_latched = 0;
+    b->events = b->detect_rise = b->detect_fall = b->detect_high = b->detect_low = 0;
+    b->detect_rise_async = b->detect_fall_async = 0;
     memset(b->gppudclk, 0, sizeof b->gppudclk);
     for (int i = 0; i < 3; i++)
         b->pads[i] = 0x1Bu; /* slew, hysteresis, 8 mA */
@@ -120,6 +128,57 @@ static void pull_clock(board_t *b, uint32_t bank, uint32_t value, uint64_t now_p
     b->pud_latched = b->gppud;
 }
 
+/* ---- events ------------------------------------------------------------------------------------------- */
+
+uint64_t gpio_events(const board_t *b)
+{
+    return b->events | (b->level & b->detect_high) | (~b->level & b->detect_low & PINS_MASK);
+}
+
+/* The pair of registers at an offset, which end in the bank's number; NULL: none. */
+static uint64_t *detector(board_t *b, uint32_t offset)
+{
+    switch (offset) {
+    case GPREN0:
+    case GPREN0 + 4:
+        return &b->detect_rise;
+    case GPFEN0:
+    case GPFEN0 + 4:
+        return &b->detect_fall;
+    case GPHEN0:
+    case GPHEN0 + 4:
+        return &b->detect_high;
+    case GPLEN0:
+    case GPLEN0 + 4:
+        return &b->detect_low;
+    case GPAREN0:
+    case GPAREN0 + 4:
+        return &b->detect_rise_async;
+    case GPAFEN0:
+    case GPAFEN0 + 4:
+        return &b->detect_fall_async;
+    default:
+        return NULL;
+    }
+}
+
+static uint32_t event_read(board_t *b, uint32_t offset)
+{
+    uint32_t shift = (offset - GPEDS0) % 12 == 0 ? 0u : 32u;
+    uint64_t *set = detector(b, offset);
+    return (uint32_t)((set != NULL ? *set : gpio_events(b)) >> shift);
+}
+
+static void event_write(board_t *b, uint32_t offset, uint32_t value)
+{
+    uint32_t shift = (offset - GPEDS0) % 12 == 0 ? 0u : 32u;
+    uint64_t *set = detector(b, offset), bits = (uint64_t)value << shift & PINS_MASK;
+    if (set == NULL)
+        b->events &= ~bits; /* a level that is still there is found again */
+    else
+        *set = (*set & ~(0xFFFFFFFFull << shift)) | bits;
+}
+
 uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps)
 {
     bool noisy;
@@ -143,8 +202,8 @@ uint32_t gpio_read(board_t *b, uint32_t offset, uint64_t now_ps)
     }
     if (offset <= GPFSEL5)
         return b->fsel[offset / 4];
-    if (offset >= GPEDS0 && offset <= GPAFEN1) /* edge detection is not modelled: off */
-        return 0;
+    if (offset >= GPEDS0 && offset <= GPAFEN1 && (offset - GPEDS0) % 12 != 8)
+        return event_read(b, offset);
     board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, 0x20200000u + offset, 0);
     return 0;
 }
@@ -176,12 +235,10 @@ void gpio_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
     default:
         break;
     }
-    if (offset <= GPFSEL5) {
+    if (offset <= GPFSEL5)
         fsel_write(b, offset / 4, value, now_ps);
-    } else if (offset >= GPEDS0 && offset <= GPAFEN1) {
-        if (value != 0 && offset > 0x44)
-            board_lint(b, SIM_LINT_UNIMPLEMENTED_WRITE, 0x20200000u + offset, value);
-    } else {
+    else if (offset >= GPEDS0 && offset <= GPAFEN1 && (offset - GPEDS0) % 12 != 8)
+        event_write(b, offset, value);
+    else
         board_lint(b, SIM_LINT_UNIMPLEMENTED_WRITE, 0x20200000u + offset, value);
-    }
 }

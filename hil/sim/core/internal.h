@@ -30,8 +30,10 @@
 #define PERIPHERALS       0x20000000u
 #define PERIPHERALS_BYTES 0x01000000u
 enum {
-    BLOCK_ARM = 0x00B000, /* interrupt controller, ARM timer, mailbox */
+    BLOCK_BRIDGE = 0x00A000, /* asynchronous bridges between bus and power domains */
+    BLOCK_ARM = 0x00B000,    /* interrupt controller, ARM timer, mailbox */
     BLOCK_PM = 0x100000,
+    BLOCK_CLOCKS = 0x101000, /* two pages: CM and A2W */
     BLOCK_GPIO = 0x200000,
     BLOCK_PL011 = 0x201000,
     BLOCK_AUX = 0x215000,
@@ -89,6 +91,8 @@ typedef struct {
     /* receive FIFO, shared by whichever UART is routed to the pin */
     uint16_t rx[PL011_FIFO];
     uint32_t rx_head, rx_count;
+    uint64_t rx_ps;       /* when the last character came */
+    bool tx_armed;        /* the transmit FIFO has been above its level since it was last acknowledged */
     bool rx_overrun_next; /* PL011: OE goes with the next character that fits */
     /* PL011 */
     uint32_t ibrd, fbrd, lcrh, cr, ifls, imsc, rsr, ris_sticky;
@@ -204,7 +208,13 @@ typedef struct board {
     uint64_t timer_checked_us;
     uint32_t pm_rstc, pm_rsts, pm_wdog;
     uint32_t armtimer_load, armtimer_ctl, armtimer_prediv;
-    uint64_t armtimer_set_ps;
+    uint64_t armtimer_set_ps, armtimer_cleared; /* how many of its ends since then have been acknowledged */
+    uint32_t irq_enabled[3], fiq_control;       /* lines 0..31, 32..63, basic */
+    uint64_t irq_ticks;                         /* from here on the processor looks at its lines */
+    uint64_t events, detect_rise, detect_fall, detect_high, detect_low, detect_rise_async, detect_fall_async;
+    uint32_t mail_config;
+    uint32_t clocks[0x2000 / 4];
+    uint32_t domains[0x1000 / 4]; /* of PM, beside those with a name here */
     mail_t mail[8];
     uint32_t mail_head, mail_count;
     gpu_block_t gpu_blocks[GPU_BLOCKS_MAX];
@@ -373,6 +383,7 @@ void sched_window(board_t *b);                 /* the window is used up: let oth
 uint64_t sched_sync(board_t *b, bool reading); /* its time, when the board may act at it (or is killed) */
 void sched_sleep(board_t *b, uint64_t wake_ps, uint64_t period_ticks, uint64_t period_charged);
 void sched_wake(board_t *b, uint64_t event_ps);
+uint64_t sched_ticks(const board_t *b, uint64_t time_ps); /* what the board will have counted then, about */
 void sched_leave(board_t *b); /* the coroutine has ended or halted; never returns */
 void sched_change(board_t *b,
                   uint64_t change_ps); /* a pad of the board changes; it may not have got there yet */
@@ -409,13 +420,17 @@ uint8_t faulty_level(struct sim *sim, uint32_t number, uint8_t level, uint64_t n
 
 /* uart.c */
 void uart_reset(board_t *b);
+void uart_boot(board_t *b); /* what the firmware leaves behind */
 uint32_t uart_pl011_read(board_t *b, uint32_t offset, uint64_t now_ps);
 void uart_pl011_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
 uint32_t uart_aux_read(board_t *b, uint32_t offset, uint64_t now_ps);
 void uart_aux_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
 void uart_advance(board_t *b, uint64_t now_ps); /* bytes from the host up to now enter the FIFO */
 uint64_t uart_next_ps(board_t *b, uint64_t now_ps);
-void uart_deliver(board_t *b, uint64_t now_ps); /* the adapter's packet reaches the host */
+void uart_deliver(board_t *b, uint64_t now_ps);    /* the adapter's packet reaches the host */
+uint64_t uart_irq_ps(board_t *b, uint64_t now_ps); /* when an interrupt of a UART may rise next */
+bool uart_pl011_line(board_t *b, uint64_t now_ps);
+bool uart_mini_line(board_t *b, uint64_t now_ps);
 bool uart_enabled(const board_t *b);
 void uart_hang_up(board_t *b);
 
@@ -427,6 +442,15 @@ void gpio_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
 static inline uint32_t gpio_function(const board_t *b, uint32_t pin)
 {
     return (b->fsel[pin / 10] >> (pin % 10 * 3)) & 7u;
+}
+
+uint64_t gpio_events(const board_t *b); /* pins whose event is detected */
+/* An input changes its level. */
+static inline void gpio_edge(board_t *b, uint64_t bit, bool high)
+{
+    b->events |= bit & (high ? b->detect_rise | b->detect_rise_async : b->detect_fall | b->detect_fall_async);
+    if (gpio_events(b) & bit)
+        b->irq_ticks = 0;
 }
 
 /* v3d.c */
@@ -449,14 +473,36 @@ int gpu_property(board_t *b, uint32_t tag, uint32_t values[3]);
 uint32_t mailbox_read(board_t *b, uint32_t offset, uint64_t now_ps);
 void mailbox_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
 uint64_t mailbox_next_ps(const board_t *b);
+bool mailbox_line(const board_t *b, uint64_t now_ps);
+
+/* clocks.c */
+void clocks_reset(board_t *b);
+uint32_t clocks_read(const board_t *b, uint32_t offset);
+void clocks_write(board_t *b, uint32_t offset, uint32_t value);
 
 /* timer.c */
 uint64_t board_timer_us(const board_t *b, uint64_t now_ps);
 uint64_t board_timer_ps(const board_t *b, uint64_t timer_us);
 uint64_t board_timer_match_ps(board_t *b, uint64_t now_ps);
+uint32_t board_timer_lines(board_t *b, uint64_t now_ps);     /* matched compare registers */
+bool board_armtimer_line(const board_t *b, uint64_t now_ps); /* its interrupt is on and not acknowledged */
+uint64_t board_armtimer_ps(const board_t *b, uint64_t now_ps);
 void system_reset(board_t *b, uint32_t cause);
 uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps);
 void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps);
+
+/* irq.c */
+enum {
+    IRQ_LINE = 1,
+    FIQ_LINE = 2
+};
+void irq_reset(board_t *b);
+uint32_t irq_state(board_t *b, uint64_t now_ps);   /* IRQ_LINE, FIQ_LINE */
+uint64_t irq_next_ps(board_t *b, uint64_t now_ps); /* when a line may rise by itself */
+void irq_schedule(board_t *b, uint64_t now_ps);    /* when the processor looks next */
+void irq_touched(board_t *b);                      /* a register was accessed: look at the next block */
+uint32_t irq_read(board_t *b, uint32_t offset, uint64_t now_ps);
+void irq_write(board_t *b, uint32_t offset, uint32_t value);
 
 /* poll.c */
 void poll_break(board_t *b);

@@ -113,6 +113,11 @@ static int property(board_t *b, uint32_t tag, uint32_t values[3])
     case 0x00038002:
         values[1] = clock_set(b, values[0], values[1]);
         return 8;
+    case 0x00020001:
+    case 0x00020002:
+    case 0x00028001: /* power of a device: as asked, and there */
+        values[1] = tag == 0x00020002 ? 0u : tag == 0x00020001 ? 1u : values[1] & 1u;
+        return 8;
     case 0x00030006:
         values[1] = b->setup.temperature_mc;
         return 8;
@@ -165,6 +170,11 @@ static bool reply_ready(const board_t *b, uint64_t now_ps)
     return b->mail_count > 0 && b->mail[b->mail_head].due_ps <= now_ps;
 }
 
+bool mailbox_line(const board_t *b, uint64_t now_ps)
+{
+    return (b->mail_config & 1u) && reply_ready(b, now_ps);
+}
+
 uint64_t mailbox_next_ps(const board_t *b)
 {
     return b->mail_count > 0 ? b->mail[b->mail_head].due_ps : NEVER;
@@ -189,15 +199,17 @@ uint32_t mailbox_read(board_t *b, uint32_t offset, uint64_t now_ps)
         return m->reply;
     }
     if (offset == MAIL_CONFIG0)
-        return 0;
+        return b->mail_config;
     board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, 0x20000000u + offset, 0);
     return 0;
 }
 
 void mailbox_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
 {
-    if (offset == MAIL_CONFIG0)
+    if (offset == MAIL_CONFIG0) {
+        b->mail_config = value & 1u; /* an interrupt for every reply */
         return;
+    }
     if (offset != MAIL_WRITE) {
         board_lint(b, SIM_LINT_UNIMPLEMENTED_WRITE, 0x20000000u + offset, value);
         return;

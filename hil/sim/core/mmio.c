@@ -3,6 +3,8 @@
 
 #define MAILBOX_FIRST 0xB880u
 #define MAILBOX_LAST  0xB8BCu
+#define IRQ_FIRST     0xB200u
+#define IRQ_LAST      0xB224u
 
 static int poll_kind(uint32_t offset)
 {
@@ -46,9 +48,14 @@ static uint32_t read_register(board_t *b, uint32_t offset, uint64_t now_ps)
         return uart_aux_read(b, offset - BLOCK_AUX, now_ps);
     case BLOCK_V3D:
         return v3d_read(b, offset - BLOCK_V3D, now_ps);
+    case BLOCK_CLOCKS:
+    case BLOCK_CLOCKS + 0x1000:
+        return clocks_read(b, offset - BLOCK_CLOCKS);
     case BLOCK_ARM:
         if (offset >= MAILBOX_FIRST && offset <= MAILBOX_LAST)
             return mailbox_read(b, offset, now_ps);
+        if (offset >= IRQ_FIRST && offset <= IRQ_LAST)
+            return irq_read(b, offset, now_ps);
         return system_read(b, offset, now_ps);
     default:
         return system_read(b, offset, now_ps);
@@ -70,9 +77,15 @@ static void write_register(board_t *b, uint32_t offset, uint32_t value, uint64_t
     case BLOCK_V3D:
         v3d_write(b, offset - BLOCK_V3D, value, now_ps);
         break;
+    case BLOCK_CLOCKS:
+    case BLOCK_CLOCKS + 0x1000:
+        clocks_write(b, offset - BLOCK_CLOCKS, value);
+        break;
     case BLOCK_ARM:
         if (offset >= MAILBOX_FIRST && offset <= MAILBOX_LAST)
             mailbox_write(b, offset, value, now_ps);
+        else if (offset >= IRQ_FIRST && offset <= IRQ_LAST)
+            irq_write(b, offset, value);
         else
             system_write(b, offset, value, now_ps);
         break;
@@ -133,6 +146,7 @@ uint64_t mmio_read(uc_engine *uc, uint64_t offset64, unsigned size, void *user)
         poll_break(b);
     else
         value = polled(b, (uint32_t)kind, offset, value, now);
+    irq_touched(b);
     return value >> ((offset64 & 3u) * 8u);
 }
 
@@ -153,4 +167,5 @@ void mmio_write(uc_engine *uc, uint64_t offset64, unsigned size, uint64_t value6
     *(shared ? &b->counters.gpio_writes : &b->counters.other_mmio) += 1;
     poll_break(b);
     write_register(b, offset, value, now);
+    irq_touched(b);
 }

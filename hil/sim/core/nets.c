@@ -254,11 +254,16 @@ static inline void pad_level(board_t *b, uint64_t bit, uint8_t level, uint64_t n
         b->level_writer = writer;
         sched_change(b, now_ps);
     }
+    bool was_high = (b->level & bit) != 0;
     b->level = level == LEVEL_HIGH ? b->level | bit : b->level & ~bit;
+    if (was_high != (level == LEVEL_HIGH))
+        gpio_edge(b, bit, level == LEVEL_HIGH);
     b->unknown = level >= LEVEL_UNDEFINED ? b->unknown | bit : b->unknown & ~bit;
     if (b->state == SIM_SLEEPING) {
         uint32_t seen = b->poll.seen_mask;
-        if (b->sleep_period_ticks != 0 && (seen & (bit >> 32 == 0 ? 1u << POLL_LEV0 : 1u << POLL_LEV1)))
+        bool interrupted = b->irq_ticks == 0; /* also in WFI */
+        if (interrupted ||
+            (b->sleep_period_ticks != 0 && (seen & (bit >> 32 == 0 ? 1u << POLL_LEV0 : 1u << POLL_LEV1))))
             sched_wake(b, now_ps);
     }
 }

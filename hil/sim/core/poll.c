@@ -80,7 +80,10 @@ static uint64_t wake_time(board_t *b, uint64_t now_ps)
         uint64_t timer = step < PS_PER_US ? tick : now_ps + step;
         wake = timer < wake ? timer : wake;
     }
-    return wake;
+    uint64_t interrupt = irq_next_ps(b, now_ps);
+    if (irq_state(b, now_ps)) /* its handler is about to run, or the line is masked */
+        interrupt = now_ps;
+    return interrupt < wake ? interrupt : wake;
 }
 
 static bool poll_sleep(board_t *b, uint64_t now_ps)

@@ -11,6 +11,7 @@ static void board_boot(board_t *b, uint32_t cause, uint64_t delay_ps)
     gpio_reset(b);
     uart_reset(b);
     system_reset(b, cause);
+    irq_reset(b);
     poll_break(b);
     b->vfp_allowed = b->cpacr_written = b->sctlr_written = b->mmu_on = b->vfp_suspect = false;
     b->last_vector_pc = 0;
@@ -27,6 +28,8 @@ static void board_boot(board_t *b, uint32_t cause, uint64_t delay_ps)
     }
     b->core_hz = b->plan.core_hz;
     b->uart_hz = b->plan.uart_hz;
+    clocks_reset(b);
+    memset(b->domains, 0, sizeof b->domains);
     b->start_ps = sim->now_ps + b->plan.delay_ps + delay_ps;
     sim->slack[b->index] = 0;
     sim->key[b->index] = b->start_ps;
@@ -38,6 +41,7 @@ void board_start(board_t *b)
     b->base_ps = b->start_ps;
     board_set_clock(b, b->plan.arm_hz);
     gpio_apply_boot_pulls(b);
+    uart_boot(b);
     pins_power(b, b->start_ps);
     b->state = SIM_RUNNING;
     trace_mark(b->sim, SIM_MARK_STARTS, b->index);

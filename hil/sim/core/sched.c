@@ -34,6 +34,11 @@ static uint64_t ticks_at(const board_t *b, uint64_t time_ps)
     return b->base_ticks + (uint64_t)span - (span >= 2.0 ? 1u : 0u);
 }
 
+uint64_t sched_ticks(const board_t *b, uint64_t time_ps)
+{
+    return time_ps >= NEVER ? NEVER : ticks_at(b, time_ps) + 4u;
+}
+
 static void window_set(board_t *b, uint64_t window_ps)
 {
     if (b->watchdog_ps < window_ps)

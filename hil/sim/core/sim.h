@@ -44,6 +44,7 @@ typedef struct {
     uint32_t core_hz;
     uint32_t uart_hz;
     uint32_t gpu_mem_bytes;
+    uint32_t mini_uart_baud; /* not 0: the mini-UART is on and routed to GPIO 14/15 */
 } sim_boot_plan_t;
 
 /* Called on the caller's stack at power on and at every reset; may write the board's RAM. */

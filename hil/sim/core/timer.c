@@ -14,6 +14,9 @@ enum {
     ARM_VALUE = 0xB404,
     ARM_CTL = 0xB408,
     ARM_CLEAR = 0xB40C,
+    ARM_RAW = 0xB410,
+    ARM_MASKED = 0xB414,
+    ARM_RELOAD = 0xB418,
     ARM_PREDIV = 0xB41C,
     ARM_COUNT = 0xB420
 };
@@ -25,6 +28,10 @@ enum {
     PADS2 = 0x100034
 };
 #define PM_PASSWORD 0x5A000000u
+#define DOMAIN_ON   0x1u  /* POWUP */
+#define DOMAIN_OK   0x1Au /* POWOK, MRDONE, and MEMREP as asked */
+#define BRIDGE_ID   0x20u
+#define BRIDGE_NAME 0x62726467u
 #define TIMER_START 0xFFFFF000ull /* so that the 32-bit wrap comes 4.096 ms after the first instruction */
 
 /* ---- clocks ------------------------------------------------------------------------------------------- */
@@ -55,6 +62,8 @@ static uint32_t timer_status(board_t *b, uint64_t now_ps)
     return b->timer_matched;
 }
 
+uint32_t board_timer_lines(board_t *b, uint64_t now_ps) { return timer_status(b, now_ps); }
+
 /* When CS changes next by itself: the first compare register that the counter reaches. */
 uint64_t board_timer_match_ps(board_t *b, uint64_t now_ps)
 {
@@ -79,14 +88,47 @@ static uint32_t arm_counter(const board_t *b, uint64_t now_ps)
     return (uint32_t)((now_ps - b->start_ps) / 1000u * (hz / 1000u) / 1000000u);
 }
 
+static uint64_t arm_hz(const board_t *b)
+{
+    static const uint32_t prescale[4] = {1, 16, 256, 1};
+    uint64_t hz = b->core_hz / (b->armtimer_prediv + 1u) / prescale[b->armtimer_ctl >> 2 & 3u];
+    return hz ? hz : 1u;
+}
+
+static uint64_t arm_steps(const board_t *b, uint64_t now_ps)
+{
+    return (uint64_t)((unsigned __int128)(now_ps - b->armtimer_set_ps) * arm_hz(b) / 1000000000000ull);
+}
+
 static uint32_t arm_value(const board_t *b, uint64_t now_ps)
 {
     if (!(b->armtimer_ctl & 1u << 7))
         return b->armtimer_load;
-    static const uint32_t prescale[4] = {1, 16, 256, 1};
-    uint64_t hz = b->core_hz / (b->armtimer_prediv + 1u) / prescale[b->armtimer_ctl >> 2 & 3u];
-    uint64_t steps = (now_ps - b->armtimer_set_ps) / 1000u * (hz / 1000u) / 1000000u;
-    return (uint32_t)(b->armtimer_load - steps % ((uint64_t)b->armtimer_load + 1u));
+    return (uint32_t)(b->armtimer_load - arm_steps(b, now_ps) % ((uint64_t)b->armtimer_load + 1u));
+}
+
+/* How often it has come to 0 since it was set. */
+static uint64_t arm_ends(const board_t *b, uint64_t now_ps)
+{
+    if (!(b->armtimer_ctl & 1u << 7))
+        return b->armtimer_cleared;
+    return (arm_steps(b, now_ps) + 1u) / ((uint64_t)b->armtimer_load + 1u);
+}
+
+static bool arm_raw(const board_t *b, uint64_t now_ps) { return arm_ends(b, now_ps) > b->armtimer_cleared; }
+
+bool board_armtimer_line(const board_t *b, uint64_t now_ps)
+{
+    return (b->armtimer_ctl & 1u << 5) && arm_raw(b, now_ps);
+}
+
+/* When it comes to 0 next. */
+uint64_t board_armtimer_ps(const board_t *b, uint64_t now_ps)
+{
+    if (!(b->armtimer_ctl & 1u << 7) || !(b->armtimer_ctl & 1u << 5))
+        return NEVER;
+    uint64_t steps = (arm_ends(b, now_ps) + 1u) * ((uint64_t)b->armtimer_load + 1u) - 1u, hz = arm_hz(b);
+    return b->armtimer_set_ps + (uint64_t)(((unsigned __int128)steps * 1000000000000ull + hz - 1u) / hz);
 }
 
 /* ---- watchdog ----------------------------------------------------------------------------------------- */
@@ -103,7 +145,8 @@ void system_reset(board_t *b, uint32_t cause)
     b->armtimer_load = 0;
     b->armtimer_ctl = 0x3E0020;
     b->armtimer_prediv = 0x7D;
-    b->mail_head = b->mail_count = 0;
+    b->armtimer_cleared = 0;
+    b->mail_head = b->mail_count = b->mail_config = 0;
     memset(b->gpu_blocks, 0, sizeof b->gpu_blocks);
     v3d_reset(b);
 }
@@ -126,7 +169,7 @@ static void pm_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_p
         b->watchdog_ps = on ? now_ps + (uint64_t)b->pm_wdog * 1000000000000ull / 65536u : NEVER;
         sched_watchdog(b);
     } else {
-        board_lint(b, SIM_LINT_UNIMPLEMENTED_WRITE, PERIPHERALS + offset, value);
+        b->domains[(offset & 0xFFFu) / 4] = value;
     }
 }
 
@@ -145,9 +188,10 @@ static uint32_t pm_read(board_t *b, uint32_t offset, uint64_t now_ps)
     case PADS0 + 4:
     case PADS2:
         return b->pads[(offset - PADS0) / 4];
-    default:
-        board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, PERIPHERALS + offset, 0);
-        return 0;
+    default: { /* power domains: what is switched on is on at once, and its memory repaired */
+        uint32_t value = b->domains[(offset & 0xFFFu) / 4];
+        return value & DOMAIN_ON ? value | DOMAIN_OK : value;
+    }
     }
 }
 
@@ -156,6 +200,8 @@ static uint32_t pm_read(board_t *b, uint32_t offset, uint64_t now_ps)
 uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps)
 {
     switch (offset) {
+    case BLOCK_BRIDGE + BRIDGE_ID:
+        return BRIDGE_NAME;
     case TIMER_CS:
         return timer_status(b, now_ps);
     case TIMER_CLO:
@@ -163,8 +209,12 @@ uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps)
     case TIMER_CHI:
         return (uint32_t)(board_timer_us(b, now_ps) >> 32);
     case ARM_LOAD:
-    case 0xB418:
+    case ARM_RELOAD:
         return b->armtimer_load;
+    case ARM_RAW:
+        return arm_raw(b, now_ps);
+    case ARM_MASKED:
+        return board_armtimer_line(b, now_ps);
     case ARM_VALUE:
         return arm_value(b, now_ps);
     case ARM_CTL:
@@ -178,10 +228,6 @@ uint32_t system_read(board_t *b, uint32_t offset, uint64_t now_ps)
     }
     if (offset >= TIMER_C0 && offset <= TIMER_C3 && offset % 4 == 0)
         return b->timer_compare[(offset - TIMER_C0) / 4];
-    if (offset >= 0xB200 &&
-        offset <= 0xB224) { /* interrupt controller: nothing pending, interrupts are not modelled */
-        return 0;
-    }
     if ((offset & 0xFFF000u) == BLOCK_PM)
         return pm_read(b, offset, now_ps);
     board_lint(b, SIM_LINT_UNIMPLEMENTED_READ, PERIPHERALS + offset, 0);
@@ -196,16 +242,23 @@ void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
         b->timer_matched &= ~value;
         return;
     case ARM_LOAD:
+    case ARM_RELOAD: /* which the counter would take at its next end: a difference that is not modelled */
         b->armtimer_load = value;
         b->armtimer_set_ps = now_ps;
+        b->armtimer_cleared = 0;
         return;
     case ARM_CTL:
+        if (value & ~b->armtimer_ctl & 1u << 7) {
+            b->armtimer_set_ps = now_ps;
+            b->armtimer_cleared = 0;
+        }
         b->armtimer_ctl = value;
         return;
     case ARM_PREDIV:
         b->armtimer_prediv = value & 0x3FFu;
         return;
     case ARM_CLEAR:
+        b->armtimer_cleared = arm_ends(b, now_ps);
         return;
     default:
         break;
@@ -215,8 +268,6 @@ void system_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_ps)
         b->timer_compare[(offset - TIMER_C0) / 4] = value;
         return;
     }
-    if (offset >= 0xB21C && offset <= 0xB224) /* disabling interrupts that are never raised */
-        return;
     if ((offset & 0xFFF000u) == BLOCK_PM) {
         pm_write(b, offset, value, now_ps);
         return;

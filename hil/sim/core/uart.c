@@ -55,7 +55,7 @@ void uart_reset(board_t *b)
     uint64_t now = b->sim->now_ps;
     uart_advance(b, now);
     u->rx_head = u->rx_count = 0;
-    u->rx_overrun_next = false;
+    u->rx_overrun_next = u->tx_armed = false;
     u->ibrd = u->fbrd = u->lcrh = u->imsc = u->rsr = u->ris_sticky = u->divisor64 = 0;
     u->cr = CR_TXE | CR_RXE;
     u->ifls = 0x12;
@@ -67,6 +67,18 @@ void uart_reset(board_t *b)
     if (u->tx_count == 0 && b->sim->due[b->index] != NEVER)
         sched_due(b, NEVER);
     b->driven_high |= 1ull << PIN_RX; /* the adapter's idle line */
+}
+
+/* enable_uart=1 on a board whose PL011 belongs to Bluetooth: the firmware sets the mini-UART up. */
+void uart_boot(board_t *b)
+{
+    uint32_t baud = b->plan.mini_uart_baud;
+    if (baud == 0)
+        return;
+    b->fsel[1] = (uint32_t)ALT5 << 12 | (uint32_t)ALT5 << 15;
+    b->uart.aux_enables = 1;
+    b->uart.mu_lcr = 3;
+    b->uart.mu_baud = b->core_hz / (8u * baud) - 1u;
 }
 
 /* ---- host to board ------------------------------------------------------------------------------------ */
@@ -86,7 +98,7 @@ static uint16_t garbled(uint8_t byte, uint32_t sent_baud, uint32_t read_baud, ui
     return (uint16_t)(value | (noise & 0x700u ? DR_FE : 0u)); /* most bad bytes miss their stop bit */
 }
 
-static void receive(board_t *b, uint16_t character, uint32_t depth)
+static void receive(board_t *b, uint16_t character, uint32_t depth, uint64_t came_ps)
 {
     uart_t *u = &b->uart;
     if (u->rx_count >= depth) {
@@ -103,6 +115,7 @@ static void receive(board_t *b, uint16_t character, uint32_t depth)
     }
     u->rx[(u->rx_head + u->rx_count++) % PL011_FIFO] = character;
     b->counters.uart_received++;
+    u->rx_ps = came_ps;
 }
 
 static void arrive(board_t *b, const line_byte_t *in)
@@ -115,13 +128,13 @@ static void arrive(board_t *b, const line_byte_t *in)
         if ((c & DR_FE) != 0)
             u->ris_sticky |= RIS_FE;
         uint32_t bits = 5u + (u->lcrh >> 5 & 3u);
-        receive(b, (uint16_t)((c & 0xFF00u) | (c & ((1u << bits) - 1u))),
-                u->lcrh & LCRH_FEN ? PL011_FIFO : 1);
+        receive(b, (uint16_t)((c & 0xFF00u) | (c & ((1u << bits) - 1u))), u->lcrh & LCRH_FEN ? PL011_FIFO : 1,
+                in->end_ps);
     } else if (to == ROUTE_MINI && (u->aux_enables & 1u) && (u->mu_cntl & 1u)) {
         uint32_t baud = uart_mini_baud(b);
         uint16_t c = bauds_agree(in->baud, baud) ? in->byte : garbled(in->byte, in->baud, baud, in->end_ps);
         /* Errata: LCR = 3 means 8 bits; anything else is 7. */
-        receive(b, (uint16_t)(c & ((u->mu_lcr & 3u) == 3u ? 0xFFu : 0x7Fu)), MINI_FIFO);
+        receive(b, (uint16_t)(c & ((u->mu_lcr & 3u) == 3u ? 0xFFu : 0x7Fu)), MINI_FIFO, in->end_ps);
     }
 }
 
@@ -179,6 +192,14 @@ int sim_uart_write(sim_t *sim, uint32_t board, const uint8_t *data, uint32_t siz
         uint64_t next = u->to_board[u->to_board_head % u->to_board_capacity].end_ps;
         if (next < b->wake_ps)
             b->wake_ps = sim->key[board] = next;
+    }
+    if (u->imsc | u->mu_ier) { /* a receive interrupt may come sooner than anything else that it waits for */
+        b->irq_ticks = 0;
+        if (b->state == SIM_SLEEPING && u->to_board_count > 0) {
+            uint64_t next = u->to_board[u->to_board_head % u->to_board_capacity].end_ps;
+            if (next < b->wake_ps)
+                b->wake_ps = sim->key[board] = next;
+        }
     }
     return 0;
 }
@@ -330,6 +351,22 @@ uint64_t uart_next_ps(board_t *b, uint64_t now_ps)
     else if (u->tx_free_ps > now_ps)
         transmit_ps = u->tx_free_ps;
     return transmit_ps < next ? transmit_ps : next;
+}
+
+uint64_t uart_irq_ps(board_t *b, uint64_t now_ps)
+{
+    const uart_t *u = &b->uart;
+    if (!(u->imsc | u->mu_ier))
+        return NEVER;
+    uint64_t next = uart_next_ps(b, now_ps), idle = uart_idle_ps(b);
+    return idle > now_ps && idle < next ? idle : next;
+}
+
+/* When what lies in the receive FIFO has waited for 32 bit times; NEVER: it is empty. */
+uint64_t uart_idle_ps(const board_t *b)
+{
+    uint32_t baud = uart_pl011_baud(b);
+    return b->uart.rx_count == 0 || baud == 0 ? NEVER : b->uart.rx_ps + 32ull * 1000000000000ull / baud;
 }
 
 uint16_t uart_take(uart_t *u)

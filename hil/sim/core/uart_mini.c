@@ -17,6 +17,23 @@ enum {
     MU_BAUD = 0x68
 };
 
+/* IIR bits 2:1: what asks for attention (0: nothing). Errata: IER bit 0 is for received bytes, bit 1 for sent ones. */
+static uint32_t attention(const board_t *b, uint64_t now_ps)
+{
+    const uart_t *u = &b->uart;
+    if ((u->mu_ier & 1u) && u->rx_count > 0)
+        return 2u;
+    return (u->mu_ier & 2u) && uart_tx_level(u, now_ps) == 0 ? 1u : 0u;
+}
+
+bool uart_mini_line(board_t *b, uint64_t now_ps)
+{
+    if (!(b->uart.aux_enables & 1u) || b->uart.mu_ier == 0)
+        return false;
+    uart_advance(b, now_ps);
+    return attention(b, now_ps) != 0;
+}
+
 uint32_t uart_aux_read(board_t *b, uint32_t offset, uint64_t now_ps)
 {
     uart_t *u = &b->uart;
@@ -29,13 +46,13 @@ uint32_t uart_aux_read(board_t *b, uint32_t offset, uint64_t now_ps)
     bool idle = u->tx_free_ps <= now_ps;
     switch (offset) {
     case AUX_IRQ:
-        return 0;
+        return uart_mini_line(b, now_ps);
     case MU_IO:
         return uart_take(u) & 0xFFu;
     case MU_IER:
         return u->mu_ier;
     case MU_IIR:
-        return 0xC1u;
+        return 0xC0u | attention(b, now_ps) << 1 | (attention(b, now_ps) == 0);
     case MU_LCR:
         return u->mu_lcr;
     case MU_MCR:

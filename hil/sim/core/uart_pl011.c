@@ -18,6 +18,35 @@ enum {
 
 static uint32_t pl011_depth(const uart_t *u) { return u->lcrh & LCRH_FEN ? PL011_FIFO : 1u; }
 
+/* Where the FIFOs' interrupts come, by IFLS: an eighth, quarter, half, three quarters, seven eighths. */
+static uint32_t threshold(const uart_t *u, uint32_t code)
+{
+    static const uint8_t levels[8] = {2, 4, 8, 12, 14, 14, 14, 14};
+    return u->lcrh & LCRH_FEN ? levels[code & 7u] : 1u;
+}
+
+static uint32_t transmit_threshold(const uart_t *u)
+{
+    return u->lcrh & LCRH_FEN ? threshold(u, u->ifls) : 0u;
+}
+
+/* RIS. The transmit interrupt is an edge: the level passes its threshold on the way down. */
+static uint32_t interrupts(const board_t *b, uint64_t now_ps)
+{
+    const uart_t *u = &b->uart;
+    bool low = u->tx_armed && uart_tx_level(u, now_ps) <= transmit_threshold(u);
+    return u->ris_sticky | (u->rx_count >= threshold(u, u->ifls >> 3) ? RIS_RX : 0u) |
+           (uart_idle_ps(b) <= now_ps ? RIS_RT : 0u) | (low ? RIS_TX : 0u);
+}
+
+bool uart_pl011_line(board_t *b, uint64_t now_ps)
+{
+    if (b->uart.imsc == 0)
+        return false;
+    uart_advance(b, now_ps);
+    return (interrupts(b, now_ps) & b->uart.imsc) != 0;
+}
+
 uint32_t uart_pl011_read(board_t *b, uint32_t offset, uint64_t now_ps)
 {
     uart_t *u = &b->uart;
@@ -48,11 +77,8 @@ uint32_t uart_pl011_read(board_t *b, uint32_t offset, uint64_t now_ps)
     case IMSC:
         return u->imsc;
     case RIS:
-    case MIS: {
-        uint32_t ris =
-            u->ris_sticky | (u->rx_count > 0 ? 1u << 4 | 1u << 6 : 0u) | (level == 0 ? 1u << 5 : 0u);
-        return offset == RIS ? ris : ris & u->imsc;
-    }
+    case MIS:
+        return interrupts(b, now_ps) & (offset == RIS ? UINT32_MAX : u->imsc);
     case ICR:
         return 0;
     case 0xFE0:
@@ -80,6 +106,7 @@ void uart_pl011_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_
         } else {
             uart_transmit(b, (uint8_t)value, uart_pl011_baud(b), pl011_depth(u),
                           uart_route(b, PIN_TX) == ROUTE_PL011, now_ps);
+            u->tx_armed = u->tx_armed || uart_tx_level(u, now_ps) > transmit_threshold(u);
         }
         break;
     case RSRECR:
@@ -108,6 +135,8 @@ void uart_pl011_write(board_t *b, uint32_t offset, uint32_t value, uint64_t now_
         break;
     case ICR:
         u->ris_sticky &= ~value;
+        if ((value & RIS_TX) && uart_tx_level(u, now_ps) <= transmit_threshold(u))
+            u->tx_armed = false;
         break;
     case 0x48:
         break; /* DMACR: no DMA here */
