@@ -50,7 +50,7 @@ USES = (
     Use("nightly", ("hil", "nightly", "--world", "2", "--rounds", "1", "--out", "nights"), r"passed"),
     Use("a user's test", ("python", "-m", "pytest", "-q", "test_mine.py"), r"1 passed"),
     Use("a user's test, two processes", ("python", "-m", "pytest", "-q", "-n", "2", "test_mine.py"), r"1 passed"),
-    Use("hil.suite", ("python", "-m", "pytest", "-q", "--pyargs", "hil.suite"), r"\d+ passed", quick=False),
+    Use("hil.suite", ("python", "-m", "pytest", "-q", "-n", "2", "--pyargs", "hil.suite"), r"\d+ passed", quick=False),
 )  # fmt: skip
 HOMELESS = Use("generate, HOME read-only", ("hil", "generate", "--positions", "4"), r"4, all equal to the golden's")
 
