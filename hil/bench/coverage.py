@@ -27,7 +27,7 @@ KIND_ORDER = ("crossed", "reversed", "swap", "missing")
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedScan:
     """One scan: the faults that were set, what was found, and how the two compare."""
 
     faults: tuple[str, ...]
@@ -45,7 +45,7 @@ class Judged:
         return self.exact or self.same_nets
 
 
-def judge(ring: Ring, faults: Sequence[Fault]) -> Judged:
+def judge(ring: Ring, faults: Sequence[Fault]) -> JudgedScan:
     """Set the faults on a simulated ring, scan it, compare. The faults stay set."""
     ordered = sorted(faults, key=_rank)
     before = len(ring.desk.contentions())
@@ -54,7 +54,7 @@ def judge(ring: Ring, faults: Sequence[Fault]) -> Judged:
     texts = tuple(map(str, ordered))
     exact = canonical(report.codes) == canonical(texts)
     same_nets = not exact and not report.good and report.explained and len(report.codes) <= len(texts)
-    return Judged(
+    return JudgedScan(
         faults=texts,
         found=report.codes,
         detected=not report.good,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hil.bench.coverage import Judged, double_faults, judge
+from hil.bench.coverage import JudgedScan, double_faults, judge
 from hil.bench.report import host_cpu, share, tell
 from hil.commands.options import add_shared, at_least_one, count, on_rig
 from hil.rig.faults import parse_fault, single_faults
@@ -90,13 +90,13 @@ def _shares(session: Session, options: argparse.Namespace) -> list[_Share]:
     ]
 
 
-def _work(part: _Share) -> tuple[list[Judged], list[Judged]]:
+def _work(part: _Share) -> tuple[list[JudgedScan], list[JudgedScan]]:
     """One process: all its faults on one booted ring, its clean scans on rings with drift of their own."""
     config = replace(Session(part.settings).config, name=part.name)
-    judged: list[Judged] = []
+    judged: list[JudgedScan] = []
     for first in range(0, len(part.faults), FAULTS_PER_BOOT):
         judged += _judge_all(part.settings, config, part.faults[first : first + FAULTS_PER_BOOT])
-    clean: list[Judged] = []
+    clean: list[JudgedScan] = []
     for seed, scans in part.clean:
         rng = random.Random(seed)
         drift = tuple(rng.uniform(-DRIFT_PPM, DRIFT_PPM) for _ in config.boards)
@@ -106,7 +106,7 @@ def _work(part: _Share) -> tuple[list[Judged], list[Judged]]:
     return judged, clean
 
 
-def _judge_all(settings: Settings, config: RigConfig, sets: Sequence[tuple[str, ...]]) -> list[Judged]:
+def _judge_all(settings: Settings, config: RigConfig, sets: Sequence[tuple[str, ...]]) -> list[JudgedScan]:
     """Boot a ring, then set and scan each set of faults; cards and logs are thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         session = Session(replace(settings, logs=Path(folder) / "logs", work=Path(folder) / "work"))
@@ -116,7 +116,7 @@ def _judge_all(settings: Settings, config: RigConfig, sets: Sequence[tuple[str, 
             return [judge(ring, [parse_fault(text, config) for text in texts]) for texts in sets]
 
 
-def _figures(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, object]:
+def _figures(judged: Sequence[JudgedScan], clean: Sequence[JudgedScan]) -> dict[str, object]:
     figures: dict[str, object] = {}
     for name, size in (("singles", 1), ("doubles", 2)):
         some = [one for one in judged if len(one.faults) == size]
@@ -141,7 +141,7 @@ def _cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
-def _show_troubles(judged: Sequence[Judged], clean: Sequence[Judged]) -> None:
+def _show_troubles(judged: Sequence[JudgedScan], clean: Sequence[JudgedScan]) -> None:
     troubles = [one for one in judged if not (one.named and one.detected) or one.contentions]
     troubles += [one for one in clean if one.detected or one.contentions]
     for one in troubles[:SHOWN]:

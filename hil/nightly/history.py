@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from hil.errors import HilError
 from hil.nightly.compare import last_good
-from hil.nightly.record import Check, Night, from_json, to_json
+from hil.nightly.record import CheckRecord, Night, from_json, to_json
 from hil.nightly.series import NightFigures, figures_of
 
 HISTORY_NAME = "history.sqlite"
@@ -156,7 +156,7 @@ class History:
             for check in night.checks:
                 _insert_check(db, night.id, check)
 
-    def add(self, night_id: str, check: Check) -> None:
+    def add(self, night_id: str, check: CheckRecord) -> None:
         """Enter a finished check; it is on the disk when this returns. Raises HistoryError."""
         with self._writing(f"check {check.number} of night {night_id}") as db:
             _insert_check(db, night_id, check)
@@ -190,7 +190,7 @@ class History:
         checks = self._rows("SELECT record FROM checks WHERE night = ? ORDER BY number", (night_id,))
         try:
             night = from_json(Night, json.loads(rows[0]["record"]))
-            return replace(night, checks=[from_json(Check, json.loads(row["record"])) for row in checks])
+            return replace(night, checks=[from_json(CheckRecord, json.loads(row["record"])) for row in checks])
         except UNREADABLE as error:
             raise HistoryError(
                 f"history {self.path}: night {night_id} cannot be read: {type(error).__name__}: {error}; "
@@ -248,7 +248,7 @@ def _night_json(night: Night) -> str:
     return json.dumps(whole)
 
 
-def _insert_check(db: sqlite3.Connection, night_id: str, check: Check) -> None:
+def _insert_check(db: sqlite3.Connection, night_id: str, check: CheckRecord) -> None:
     db.execute("INSERT INTO checks VALUES (?, ?, ?)", (night_id, check.number, json.dumps(to_json(check))))
 
 
@@ -276,7 +276,7 @@ def _fold_tables(db: sqlite3.Connection, *, with_marks: bool) -> None:
         values = (night_id, record["rig"], record["started"], _night_json(from_json(Night, record)))
         db.execute("INSERT INTO nights VALUES (?, ?, ?, ?)", values)
         for check in _old_checks(db, night_id):
-            _insert_check(db, night_id, from_json(Check, check))
+            _insert_check(db, night_id, from_json(CheckRecord, check))
     for table in tables:
         db.execute(f"DROP TABLE old_{table}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from hil.nightly.record import Check, Outcome
+from hil.nightly.record import CheckRecord, Outcome
 from hil.text import duration
 
 REDRAW_S = 0.2
@@ -44,7 +44,7 @@ class Progress:
         """What happens to the check now, such as `again`."""
         self._draw(f", {what}", force=True)
 
-    def end(self, check: Check) -> None:
+    def end(self, check: CheckRecord) -> None:
         """The check has ended: a line that stays."""
         why = f": {check.failure.cause}" if check.failure is not None else ""
         first = _gist(check.sentence)

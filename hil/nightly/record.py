@@ -27,7 +27,7 @@ RECORD_VERSION = 1
 """Version of night.json; a reader refuses a newer one."""
 
 
-class Kind(StrEnum):
+class CheckKind(StrEnum):
     """What a check is about. Order of a round."""
 
     BOOT = "boot"
@@ -108,7 +108,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckRecord:
     """One check of the night. figures: named numbers, as tokens_s, step_s, taps, taps_equal, skew_s.
 
     losses and golden_losses: of a training, step by step.
@@ -117,7 +117,7 @@ class Check:
     number: int
     round: int
     name: str
-    kind: Kind
+    kind: CheckKind
     outcome: Outcome
     seed: int
     started: str
@@ -180,7 +180,7 @@ class Night:
     compiler: str
     model: str
     boards: list[BoardFigures] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
+    checks: list[CheckRecord] = field(default_factory=list)
     timeline: Timeline | None = None
     version: int = RECORD_VERSION
     marks: list[TrendMark] = field(default_factory=list)

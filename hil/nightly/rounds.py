@@ -17,14 +17,15 @@ from golden.optimizer import AdamW
 from hil.checks.catalogue import CHECKS
 from hil.checks.check import LONG, QUICK, Result, Setup, Size
 from hil.checks.model.checks import corpus, traced_step
-from hil.nightly.record import Kind
+from hil.nightly.record import CheckKind
 from hil.rig.specs import RigConfig
 from hil.ring.training import Plan
 from hil.timeline.spans import Timeline, to_record
 
 KINDS = {
-    "ring": Kind.BOOT, "wiring": Kind.WIRING, "link": Kind.LINK, "layers": Kind.LAYERS, "gradients": Kind.GRADIENTS,
-    "generate": Kind.GENERATION, "train": Kind.TRAINING,
+    "ring": CheckKind.BOOT, "wiring": CheckKind.WIRING, "link": CheckKind.LINK, "layers": CheckKind.LAYERS,
+    "gradients": CheckKind.GRADIENTS,
+    "generate": CheckKind.GENERATION, "train": CheckKind.TRAINING,
 }  # fmt: skip
 """Marker -> what a night's record calls it. Of the checks marked `ring` only `boot` is for a night."""
 TRACED_POSITIONS, TRACED_MICROBATCHES = 8, 4
@@ -40,7 +41,7 @@ class Profile(Size):
 
     rounds: int | None
     hours: float | None
-    kinds: frozenset[Kind] = frozenset(Kind)
+    kinds: frozenset[CheckKind] = frozenset(CheckKind)
 
 
 PROFILES = {
@@ -54,7 +55,7 @@ class Planned:
     """A check to run. ranks: the boards it cannot do without; None: all of them."""
 
     name: str
-    kind: Kind
+    kind: CheckKind
     run: Callable[[Setup, int], Result]
     ranks: frozenset[int] | None = None
 

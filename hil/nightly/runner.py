@@ -29,7 +29,7 @@ from hil.nightly import evidence, triage
 from hil.nightly.history import HISTORY_NAME, History, HistoryError
 from hil.nightly.outputs.files import WAVES
 from hil.nightly.progress import Progress
-from hil.nightly.record import Attempt, BoardFigures, Check, Failure, Kind, Night, Outcome
+from hil.nightly.record import Attempt, BoardFigures, CheckKind, CheckRecord, Failure, Night, Outcome
 from hil.nightly.reports import closing_lines, write_reports
 from hil.nightly.rounds import Planned, Profile, check_seed, night_timeline, plan_round
 from hil.nightly.series import figures_of, sum_links, sum_wires
@@ -42,7 +42,7 @@ from hil.toolchain import Image
 RESERVE_BYTES = 1 << 20
 """Kept on the disk and given up when it is full, so that the end of the night still fits."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-MODEL_KINDS = (Kind.LAYERS, Kind.GRADIENTS, Kind.GENERATION, Kind.TRAINING)
+MODEL_KINDS = (CheckKind.LAYERS, CheckKind.GRADIENTS, CheckKind.GENERATION, CheckKind.TRAINING)
 
 
 class Terminated(KeyboardInterrupt):
@@ -87,7 +87,7 @@ class Runner:
         self._night = self._new_night()
         self.folder = wish.out / "nights" / self._night.id
         self._number = 0
-        self._lost: list[Check] = []
+        self._lost: list[CheckRecord] = []
         self._twin = Twin(session, self._image, self.folder / "simulator")
         self._boards: dict[int, BoardFigures] = {}
         self._timeline: Timeline | None = None
@@ -188,7 +188,7 @@ class Runner:
                 self._progress.begin(round_number, place, planned.name, self._left_s())
                 check = self._check(planned, round_number)
                 self._keep(check)
-                if check.kind is Kind.TRAINING and check.outcome is Outcome.PASSED and self._timeline is None:
+                if check.kind is CheckKind.TRAINING and check.outcome is Outcome.PASSED and self._timeline is None:
                     self._trace_step()
             self._look_after_boards()
         return None
@@ -222,10 +222,10 @@ class Runner:
             self._ring, self.session.model, self._image, self.wish.profile, self._progress.update, self._time_up
         )
 
-    def _check(self, planned: Planned, round_number: int) -> Check:
+    def _check(self, planned: Planned, round_number: int) -> CheckRecord:
         self._number += 1
         seed = check_seed(self._night.seed, round_number, planned.name)
-        check = Check(
+        check = CheckRecord(
             self._number, round_number, planned.name, planned.kind, Outcome.SKIPPED, seed, _stamp(self._utc()),
             0.0,
         )  # fmt: skip
@@ -244,11 +244,11 @@ class Runner:
 
     def _missing(self, planned: Planned) -> str:
         """Why the boards that a check needs are not there; empty if they are."""
-        dead = dead_boards(self._ring) if planned.kind is not Kind.BOOT and self._number > 1 else {}
+        dead = dead_boards(self._ring) if planned.kind is not CheckKind.BOOT and self._number > 1 else {}
         needed = planned.ranks if planned.ranks is not None else set(range(len(self._ring.boards)))
         return "\n".join(text for rank, text in dead.items() if rank in needed)
 
-    def _triage(self, check: Check, planned: Planned, first: Trial) -> Check:
+    def _triage(self, check: CheckRecord, planned: Planned, first: Trial) -> CheckRecord:
         logs = evidence.log_ends(self._ring)
         self._progress.say("again on the rig")
         retry = self._again(planned, check, first)
@@ -270,12 +270,12 @@ class Runner:
             done, sentence=first.attempt.sentence, attempts=[*done.attempts, simulated.attempt], failure=failure
         )
 
-    def _again(self, planned: Planned, check: Check, first: Trial) -> Trial:
+    def _again(self, planned: Planned, check: CheckRecord, first: Trial) -> Trial:
         """The second trial on the rig, after every board was reset; boards that had died are counted."""
         for rank in first.dead:
             known = self._figures_of(rank)
             self._boards[rank] = replace(known, resets=known.resets + 1, retries=known.retries + 1)
-        if planned.kind is not Kind.BOOT:
+        if planned.kind is not CheckKind.BOOT:
             self._revive()
             missing = self._missing(planned)
             if missing:
@@ -286,7 +286,7 @@ class Runner:
         self._note_boards()
         return trial
 
-    def _vcd(self, check: Check) -> Path:
+    def _vcd(self, check: CheckRecord) -> Path:
         return self.folder / WAVES / f"check-{check.number}.vcd"
 
     def replay(self, planned: Planned, seed: int) -> str:
@@ -329,7 +329,7 @@ class Runner:
 
     # --- keeping -------------------------------------------------------------------------------
 
-    def _keep(self, check: Check) -> None:
+    def _keep(self, check: CheckRecord) -> None:
         """Into the history, then onto the terminal: what is shown as ended is kept.
 
         A check that could not be entered, because the history was busy, is tried again with the next.
@@ -395,7 +395,7 @@ def _stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _with_trials(check: Check, outcome: Outcome, trials: Sequence[Trial]) -> Check:
+def _with_trials(check: CheckRecord, outcome: Outcome, trials: Sequence[Trial]) -> CheckRecord:
     """The check with what its trials on the rig found: counts of all of them, figures of the last that has some."""
     found = [trial.found for trial in trials if trial.found is not None]
     last = found[-1] if found else Result()

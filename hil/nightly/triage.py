@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hil.checks.check import Left, Result, Setup, Sign
 from hil.errors import BoardError, HilError, LinkError, PortError
-from hil.nightly.record import Attempt, Cause, Kind
+from hil.nightly.record import Attempt, Cause, CheckKind
 from hil.nightly.rounds import Planned
 from hil.rig.specs import RigConfig, SimSpec
 from hil.ring.link_faults import HELD_UP_TEXT
@@ -60,7 +60,7 @@ def try_check(planned: Planned, setup: Setup, seed: int, where: str) -> Trial:
     """
     ring, loop = setup.ring, setup.ring.desk.loop
     met_before, start_s = len(ring.desk.contentions()), loop.now_s()
-    dead_before = () if planned.kind is Kind.BOOT else dead_boards(ring)
+    dead_before = () if planned.kind is CheckKind.BOOT else dead_boards(ring)
     found, sign, sentence, detail, left = None, None, "", "", ""
     try:
         found = planned.run(setup, seed)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hil.nightly.record import Cause, Check, Night, Outcome, Subject
+from hil.nightly.record import Cause, CheckRecord, Night, Outcome, Subject
 from hil.nightly.series import sum_wires
 from hil.text import count, first_line
 
@@ -48,7 +48,7 @@ class Group:
 
     cause: Cause | None
     place: str
-    checks: list[Check]
+    checks: list[CheckRecord]
 
     @property
     def names(self) -> list[str]:
@@ -56,7 +56,7 @@ class Group:
         return list(dict.fromkeys(check.name for check in self.checks))
 
     @property
-    def first(self) -> Check:
+    def first(self) -> CheckRecord:
         """The check that is shown in full: the first that carries what a failure carries."""
         return next((check for check in self.checks if check.failure is not None), self.checks[0])
 
@@ -66,12 +66,12 @@ def outcomes(night: Night) -> Counter[Outcome]:
     return Counter(check.outcome for check in night.checks)
 
 
-def sentence_of(check: Check) -> str:
+def sentence_of(check: CheckRecord) -> str:
     """What there is to say of a check."""
     return check.failure.sentence if check.failure is not None else check.sentence
 
 
-def retries(check: Check) -> int:
+def retries(check: CheckRecord) -> int:
     """How often it was tried again on the rig."""
     return max(0, sum(attempt.where == "rig" for attempt in check.attempts) - 1)
 
@@ -90,7 +90,7 @@ def place_of(sentence: str) -> str:
 
 def groups(night: Night, outcome: Outcome) -> list[Group]:
     """The checks with this outcome, those alike together, the most first."""
-    found: dict[tuple[str, Cause | None, str], list[Check]] = {}
+    found: dict[tuple[str, Cause | None, str], list[CheckRecord]] = {}
     for check in night.checks:
         if check.outcome is outcome:
             cause = check.failure.cause if check.failure is not None else None

@@ -51,7 +51,7 @@ class ProbeFault(LinkError):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LineStep:
     """One half of a byte's handshake: commands that end in a wait for ACK and one read of it.
 
     pause_s: the probe does nothing for so long before it.
@@ -68,18 +68,18 @@ def data_out(value: int) -> bytes:
     return bytes([SET_HIGH, value, 0xFF])
 
 
-def burst_steps(data: bytes) -> list[Step]:
+def burst_steps(data: bytes) -> list[LineStep]:
     """Two steps for each byte: 2 k raises CLK of byte k, 2 k + 1 lowers it; on the last byte by release."""
     steps = []
     for at, value in enumerate(data):
         up = data_out(value) + CLK_UP + bytes([WAIT_HIGH, GET_LOW])
         down = CLK_DOWN if at + 1 < len(data) else DATA_IN + ALL_IN_LOW
-        steps.append(Step(up, Phase.WAIT_ACK_HIGH, at))
-        steps.append(Step(down + bytes([WAIT_LOW, GET_LOW]), Phase.WAIT_ACK_LOW, at))
+        steps.append(LineStep(up, Phase.WAIT_ACK_HIGH, at))
+        steps.append(LineStep(down + bytes([WAIT_LOW, GET_LOW]), Phase.WAIT_ACK_LOW, at))
     return steps
 
 
-def paused(steps: Sequence[Step], at: int, pause_s: float) -> list[Step]:
+def paused(steps: Sequence[LineStep], at: int, pause_s: float) -> list[LineStep]:
     """The same steps with a stall before step `at`."""
     return [replace(step, pause_s=pause_s) if n == at else step for n, step in enumerate(steps)]
 
@@ -117,7 +117,7 @@ class Lines:
 
     # ---- out ----
 
-    def send(self, steps: Iterable[Step], *, open_limit_s: float, claim: int = CLAIM) -> None:
+    def send(self, steps: Iterable[LineStep], *, open_limit_s: float, claim: int = CLAIM) -> None:
         """One burst, from waiting for the grant to idle lines.
 
         Args:
@@ -128,7 +128,7 @@ class Lines:
         """
         self._wait_grant(open_limit_s)
         self._claim(claim)
-        batch: list[Step] = []
+        batch: list[LineStep] = []
         for step in steps:
             size = sum(len(s.commands) for s in batch) + len(step.commands) + 1
             if batch and (step.pause_s or len(batch) == STEPS_MAX or size > BATCH_BYTES_MAX):
@@ -152,9 +152,9 @@ class Lines:
     def _claim(self, claim: int) -> None:
         """Latch before direction, data before CLK; then the receiver lowers ACK."""
         take = bytes([SET_HIGH, claim, 0]) + data_out(claim) + ALL_IN_LOW + CLK_DOWN
-        self._execute([Step(take + bytes([WAIT_LOW, GET_LOW]), Phase.WAIT_CLAIM_TAKEN, 0)])
+        self._execute([LineStep(take + bytes([WAIT_LOW, GET_LOW]), Phase.WAIT_CLAIM_TAKEN, 0)])
 
-    def _execute(self, steps: Sequence[Step]) -> None:
+    def _execute(self, steps: Sequence[LineStep]) -> None:
         since_s = self._now_s()
         commands = b"".join(step.commands for step in steps)
         answers = self.adapter.transact(commands, len(steps), self.phase_limit_s)

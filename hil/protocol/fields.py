@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self, dataclass_transform
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class FieldType:
     """How a field travels: struct code, C type, and element count for fixed byte arrays."""
 
     code: str
@@ -24,20 +24,20 @@ class Wire:
     count: int = 0
 
 
-U8 = Annotated[int, Wire("B", "uint8_t")]
-U16 = Annotated[int, Wire("H", "uint16_t")]
-U32 = Annotated[int, Wire("I", "uint32_t")]
-U64 = Annotated[int, Wire("Q", "uint64_t")]
-I32 = Annotated[int, Wire("i", "int32_t")]
-F32 = Annotated[float, Wire("f", "float")]
-Bytes8 = Annotated[bytes, Wire("8s", "uint8_t", 8)]
-Bytes16 = Annotated[bytes, Wire("16s", "uint8_t", 16)]
-Words8 = Annotated[tuple[int, ...], Wire("8I", "uint32_t", 8)]
-Words13 = Annotated[tuple[int, ...], Wire("13I", "uint32_t", 13)]
-Words32 = Annotated[tuple[int, ...], Wire("32I", "uint32_t", 32)]
-Words48 = Annotated[tuple[int, ...], Wire("48I", "uint32_t", 48)]
-Tail = Annotated[bytes, Wire("", "uint8_t")]
-Floats = Annotated[bytes, Wire("", "float")]
+U8 = Annotated[int, FieldType("B", "uint8_t")]
+U16 = Annotated[int, FieldType("H", "uint16_t")]
+U32 = Annotated[int, FieldType("I", "uint32_t")]
+U64 = Annotated[int, FieldType("Q", "uint64_t")]
+I32 = Annotated[int, FieldType("i", "int32_t")]
+F32 = Annotated[float, FieldType("f", "float")]
+Bytes8 = Annotated[bytes, FieldType("8s", "uint8_t", 8)]
+Bytes16 = Annotated[bytes, FieldType("16s", "uint8_t", 16)]
+Words8 = Annotated[tuple[int, ...], FieldType("8I", "uint32_t", 8)]
+Words13 = Annotated[tuple[int, ...], FieldType("13I", "uint32_t", 13)]
+Words32 = Annotated[tuple[int, ...], FieldType("32I", "uint32_t", 32)]
+Words48 = Annotated[tuple[int, ...], FieldType("48I", "uint32_t", 48)]
+Tail = Annotated[bytes, FieldType("", "uint8_t")]
+Floats = Annotated[bytes, FieldType("", "float")]
 """A Tail of float32."""
 
 
@@ -63,7 +63,7 @@ class Message:
 
     @classmethod
     @cache
-    def layout(cls) -> tuple[tuple[str, Wire], ...]:
+    def layout(cls) -> tuple[tuple[str, FieldType], ...]:
         """(field name, wire type) in order of travel."""
         hints = typing.get_type_hints(cls, include_extras=True)
         rows = tuple((f.name, typing.get_args(hints[f.name])[1]) for f in dataclasses.fields(cls))

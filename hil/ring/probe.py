@@ -14,7 +14,7 @@ from typing import Self
 from hil.board.board import Board
 from hil.errors import LinkError, RigError
 from hil.probe.adapter import Ft232hAdapter
-from hil.probe.lines import REFUSE, STOP, Lines, ProbeFault, Step, burst_steps
+from hil.probe.lines import REFUSE, STOP, Lines, LineStep, ProbeFault, burst_steps
 from hil.protocol import link_frames as link
 from hil.protocol.link_messages import Bank, Phase, Role
 from hil.ring.ring import Ring
@@ -25,7 +25,7 @@ REOPEN_FACTOR = 10
 SOURCE = 0xFE
 """Rank in the headers of the probe's frames."""
 ATTEMPTS_MAX = 8
-Change = Callable[[int, list[Step]], list[Step]]
+Change = Callable[[int, list[LineStep]], list[LineStep]]
 """Attempt (from 1) and the steps of a frame's burst; gives the steps to take instead."""
 BeforeEdge = Callable[[int, bool], None]
 
@@ -169,7 +169,7 @@ class Probe:
         self.lines.wait_s(2 * self.lines.phase_limit_s + 0.001)
 
 
-def _same_edges(steps: Sequence[Step], others: Sequence[Step]) -> bool:
+def _same_edges(steps: Sequence[LineStep], others: Sequence[LineStep]) -> bool:
     """Whether the board sees the same edges in the same order, so that it knows of the burst's end."""
     return [(step.phase, step.byte) for step in steps] == [(step.phase, step.byte) for step in others]
 

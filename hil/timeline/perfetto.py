@@ -13,7 +13,7 @@ from typing import Any
 from hil.protocol.link_messages import Bank
 from hil.protocol.trace_messages import TraceKind
 from hil.text import finite, one_line, visible
-from hil.timeline.spans import Activity, Hop, Story, Timeline, What
+from hil.timeline.spans import Activity, Story, TimedHop, Timeline, What
 
 _COMPUTE, _DOWN, _UP, _HOST = 1, 2, 3, 4
 _THREADS = {_COMPUTE: "compute", _DOWN: "link downstream (high bank)", _UP: "link upstream (low bank)", _HOST: "host"}
@@ -99,7 +99,7 @@ def _bank_thread(bank: Bank) -> int:
     return _DOWN if bank is Bank.DOWNSTREAM else _UP
 
 
-def _flow(number: int, hop: Hop) -> list[Event]:
+def _flow(number: int, hop: TimedHop) -> list[Event]:
     """An arrow from the sender's transfer to the receiver's."""
     begin_s, (got_s, over_s) = hop.sent_s[0], hop.got_s
     end_s = min(max((got_s + over_s) / 2, begin_s), over_s)

@@ -85,7 +85,7 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class TimedHop:
     """A frame from board to board: its transfer as the sender recorded it, and as the receiver did."""
 
     sender: int
@@ -135,7 +135,7 @@ class Story:
     title: str
     ranks: tuple[int, ...]
     activities: tuple[Activity, ...]
-    hops: tuple[Hop, ...]
+    hops: tuple[TimedHop, ...]
     alignment: Alignment
     start_s: float
     end_s: float
@@ -261,7 +261,7 @@ def _burst(event: Recorded, peer: int | None, at_s: Callable[[int], float]) -> l
     return found
 
 
-def _hops(capture: Capture, alignment: Alignment) -> Iterable[Hop]:
+def _hops(capture: Capture, alignment: Alignment) -> Iterable[TimedHop]:
     boards = {board.rank: board for board in capture.boards}
     for link in capture.links:
         if link.source == link.target or not {link.source, link.target} <= alignment.clocks.keys():
@@ -269,7 +269,7 @@ def _hops(capture: Capture, alignment: Alignment) -> Iterable[Hop]:
         for frame in link_frames(boards[link.source], boards[link.target]):
             sent, got = frame.sent, frame.got
             sent_s, got_s = _transfer(alignment, sent), _transfer(alignment, got)
-            yield Hop(sent.rank, got.rank, label_of(sent), sent_s, got_s, sent, got)
+            yield TimedHop(sent.rank, got.rank, label_of(sent), sent_s, got_s, sent, got)
 
 
 def _transfer(alignment: Alignment, event: Recorded) -> tuple[float, float]:

@@ -26,9 +26,9 @@ from hil.model.tokenizer import Tokenizer, TokenizerError, base_pieces, write_to
 from hil.nightly.record import (
     Attempt,
     Cause,
-    Check,
+    CheckKind,
+    CheckRecord,
     Failure,
-    Kind,
     LinkFigures,
     LogLine,
     Night,
@@ -468,8 +468,8 @@ def _vcd(data: bytes) -> None:
 def sample_night() -> Night:
     """A night with one of everything that a record may hold."""
     failure = Failure("link 1->2: stopped", Cause.WIRING, "pytest x", [LogLine(0, 1.5, "hello")], {"signal": []})
-    check = Check(
-        1, 1, "link", Kind.LINK, Outcome.FAILED, 7, "2026-01-01T00:00:00.000Z", 1.5, "x", {"skew_s": 0.5},
+    check = CheckRecord(
+        1, 1, "link", CheckKind.LINK, Outcome.FAILED, 7, "2026-01-01T00:00:00.000Z", 1.5, "x", {"skew_s": 0.5},
         [LinkFigures("1->2", 10, 1, 0, 0, 99.5, {"grant": [1.0, 2.0]})], [WireFigures("1->2", "D3", 8, 1)], [1.5],
         [1.5], [Attempt("rig", False, 1.0)], failure,
     )  # fmt: skip

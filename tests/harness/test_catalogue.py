@@ -13,7 +13,7 @@ from hil.checks.link import checks as link_checks
 from hil.checks.link.runs import LinkRunResult, RunPlan, WireResult
 from hil.cli import main
 from hil.errors import RigError
-from hil.nightly.record import Kind
+from hil.nightly.record import CheckKind
 from hil.nightly.rounds import KINDS
 from hil.protocol.link_messages import Pattern
 from hil.rig.config import load_rig
@@ -54,7 +54,7 @@ def test_every_check_is_called_by_the_suite_or_by_a_night():
 def test_a_round_is_in_the_order_of_the_catalogue():
     night = [one.name for one in CHECKS if one.night]
     assert night == ["boot", "wiring", "link", "all links at once", "layers", "gradients", "generation", "training"]
-    assert [one.name for one in CHECKS if one.night and KINDS[one.marker] is Kind.BOOT] == ["boot"]
+    assert [one.name for one in CHECKS if one.night and KINDS[one.marker] is CheckKind.BOOT] == ["boot"]
 
 
 def test_command_prints_every_check_with_what_it_needs(capsys):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hil.checks.check import Result
-from hil.nightly.record import Kind, LinkFigures, WireFigures
+from hil.nightly.record import CheckKind, LinkFigures, WireFigures
 from hil.nightly.rounds import Planned, plan_round
 from hil.nightly.runner import Runner, Wish
 from hil.protocol.messages import Blob, Command
@@ -32,7 +32,7 @@ def main(out: Path) -> None:
     session = Session(Settings(world_size=1, logs=out / "logs"))
     session.image("ring"), session.image("kernel")
     boot = plan_round(session.config, SMALL)[0]
-    plan = [boot, *(Planned(f"echo {n}", Kind.LINK, echo) for n in range(CHECKS))]
+    plan = [boot, *(Planned(f"echo {n}", CheckKind.LINK, echo) for n in range(CHECKS))]
     print("ready", flush=True)
     for line in sys.stdin:
         child = os.fork()

@@ -7,9 +7,9 @@ from hil.nightly.record import (
     Attempt,
     BoardFigures,
     Cause,
-    Check,
+    CheckKind,
+    CheckRecord,
     Failure,
-    Kind,
     LinkFigures,
     Night,
     Outcome,
@@ -25,18 +25,18 @@ def stamp(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def a_check(number: int = 1, name: str = "link 1->2", **values) -> Check:
+def a_check(number: int = 1, name: str = "link 1->2", **values) -> CheckRecord:
     wires = [WireFigures("1->2", f"D{n}", 1000, 0) for n in range(8)]
     links = [LinkFigures("1->2", 1000, 4, 1, 0, 300.5, {"ACK high": [1.0, 1.5, 2.0]})]
     fields = dict(
-        number=number, round=1, name=name, kind=Kind.LINK, outcome=Outcome.PASSED, seed=SEED_LARGE,
+        number=number, round=1, name=name, kind=CheckKind.LINK, outcome=Outcome.PASSED, seed=SEED_LARGE,
         started=stamp(START), seconds=2.5, figures={"kb_s": 300.5, "ber_limit": 3e-6}, links=links, wires=wires,
         attempts=[Attempt("rig", True, 2.5)],
     )  # fmt: skip
-    return Check(**fields | values)
+    return CheckRecord(**fields | values)
 
 
-def a_failed_check(number: int = 1, **values) -> Check:
+def a_failed_check(number: int = 1, **values) -> CheckRecord:
     failure = Failure("link 1->2: <b>", Cause.WIRING, "hil nightly --check 'link 1->2'")
     attempts = [Attempt("rig", False, 1.0, "no"), Attempt("rig", False, 1.0, "no"), Attempt("simulator", True, 1.0)]
     return a_check(number, outcome=Outcome.FAILED, failure=failure, attempts=attempts, **values)
@@ -54,5 +54,5 @@ def a_night(day: int = 0, checks=(), *, rig: str = "sim", **values) -> Night:
     return Night(**fields | values)
 
 
-def with_checks(night: Night, *checks: Check) -> Night:
+def with_checks(night: Night, *checks: CheckRecord) -> Night:
     return dataclasses.replace(night, checks=list(checks))

@@ -10,9 +10,9 @@ from hil.nightly.record import (
     Attempt,
     BoardFigures,
     Cause,
-    Check,
+    CheckKind,
+    CheckRecord,
     Failure,
-    Kind,
     LogLine,
     Night,
     Outcome,
@@ -26,8 +26,8 @@ from hil.timeline.spans import Span, Timeline
 
 def a_night() -> Night:
     failure = Failure("a", Cause.WIRING, "hil x", [LogLine(0, 1.5, "<b>")], {"signal": []}, [MapRow("QUERY 1", "=x?")])
-    check = Check(
-        1, 1, "link", Kind.LINK, Outcome.FAILED, 7, "2026-01-01T00:00:00.000Z", 2.0,
+    check = CheckRecord(
+        1, 1, "link", CheckKind.LINK, Outcome.FAILED, 7, "2026-01-01T00:00:00.000Z", 2.0,
         losses=[1.0], golden_losses=[1.0], attempts=[Attempt("rig", False, 1.0, "a")], failure=failure,
     )  # fmt: skip
     timeline = Timeline("step 1", [Span(0, "send", "hop", 0.0, 1.0)], 1e-6)

@@ -9,7 +9,7 @@ import pytest
 
 from hil.checks.check import Left, Result
 from hil.cli import main
-from hil.nightly.record import Cause, Kind, Night, Outcome, from_json
+from hil.nightly.record import Cause, CheckKind, Night, Outcome, from_json
 from hil.nightly.rounds import PROFILES, Planned, check_seed, plan_round
 from hil.nightly.triage import clean_rig
 from hil.nightly.verdict import exit_code
@@ -102,7 +102,7 @@ def test_time_ends_a_night_between_checks_and_a_round_that_was_cut_is_said(run_n
         setup.ring.desk.loop.run_until(lambda: False, 5.0)
         return Result()
 
-    waits = [Planned(f"wait {n}", Kind.LINK, wait, frozenset()) for n in range(3)]
+    waits = [Planned(f"wait {n}", CheckKind.LINK, wait, frozenset()) for n in range(3)]
     whole = run_night(plan=waits, limit_s=20, name="whole")
     assert whole.night.stopped is None
     assert [(check.round, check.name) for check in whole.night.checks[3:]] == [(2, "wait 0")]
@@ -162,7 +162,7 @@ def once(action):
 
 def plan_with(world_size, **acts):
     """The usual round of boot, wiring and links; acts: by a check's name, what is done to the setup before it."""
-    kinds = frozenset((Kind.BOOT, Kind.WIRING, Kind.LINK))
+    kinds = frozenset((CheckKind.BOOT, CheckKind.WIRING, CheckKind.LINK))
     planned = plan_round(sim_rig(world_size), replace(SMALL, kinds=kinds))
 
     def before(check):
@@ -220,7 +220,7 @@ def test_a_board_that_stays_dead_leaves_the_rest_running_until_it_is_plugged_in_
         return Result()
 
     plan = plan_with(4, wiring=once(pull_out))
-    plan += [Planned("plug in", Kind.LINK, plug_in, frozenset())]
+    plan += [Planned("plug in", CheckKind.LINK, plug_in, frozenset())]
     plan += [replace(check, name=f"{check.name} again") for check in plan if check.name in ("boot", "link 1->2")]
     result = run_night(world_size=4, plan=plan)
     outcomes = {check.name: check.outcome for check in result.night.checks}
@@ -261,7 +261,7 @@ def test_wrong_firmware_is_found_on_the_simulator_too(run_night, tmp_path):
 
     right, wrong, named = ERRORS["the head skips its norm weights"]
     image = broken_image(tmp_path, "model/forward.c", right, wrong)
-    profile = replace(SMALL, kinds=frozenset((Kind.BOOT, Kind.LAYERS)))
+    profile = replace(SMALL, kinds=frozenset((CheckKind.BOOT, CheckKind.LAYERS)))
     result = run_night(profile=profile, image=image)
     check = result.check("layers")
     assert (check.outcome, check.failure.cause) == (Outcome.FAILED, Cause.FIRMWARE), result.text
@@ -276,7 +276,7 @@ def test_a_python_error_is_the_harness_and_the_night_goes_on(run_night):
     def wrong(setup, seed):
         return Result(figures={"x": {}["missing"]})
 
-    plan = [Planned("boot", Kind.BOOT, plan_with(2)[0].run, frozenset()), Planned("odd", Kind.LINK, wrong)]
+    plan = [Planned("boot", CheckKind.BOOT, plan_with(2)[0].run, frozenset()), Planned("odd", CheckKind.LINK, wrong)]
     result = run_night(plan=[*plan, replace(plan[1], name="after", run=lambda setup, seed: Result())])
     check = result.check("odd")
     assert (check.outcome, check.failure.cause) == (Outcome.FAILED, Cause.HARNESS)
@@ -302,7 +302,7 @@ def test_what_cannot_be_tried_is_skipped_with_its_reason(run_night):
         raise Left("no memory for training")
 
     boot = plan_with(2)[0]
-    result = run_night(plan=[boot, Planned("training", Kind.TRAINING, leave)])
+    result = run_night(plan=[boot, Planned("training", CheckKind.TRAINING, leave)])
     assert (result.check("training").outcome, result.check("training").sentence) == (
         Outcome.SKIPPED, "no memory for training",
     )  # fmt: skip

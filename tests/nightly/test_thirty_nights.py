@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from hil.nightly.record import Kind, Outcome, Subject
+from hil.nightly.record import CheckKind, Outcome, Subject
 from tests.nightly.conftest import SMALL
 from tests.nightly.nights import START
 from tests.nightly.test_trends import (
@@ -21,7 +21,7 @@ from tests.nightly.test_trends import (
     glitch_rate,
 )
 
-SOAKED = replace(SMALL, ber=0.05, soak_frames=BITS // 16384 // 2, kinds=frozenset((Kind.BOOT, Kind.LINK)))
+SOAKED = replace(SMALL, ber=0.05, soak_frames=BITS // 16384 // 2, kinds=frozenset((CheckKind.BOOT, CheckKind.LINK)))
 """Boot and links: one soak of BITS bits on each wire. All these errors are within its target: trends must tell."""
 BAD = ("1->2", "D3")
 

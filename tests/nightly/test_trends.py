@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hil.nightly.history import History
-from hil.nightly.record import Kind, LinkFigures, Outcome, Subject, WireFigures
+from hil.nightly.record import CheckKind, LinkFigures, Outcome, Subject, WireFigures
 from hil.nightly.series import figures_of
 from hil.nightly.trends import (
     CHANCE,
@@ -257,10 +257,10 @@ def test_figures_of_another_profile_or_model_are_no_past(tmp_path):
     with History(tmp_path / "h.sqlite") as history:
         for day in range(20):
             check = a_check(
-                1, "generation", kind=Kind.GENERATION, wires=[], links=[], figures={"tokens_s": 80 + day % 3}
+                1, "generation", kind=CheckKind.GENERATION, wires=[], links=[], figures={"tokens_s": 80 + day % 3}
             )
             history.begin(a_night(day, [check]))
-        slow = a_check(1, "generation", kind=Kind.GENERATION, wires=[], links=[], figures={"tokens_s": 5.0})
+        slow = a_check(1, "generation", kind=CheckKind.GENERATION, wires=[], links=[], figures={"tokens_s": 5.0})
         other = a_night(30, [slow], model="stories15M")
         history.begin(other)
         assert judged(history, other) == []

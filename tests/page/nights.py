@@ -14,9 +14,9 @@ from hil.nightly.record import (
     Attempt,
     BoardFigures,
     Cause,
-    Check,
+    CheckKind,
+    CheckRecord,
     Failure,
-    Kind,
     LinkFigures,
     LogLine,
     Night,
@@ -73,7 +73,7 @@ class Maker:
             product *= self.random.random()
         return count
 
-    def link_check(self, base: dict[str, Any], link: str, night: int) -> Check:
+    def link_check(self, base: dict[str, Any], link: str, night: int) -> CheckRecord:
         bits = 200_000_000
         wires = [
             WireFigures(link, name, bits, self.errors(self.worn_rate(night) if (link, name) == WORN else 0.0, bits))
@@ -85,38 +85,38 @@ class Maker:
             throughput_kb_s=self.random.gauss(214, 0.8) * (0.995 if wrong else 1.0),
             phases_us={"ACK high": [1.0, 1.5, 2.0 + self.random.random()], "ACK low": [0.9, 1.2, 1.9]},
         )  # fmt: skip
-        return Check(
-            name=f"link {link}", kind=Kind.LINK, outcome=Outcome.PASSED, links=[figures], wires=wires,
+        return CheckRecord(
+            name=f"link {link}", kind=CheckKind.LINK, outcome=Outcome.PASSED, links=[figures], wires=wires,
             figures={"kb_s": figures.throughput_kb_s}, **base,
         )  # fmt: skip
 
-    def check(self, kind: Kind, base: dict[str, Any], night: int) -> Check:
+    def check(self, kind: CheckKind, base: dict[str, Any], night: int) -> CheckRecord:
         gauss = self.random.gauss
         figures: dict[str, float] = {}
         losses: list[float] = []
-        if kind is Kind.BOOT:
+        if kind is CheckKind.BOOT:
             figures = {"boot_s": gauss(6.84, 0.01), "skew_s": abs(gauss(0.0137, 0.001))}
-        elif kind is Kind.LAYERS:
+        elif kind is CheckKind.LAYERS:
             figures = {"taps": 5824, "taps_equal": 5824}
-        elif kind is Kind.GRADIENTS:
+        elif kind is CheckKind.GRADIENTS:
             figures = {"taps": 1216, "taps_equal": 1216}
-        elif kind is Kind.GENERATION:
+        elif kind is CheckKind.GENERATION:
             slow = 0.88 if night == 17 else 1.0
             figures = {"tokens_s": gauss(326, 1.5) * slow, "taps": 5824, "taps_equal": 5824}
-        elif kind is Kind.TRAINING:
+        elif kind is CheckKind.TRAINING:
             losses = [4.1 * 0.83**step + 0.2 for step in range(10)]
             figures = {"step_s": gauss(0.412, 0.002), "taps": 9120, "taps_equal": 9120}
-        return Check(
+        return CheckRecord(
             name=kind.value, kind=kind, outcome=Outcome.PASSED, figures=figures,
             losses=losses, golden_losses=list(losses), **base,
         )  # fmt: skip
 
-    def checks(self, night: int, rounds: int, begin: datetime.datetime) -> list[Check]:
-        made: list[Check] = []
+    def checks(self, night: int, rounds: int, begin: datetime.datetime) -> list[CheckRecord]:
+        made: list[CheckRecord] = []
         at = begin
         for number in range(1, rounds + 1):
-            for kind in Kind:
-                for link in self.links if kind is Kind.LINK else [""]:
+            for kind in CheckKind:
+                for link in self.links if kind is CheckKind.LINK else [""]:
                     seconds = round(self.random.uniform(2, 40), 3)
                     base: dict[str, Any] = {
                         "number": len(made) + 1, "round": number, "seed": self.random.randrange(1 << 32),
@@ -293,7 +293,7 @@ def hostile_night(seed: int = 10) -> Night:
 def big_night(count: int = 10_000, seed: int = 11, failed: int = 300) -> Night:
     """A night of many checks, of which `failed` failed with all that a failure can carry."""
     maker = Maker(seed)
-    per_round = len(Kind) - 1 + maker.world_size
+    per_round = len(CheckKind) - 1 + maker.world_size
     night = maker.night(1, rounds=-(-count // per_round))
     causes = list(Cause)
     fault = {cause: failure(cause, extra=HOSTILE) for cause in causes}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from hil.checks.probe.runs import OPEN_LIMIT_MS, PAYLOAD_BYTES, Told, begin, board_resends, end, recover, told
 from hil.errors import LinkError
-from hil.probe.lines import CLK_UP, Step, burst_steps, data_out
+from hil.probe.lines import CLK_UP, LineStep, burst_steps, data_out
 from hil.probe.patterns import pattern_frames
 from hil.protocol import link_frames as link
 from hil.protocol.link_messages import Pattern, Phase, Role
@@ -123,7 +123,7 @@ def _send_header(length: int, *, wrong_crc: bool) -> Play:
     return play
 
 
-def _send_changed(change: Callable[[list[Step]], list[Step]]) -> Play:
+def _send_changed(change: Callable[[list[LineStep]], list[LineStep]]) -> Play:
     """A frame whose first attempt is disturbed."""
 
     def play(probe: Probe) -> None:
@@ -132,21 +132,21 @@ def _send_changed(change: Callable[[list[Step]], list[Step]]) -> Play:
     return play
 
 
-def _damaged(steps: list[Step]) -> list[Step]:
+def _damaged(steps: list[LineStep]) -> list[LineStep]:
     return _with(steps, 2 * DAMAGED_BYTE, lambda old: data_out(old[1] ^ 0x08) + old[3:])
 
 
-def _changed_behind_clk(steps: list[Step]) -> list[Step]:
+def _changed_behind_clk(steps: list[LineStep]) -> list[LineStep]:
     """Another byte until CLK is up, then the right one."""
     return _with(steps, 2 * DAMAGED_BYTE, lambda old: data_out(old[1] ^ 0x08) + old[3:6] + old[:3] + old[6:])
 
 
-def _changed_behind_ack(steps: list[Step]) -> list[Step]:
+def _changed_behind_ack(steps: list[LineStep]) -> list[LineStep]:
     """The byte is read, and data moves while CLK is still up."""
     return _with(steps, 2 * DAMAGED_BYTE + 1, lambda old: data_out(0xFF) + data_out(0x00) + old)
 
 
-def _with(steps: list[Step], at: int, change: Callable[[bytes], bytes]) -> list[Step]:
+def _with(steps: list[LineStep], at: int, change: Callable[[bytes], bytes]) -> list[LineStep]:
     return [replace(step, commands=change(step.commands)) if n == at else step for n, step in enumerate(steps)]
 
 

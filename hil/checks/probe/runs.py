@@ -182,7 +182,7 @@ def expected_of(edge: Edge, byte: int, *, last: int) -> Told:
 
 
 @dataclass(frozen=True, slots=True)
-class StallResult:
+class ProbedStall:
     """What a stall of the probe did. problems: empty when all is as it must be."""
 
     edge: Edge
@@ -196,7 +196,7 @@ class StallResult:
         return f"{self.edge.name} of byte {self.byte}: board told {reports}; {'; '.join(self.problems) or 'ok'}"
 
 
-def check_stall(probe: Probe, edge: Edge, byte: int, *, phase_limits: float = LONG_STALL, seed: int) -> StallResult:
+def check_stall(probe: Probe, edge: Edge, byte: int, *, phase_limits: float = LONG_STALL, seed: int) -> ProbedStall:
     """Stall at one edge of one byte of a frame's burst; then a frame that must arrive.
 
     Args:
@@ -226,7 +226,7 @@ def check_stall(probe: Probe, edge: Edge, byte: int, *, phase_limits: float = LO
         if state.result != JobResult.LINK_FAILED:
             problems.append(f"the board's job ended with {JobResult(state.result).name}")
     problems += recover(probe, board_sends=board_sends, seed=seed)
-    return StallResult(edge, byte, tuple(reports), tuple(problems))
+    return ProbedStall(edge, byte, tuple(reports), tuple(problems))
 
 
 def _send_stalling(probe: Probe, edge: Edge, byte: int, pause_s: float) -> None:

@@ -15,7 +15,7 @@ PROBE_DRIVE_MA = 2
 
 
 @dataclass(frozen=True, slots=True)
-class WireVerdict:
+class ProbedWire:
     """One wire between board and adapter. problem: empty if it is sound."""
 
     wire: int
@@ -27,7 +27,7 @@ class WireVerdict:
         return f"{WIRE_NAMES[self.wire]:<4} {self.name}   {self.problem or 'ok'}"
 
 
-def scan_wires(probe: Probe) -> list[WireVerdict]:
+def scan_wires(probe: Probe) -> list[ProbedWire]:
     """Each wire, driven high from either end while nobody else drives anything.
 
     Returns: a verdict for each of the ten wires.
@@ -43,7 +43,7 @@ def scan_wires(probe: Probe) -> list[WireVerdict]:
         to_board.append(_drive_from_probe(probe, wire) - held if own else set())  # a short is driven once only
     names = [f"{pin_name(probe.board.rank, probe.bank, w)} - {adapter_pin(w)}" for w in range(len(WIRE_NAMES))]
     return [
-        WireVerdict(w, names[w], _wire_problem(w, held, to_probe[w], to_board[w], high_at_board=pads[w]))
+        ProbedWire(w, names[w], _wire_problem(w, held, to_probe[w], to_board[w], high_at_board=pads[w]))
         for w in range(len(WIRE_NAMES))
     ]
 

@@ -18,20 +18,20 @@ from allure_commons.types import AttachmentType, LabelType, Severity
 from allure_commons.utils import md5, uuid4
 
 from hil.nightly.outputs.summary import strict
-from hil.nightly.record import Cause, Check, Kind, Night, Outcome
+from hil.nightly.record import Cause, CheckKind, CheckRecord, Night, Outcome
 from hil.nightly.verdict import place_of, sentence_of
 from hil.pictures.svg import standalone
 from hil.pictures.waveform import waveform
 from hil.text import finite, first_line, one_line, visible
 
 SEVERITIES = {
-    Kind.BOOT: Severity.BLOCKER,
-    Kind.WIRING: Severity.CRITICAL,
-    Kind.LINK: Severity.CRITICAL,
-    Kind.LAYERS: Severity.CRITICAL,
-    Kind.GRADIENTS: Severity.CRITICAL,
-    Kind.GENERATION: Severity.NORMAL,
-    Kind.TRAINING: Severity.NORMAL,
+    CheckKind.BOOT: Severity.BLOCKER,
+    CheckKind.WIRING: Severity.CRITICAL,
+    CheckKind.LINK: Severity.CRITICAL,
+    CheckKind.LAYERS: Severity.CRITICAL,
+    CheckKind.GRADIENTS: Severity.CRITICAL,
+    CheckKind.GENERATION: Severity.NORMAL,
+    CheckKind.TRAINING: Severity.NORMAL,
 }
 CATEGORIES = [
     {
@@ -70,7 +70,7 @@ def write_allure(night: Night, folder: Path, links: Sequence[tuple[str, str]] = 
 
 
 def _result(
-    logger: AllureFileLogger, night: Night, check: Check, links: Sequence[tuple[str, str]], waves: Path | None
+    logger: AllureFileLogger, night: Night, check: CheckRecord, links: Sequence[tuple[str, str]], waves: Path | None
 ) -> TestResult:
     name = one_line(check.name)
     start = _milliseconds(check.started)
@@ -100,14 +100,14 @@ def _result(
     return result
 
 
-def _status(check: Check) -> str:
+def _status(check: CheckRecord) -> str:
     if check.outcome is Outcome.FAILED and check.failure is not None and check.failure.cause is Cause.HARNESS:
         return str(Status.BROKEN)
     status = {Outcome.FAILED: Status.FAILED, Outcome.SKIPPED: Status.SKIPPED}.get(check.outcome, Status.PASSED)
     return str(status)
 
 
-def _details(check: Check) -> StatusDetails | None:
+def _details(check: CheckRecord) -> StatusDetails | None:
     if check.outcome is Outcome.PASSED:
         return None
     failure = check.failure
@@ -119,7 +119,7 @@ def _details(check: Check) -> StatusDetails | None:
     return StatusDetails(message=message, trace=trace, flaky=flaky, known=False)
 
 
-def _labels(night: Night, check: Check) -> list[Label]:
+def _labels(night: Night, check: CheckRecord) -> list[Label]:
     sentence = sentence_of(check)
     facts = {
         LabelType.PARENT_SUITE: night.rig,
@@ -142,7 +142,7 @@ def _labels(night: Night, check: Check) -> list[Label]:
     return labels + [Label(name=str(LabelType.TAG), value=tag) for tag in tags]
 
 
-def _tries(check: Check, start: int) -> list[TestStepResult]:
+def _tries(check: CheckRecord, start: int) -> list[TestStepResult]:
     steps, at = [], start
     for number, attempt in enumerate(check.attempts, 1):
         step = TestStepResult(name=f"try {number} on the {one_line(attempt.where)}", stage="finished", start=at)
@@ -154,7 +154,7 @@ def _tries(check: Check, start: int) -> list[TestStepResult]:
     return steps
 
 
-def _measured(check: Check, start: int) -> list[TestStepResult]:
+def _measured(check: CheckRecord, start: int) -> list[TestStepResult]:
     """What was measured, a step for each link with its wires."""
     steps = []
     for entry in check.links:
@@ -174,7 +174,7 @@ def _measured(check: Check, start: int) -> list[TestStepResult]:
     return steps
 
 
-def _attachments(logger: AllureFileLogger, check: Check, waves: Path | None) -> list[Attachment]:
+def _attachments(logger: AllureFileLogger, check: CheckRecord, waves: Path | None) -> list[Attachment]:
     """The evidence of a failure."""
     failure = check.failure
     if failure is None:

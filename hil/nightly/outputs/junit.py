@@ -11,7 +11,7 @@ import itertools
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 
-from hil.nightly.record import Check, Night, Outcome
+from hil.nightly.record import CheckRecord, Night, Outcome
 from hil.nightly.verdict import retries, sentence_of
 from hil.text import finite, one_line, visible
 
@@ -28,7 +28,7 @@ def junit(night: Night) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _suite(night: Night, at: int, number: int, checks: Sequence[Check]) -> ET.Element:
+def _suite(night: Night, at: int, number: int, checks: Sequence[CheckRecord]) -> ET.Element:
     facts = {
         "name": one_line(f"{night.rig} round {number}"),
         "timestamp": one_line(checks[0].started[:19]),
@@ -56,7 +56,7 @@ def _suite(night: Night, at: int, number: int, checks: Sequence[Check]) -> ET.El
     return suite
 
 
-def _case(check: Check) -> ET.Element:
+def _case(check: CheckRecord) -> ET.Element:
     case = ET.Element(
         "testcase",
         {
@@ -81,7 +81,7 @@ def _case(check: Check) -> ET.Element:
     return case
 
 
-def _evidence(check: Check) -> str:
+def _evidence(check: CheckRecord) -> str:
     parts = [
         f"try {at} on the {a.where}: {'passed' if a.passed else a.sentence}" for at, a in enumerate(check.attempts, 1)
     ]
@@ -99,7 +99,7 @@ def _properties(facts: Mapping[str, str]) -> ET.Element:
     return holder
 
 
-def _counts(checks: Iterable[Check]) -> dict[str, str]:
+def _counts(checks: Iterable[CheckRecord]) -> dict[str, str]:
     held = list(checks)
     return {
         "tests": str(len(held)),

@@ -21,7 +21,7 @@ from hil.nightly.compare import changes, last_good
 from hil.nightly.page import charts
 from hil.nightly.page.inputs import FigureTrend, Trends, gather
 from hil.nightly.page.wires import LEVELS, link_states, ring_picture
-from hil.nightly.record import Check, Kind, LogLine, Night, Outcome, Subject
+from hil.nightly.record import CheckKind, CheckRecord, LogLine, Night, Outcome, Subject
 from hil.nightly.series import NightFigures, figures_of
 from hil.pictures.mismatch import mismatch_picture
 from hil.pictures.timeline import timeline_picture
@@ -237,9 +237,9 @@ def _boards_view(night: Night, trends: Trends) -> dict[str, Any]:
 
 def _training(night: Night) -> dict[str, Any] | None:
     """The loss of the worst training of the night: the one that left the golden first, else the last."""
-    found: tuple[int, Check] | None = None
+    found: tuple[int, CheckRecord] | None = None
     for check in night.checks:
-        if check.kind is not Kind.TRAINING or not check.losses:
+        if check.kind is not CheckKind.TRAINING or not check.losses:
             continue
         pairs = itertools.zip_longest(check.losses, check.golden_losses)
         wrong = next((at for at, (a, b) in enumerate(pairs) if a is None or b is None or not charts.same(a, b)), -1)
@@ -256,7 +256,7 @@ def _training(night: Night) -> dict[str, Any] | None:
     }
 
 
-def _rounds(checks: Sequence[Check]) -> Iterable[tuple[int, str, bool, Sequence[Check]]]:
+def _rounds(checks: Sequence[CheckRecord]) -> Iterable[tuple[int, str, bool, Sequence[CheckRecord]]]:
     """(round, its tally, whether something needs a look, its checks)."""
     for number_, group in itertools.groupby(checks, key=lambda check: check.round):
         rows = list(group)
