@@ -138,7 +138,7 @@ def _table(
         rows.append(("contention", f"{len(ring.desk.contentions())} (outputs that met on a wire)"))
     rows.append(("logs", logs_of(ring)))
     for name, value in rows:
-        print(f"  {name:11} {value}")
+        print(f"  {name:12} {value}")
     if verification is not None and verification.verdict is not Verdict.EQUAL:
         print(f"\n{verification.describe()}")
 

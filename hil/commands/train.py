@@ -197,6 +197,6 @@ def _table(
         rows.append(("saved", saved.text))
     rows.append(("logs", logs_of(ring)))
     for name, value in rows:
-        print(f"  {name:11} {value}")
+        print(f"  {name:12} {value}")
     if tally.last is not None and tally.last.verdict is not Verdict.EQUAL:
         print(f"\n{tally.last.describe()}")
