@@ -160,7 +160,7 @@ _SHARED: dict[str, dict[str, Any]] = {
         "help": "microbatches under way at a time (default: all, at most 64)",
     },
     "optimizer": {"choices": ("adamw", "sgd"), "default": "adamw", "help": _DEFAULT[1:-1]},
-    "rate": {"type": real(1e-30, 1e6, "a number above 0"), "default": 3e-4, "help": f"learning rate {_DEFAULT}"},
+    "rate": {"type": real(1e-30, 3e38, "a number above 0"), "default": 3e-4, "help": f"learning rate {_DEFAULT}"},
     "momentum": {"type": real(0, 1, "0 to 1"), "default": 0.0, "help": f"of sgd {_DEFAULT}"},
     "decay": {"type": _FROM_0, "default": 0.0, "help": f"weight decay, decoupled {_DEFAULT}"},
     "clip": {

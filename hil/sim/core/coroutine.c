@@ -12,6 +12,15 @@
 #include <pthread.h>
 #endif
 
+#ifndef __has_feature
+#define __has_feature(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
+#endif
+
 #ifndef MAP_ANONYMOUS
 #define MAP_ANONYMOUS MAP_ANON
 #endif
@@ -129,8 +138,11 @@ int coroutine_create(coroutine_t *co, void (*entry)(void *), void *argument)
 
 void coroutine_destroy(coroutine_t *co)
 {
-    if (co->mapping != NULL)
+    if (co->mapping != NULL) {
+        /* A stack that is left in mid-call keeps its red zones, where the next mapping would meet them. */
+        ASAN_UNPOISON_MEMORY_REGION(co->mapping, co->mapping_bytes);
         munmap(co->mapping, co->mapping_bytes);
+    }
     memset(co, 0, sizeof *co);
 }
 
