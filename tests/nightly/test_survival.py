@@ -153,7 +153,7 @@ import json, resource, sys
 from dataclasses import replace
 from pathlib import Path
 from hil.checks.check import Result
-from hil.nightly.record import Kind
+from hil.nightly.record import CheckKind
 from hil.nightly.rounds import Planned, plan_round
 from hil.nightly.runner import Runner, Wish
 from hil.nightly.history import History
@@ -167,7 +167,7 @@ def talk(setup, seed):
     if limit == "file" and setup.ring.desk.seed == 2:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))
     return Result(detail="", figures={"n": 1.0}, losses=[float(seed)] * 4000)
-plan = [plan_round(session.config, SMALL)[0], *(Planned(f"talk {n}", Kind.LINK, talk) for n in range(60))]
+plan = [plan_round(session.config, SMALL)[0], *(Planned(f"talk {n}", CheckKind.LINK, talk) for n in range(60))]
 nights, codes = [], []
 def night(seed):
     session.settings = replace(session.settings, seed=seed)

@@ -18,17 +18,19 @@ SEED = 0x5EED
 FRAMES, FRAME_BYTES = 32, 4096
 STROBE_WIDTH_NS = 300
 """On CLK and ACK: a shorter pulse is seldom read there."""
+STROBE_FACTOR = {"CLK": 10, "ACK": 4}
+"""How much oftener than on a data wire, because most pulses there go unread."""
 WIRES = [*(f"D{n}" for n in range(8)), "CLK", "ACK"]
 ALL = "all"
 
 
 def glitches(link: str, wire: str, rate: float = LINK_RATE) -> list[str]:
-    """The rate is of the whole link, shared by its wires; ten times as much on CLK and ACK: most pulses go unread."""
+    """The rate is of the whole link, shared by its wires; on CLK and ACK by STROBE_FACTOR more."""
     if wire == ALL:
         return [fault for name in WIRES for fault in glitches(link, name, rate / len(WIRES))]
     strobe = wire in ("CLK", "ACK")
     width = f"/{STROBE_WIDTH_NS}ns" if strobe else ""
-    return [f"glitch:{link}.{wire}={rate * (10 if strobe else 1):g}{width}"]
+    return [f"glitch:{link}.{wire}={rate * STROBE_FACTOR.get(wire, 1):g}{width}"]
 
 
 def noisy_run(ring, wire, *, raw, reverse, rate=LINK_RATE):

@@ -46,7 +46,7 @@ def test_command_saves_what_the_golden_has_and_an_independent_reader_runs(tmp_pa
     options = ["--model", made["model"], "--tokenizer", made["tokenizer"], "--text", str(text), "--save", str(path)]
     assert main(["train", "--steps", "2", "--positions", "4", *options, *logs]) == 0
     shown = capsys.readouterr().out
-    assert f"saved       {path.stat().st_size:,} bytes, equal to the golden's; " in shown
+    assert f"saved        {path.stat().st_size:,} bytes, equal to the golden's; " in shown
     assert f"every shard's CRC-32 equal before and after; hil generate --model {path}\n" in shown
 
     model = load_model(made["model"], made["tokenizer"])

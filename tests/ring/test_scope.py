@@ -64,9 +64,9 @@ def test_one_nan_in_the_model_is_not_green(open_ring, tmp_path, capsys):
     options = [f"--{name}={value}" for name, value in settings.items()]
     command = ["generate", "--positions", "4", *options, "--logs", str(tmp_path / "logs")]
     assert main(command) == 1
-    assert "  health      NOT FINITE: " in capsys.readouterr().out
+    assert "  health       NOT FINITE: " in capsys.readouterr().out
     assert main([*command, "--allow-degenerate"]) == 0
-    assert "  health      allowed: " in capsys.readouterr().out
+    assert "  health       allowed: " in capsys.readouterr().out
 
 
 def test_tensor_of_zeros_is_not_green(open_ring, tmp_path):
